@@ -1,0 +1,99 @@
+"""A trained network on disk: ``model.safetensors`` and ``model.json``.
+
+It opens without the command that made it: name and options of the network, class names and preprocessing are
+in the JSON file. Nothing is ever unpickled.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from competition.errors import UserError
+from competition.inference import Preprocessing
+from competition.runs import hash_file, read_json, write_atomically, write_json
+from competition.training.precision import Precision
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything about a trained network but its weights."""
+
+    model: str
+    model_options: dict[str, Any]
+    class_names: tuple[str, ...]
+    preprocessing: Preprocessing
+    precision: Precision
+    dropout: float = 0.0
+
+
+def save_checkpoint(folder: Path, network: nn.Module, checkpoint: Checkpoint) -> None:
+    """Write weights, then the description that vouches for them."""
+    from safetensors.torch import save
+
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    write_atomically(folder / "model.safetensors", save(weights))
+    description = dataclasses.asdict(checkpoint) | {"sha256": hash_file(folder / "model.safetensors")}
+    write_json(folder / "model.json", description)
+
+
+def open_checkpoint(folder: Path) -> tuple[nn.Module, Checkpoint]:
+    """Rebuild a network and load its weights.
+
+    Raises:
+        UserError: no checkpoint here, a damaged one, or one in a format that could run code.
+    """
+    from competition.models.budget import reshape_to
+    from competition.models.factory import create_network
+
+    checkpoint = read_checkpoint(folder)
+    network = create_network(
+        checkpoint.model,
+        len(checkpoint.class_names),
+        image_size=checkpoint.preprocessing.image_size,
+        dropout=checkpoint.dropout,
+        options=checkpoint.model_options,
+    )
+    return reshape_to(network, read_weights(folder / "model.safetensors")).eval(), checkpoint
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Read the description of a checkpoint and check that its weights are the ones it was written for."""
+    if not (folder / "model.json").exists():
+        pickled = [
+            path.name
+            for path in sorted(folder.glob("*"))
+            if path.suffix in (".pt", ".pth", ".pkl", ".bin", ".ckpt")
+        ]
+        hint = f"; {pickled[0]} may hold a pickle, which could run code, and is not opened" if pickled else ""
+        raise UserError(f"{folder} holds no checkpoint (model.json and model.safetensors){hint}")
+    values = read_json(folder / "model.json")
+    try:
+        if values.pop("sha256") != hash_file(folder / "model.safetensors"):
+            raise UserError(f"{folder}/model.safetensors is not the file that model.json was written for")
+        preprocessing = {**values.pop("preprocessing")}
+        for name in ("mean", "std"):
+            preprocessing[name] = tuple(preprocessing[name])
+        return Checkpoint(
+            **{
+                **values,
+                "class_names": tuple(values["class_names"]),
+                "precision": Precision(**values["precision"]),
+            },
+            preprocessing=Preprocessing(**preprocessing),
+        )
+    except (KeyError, TypeError, AttributeError, OSError) as error:
+        raise UserError(f"{folder} is not a checkpoint of this toolkit: {error}") from None
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file; raises UserError when it is damaged."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} cannot be read as safetensors: {error}") from None

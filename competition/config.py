@@ -1,0 +1,422 @@
+"""Every setting of the toolkit: its type, default, unit, limits and help text, in one place.
+
+Command-line flags, YAML keys and attribute names are the same words. A settings object is frozen and cannot
+be wrong: construction converts and checks every value and raises one `UserError` naming all that is wrong.
+
+This module is read by ``--help``, so it imports nothing heavy.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from competition.errors import UserError, did_you_mean
+
+Choice = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What is known about one setting beyond its type and default."""
+
+    help: str
+    section: str
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    # An identity setting changes what a run computes; the others only change how or how far it gets there.
+    identity: bool = True
+
+
+def setting(default: Any, section: str, help: str, **limits: Any) -> Any:
+    """Declare one dataclass field with its `Spec`."""
+    metadata = {"spec": Spec(help=help, section=section, **limits)}
+    if isinstance(default, dict):
+        return field(default_factory=lambda: dict(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def parse_duration(text: str | float) -> float:
+    """Return seconds: ``90``, ``"90s"``, ``"15m"``, ``"1.5h"``."""
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+    text = str(text).strip().lower()
+    number, unit = (text[:-1], units[text[-1]]) if text and text[-1] in units else (text, 1.0)
+    return float(number) * unit
+
+
+class Duration(float):
+    """Seconds, written in settings as ``90``, ``15m`` or ``1.5h``."""
+
+
+def flag(name: str) -> str:
+    """Return the command-line spelling of a setting: ``learning_rate`` -> ``--learning-rate``."""
+    return "--" + name.replace("_", "-")
+
+
+def hint_of(cls: type, name: str) -> tuple[Any, bool]:
+    """Return (type without ``| None``, whether None is allowed) of one setting."""
+    hint = typing.get_type_hints(cls)[name]
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        inner = [part for part in typing.get_args(hint) if part is not type(None)]
+        return inner[0], len(inner) < len(typing.get_args(hint))
+    return hint, False
+
+
+def choices_of(hint: Any) -> Choice:
+    """Return the allowed words of a ``Literal`` setting, or nothing."""
+    return typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
+
+
+def _to_bool(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise ValueError
+
+
+def _to_int(value: Any) -> int:
+    if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
+        raise ValueError
+    return int(value)
+
+
+def _to_numbers(value: Any) -> tuple[int, ...]:
+    if isinstance(value, str):
+        value = [part for part in value.split(",") if part.strip()]
+    if isinstance(value, int):
+        value = [value]
+    return tuple(_to_int(part) for part in value)
+
+
+def _to_options(value: Any) -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        return dict(value)
+    import yaml  # late: only a run with options on the command line needs it here
+
+    pairs = [part.split("=", 1) for part in str(value).split(",") if part.strip()]
+    if any(len(pair) != 2 for pair in pairs):
+        raise ValueError
+    return {key.strip(): yaml.safe_load(text) for key, text in pairs}
+
+
+def _to_path(value: Any) -> Path:
+    if not isinstance(value, str | Path) or not str(value):
+        raise ValueError
+    return Path(value).expanduser()
+
+
+CONVERTERS: dict[Any, tuple[Any, str]] = {
+    bool: (_to_bool, "true or false"),
+    int: (_to_int, "a whole number"),
+    float: (float, "a number"),
+    str: (str, "text"),
+    Path: (_to_path, "a path"),
+    Duration: (lambda value: Duration(parse_duration(value)), "a time such as 90s, 15m or 2h"),
+    tuple[int, ...]: (_to_numbers, "whole numbers separated by commas, such as 0,2"),
+    dict[str, Any]: (_to_options, "pairs such as activation=elu,widths=64"),
+}
+
+
+def convert(cls: type, name: str, value: Any) -> Any:
+    """Convert one value to its setting's type and check its limits; raises UserError naming the flag."""
+    hint, optional = hint_of(cls, name)
+    spec: Spec = cls.__dataclass_fields__[name].metadata["spec"]  # type: ignore[attr-defined]
+    if value is None or (optional and isinstance(value, str) and value in ("", "none", "auto")):
+        if optional:
+            return None
+        raise UserError(f"{flag(name)} needs a value")
+    choices = choices_of(hint)
+    if choices:
+        if value not in choices:
+            close = did_you_mean(str(value), choices)
+            raise UserError(f"{flag(name)} {value!r}: choose from {', '.join(choices)}{close}")
+        return value
+    converter, meaning = CONVERTERS[hint]
+    try:
+        value = converter(value)
+    except (TypeError, ValueError, OverflowError):
+        raise UserError(f"{flag(name)} {value!r}: expected {meaning}") from None
+    if isinstance(value, int | float):
+        _check_limits(name, value, spec)
+    return value
+
+
+def _check_limits(name: str, value: float, spec: Spec) -> None:
+    unit = f" {spec.unit}" if spec.unit else ""
+    if value != value:
+        raise UserError(f"{flag(name)} is not a number")
+    if spec.low is not None and value < spec.low:
+        raise UserError(f"{flag(name)} {value}: must be at least {spec.low:g}{unit}")
+    if spec.high is not None and value > spec.high:
+        raise UserError(f"{flag(name)} {value}: must be at most {spec.high:g}{unit}")
+
+
+class Settings:
+    """Base of the settings classes: conversion, checks, and plain-data views."""
+
+    def __post_init__(self) -> None:
+        problems = []
+        for item in dataclasses.fields(self):  # type: ignore[arg-type]
+            try:
+                object.__setattr__(self, item.name, convert(type(self), item.name, getattr(self, item.name)))
+            except UserError as error:
+                problems.append(str(error))
+        if not problems:
+            problems = list(self.contradictions())
+        if problems:
+            raise UserError("\n".join(problems))
+
+    def contradictions(self) -> typing.Iterator[str]:
+        """Yield a message for each pair of settings that cannot stand together."""
+        return iter(())
+
+    def plain(self, identity_only: bool = False) -> dict[str, Any]:
+        """Return YAML-ready values, all of them or only those that define what is computed."""
+        values = {}
+        for item in dataclasses.fields(self):  # type: ignore[arg-type]
+            if identity_only and not item.metadata["spec"].identity:
+                continue
+            values[item.name] = _plain(getattr(self, item.name))
+        return values
+
+    def replace(self, **changes: Any) -> typing.Self:
+        """Return a checked copy with some settings changed."""
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], where: str) -> typing.Self:
+        """Build from a mapping; unknown keys are refused with the nearest known name."""
+        known = [item.name for item in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        unknown = [
+            f"{where}: unknown setting {key!r}{did_you_mean(str(key), known)}"
+            for key in values
+            if key not in known
+        ]
+        if unknown:
+            raise UserError("\n".join(unknown))
+        return cls(**values)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, tuple):
+        return list(value)
+    return float(value) if isinstance(value, Duration) else value
+
+
+DATA, NETWORK, TRAINING, MACHINE, OUTPUT = "data", "network", "training", "machine", "output"
+
+
+@dataclass(frozen=True)
+class DataSettings(Settings):
+    """Where the images are and how they are read."""
+
+    data: Path | None = setting(
+        None, DATA, "folder or zip of the competition; without it, the embedded sample"
+    )
+    train_csv: Path | None = setting(None, DATA, "CSV of training ids and labels, if not found by looking")
+    val_csv: Path | None = setting(None, DATA, "CSV of validation ids and labels")
+    test_csv: Path | None = setting(None, DATA, "CSV of test ids")
+    images: Path | None = setting(None, DATA, "folder that holds the images named in the CSVs")
+    id_column: str | None = setting(None, DATA, "column of image ids in the CSVs")
+    label_column: str | None = setting(None, DATA, "column of labels in the CSVs")
+    group_column: str | None = setting(None, DATA, "column whose equal values must share a fold")
+    on_bad: Literal["fail", "skip"] = setting(
+        "fail", DATA, "bad images: refuse to start, or leave them out and say so"
+    )
+    cache_dir: Path = setting(
+        Path("~/.cache/competition"), DATA, "where decoded images are kept for later runs", identity=False
+    )
+    cache_limit: float = setting(
+        16.0, DATA, "largest cache; a larger set is decoded as needed", unit="GB", low=0, identity=False
+    )
+
+
+@dataclass(frozen=True)
+class TrainSettings(DataSettings):
+    """Everything `train.py` can be told."""
+
+    image_size: int | None = setting(
+        None,
+        DATA,
+        "side of the square the network sees; auto: the weights' or the images' own",
+        unit="px",
+        low=8,
+        high=1024,
+    )
+    resize: Literal["squash", "crop", "letterbox"] = setting(
+        "squash", DATA, "how a picture that is not square becomes one"
+    )
+    holdout: bool = setting(
+        False, DATA, "keep a given validation split out of the folds and score it at the end"
+    )
+    folds: int = setting(5, DATA, "number of folds", low=2, high=100)
+    repeats: int = setting(1, DATA, "how many times the images are dealt into folds anew", low=1, high=20)
+    fold_file: str | None = setting(
+        None, DATA, "a fold table: its name under folds/ or a path; auto: made once from the data"
+    )
+
+    model: str = setting("resnet_fast", NETWORK, "any network of timm's, or one of our own")
+    model_options: dict[str, Any] = setting(
+        {}, NETWORK, "further options of the network: KEY=VALUE,KEY=VALUE"
+    )
+    dropout: float = setting(0.0, NETWORK, "dropout before the classifier", low=0, high=0.95)
+    weights: str | None = setting(
+        None, NETWORK, "start from: 'pretrained', a weights file, or a folder of them"
+    )
+    freeze: Literal["none", "all", "all-but-last-block"] = setting(
+        "none", NETWORK, "layers that keep their starting weights"
+    )
+    max_parameters: int | None = setting(
+        None, NETWORK, "refuse a larger network, or prune down to this", low=1
+    )
+    prune_from: Path | None = setting(
+        None, NETWORK, "a finished run whose folds are pruned to --max-parameters, then tuned on"
+    )
+    prune_method: Literal["structured", "magnitude"] = setting(
+        "structured", NETWORK, "remove whole channels, or set the smallest weights to zero"
+    )
+
+    epochs: int = setting(16, TRAINING, "passes over the training images of a fold", low=1)
+    steps: int | None = setting(None, TRAINING, "optimisation steps, in place of --epochs", low=1)
+    batch_size: int = setting(256, TRAINING, "images per optimisation step", low=2)
+    learning_rate: float = setting(5e-3, TRAINING, "peak learning rate", low=1e-9, high=100)
+    optimizer: str = setting(
+        "nmuon",
+        TRAINING,
+        "any of timm's: sgd, adam, adamw, rmsprop, muon, nmuon (Muon with Nesterov), lion, ...",
+    )
+    momentum: float | None = setting(
+        None,
+        TRAINING,
+        "momentum of the optimisers that have one; auto: 0.95 for Muon, else 0.9",
+        low=0,
+        high=0.9999,
+    )
+    weight_decay: float = setting(
+        0.05, TRAINING, "weight decay, not applied to biases and norms", low=0, high=10
+    )
+    layer_decay: float = setting(
+        1.0, TRAINING, "factor on the learning rate per layer away from the head", low=0.05, high=1
+    )
+    clip_norm: float | None = setting(None, TRAINING, "largest gradient norm; auto: none", low=1e-6)
+    grow_from: float | None = setting(
+        None,
+        TRAINING,
+        "side of the pictures in the first epochs, as a share of --image-size; they grow in three stages; auto: 0.5 from 48 px on "
+        "where the network takes any size and has no --weights, else 1",
+        low=0.25,
+        high=1,
+    )
+    schedule: Literal["cosine", "onecycle", "cyclic", "step", "plateau", "constant"] = setting(
+        "cosine", TRAINING, "course of the learning rate"
+    )
+    warmup: float = setting(
+        0.15, TRAINING, "share of the training in which the learning rate rises", low=0, high=0.9
+    )
+    augment: str = setting(
+        "light", TRAINING, "none, light, medium, heavy, a seed's own policy, or an albumentations YAML file"
+    )
+    copies: int = setting(
+        0,
+        TRAINING,
+        "augmented copies appended to the training set, each fixed for all epochs",
+        low=0,
+        high=100,
+    )
+    mix: Literal["none", "mixup", "cutmix", "both"] = setting(
+        "cutmix", TRAINING, "mix pairs of images and their labels"
+    )
+    mix_probability: float = setting(0.5, TRAINING, "share of the batches that are mixed", low=0, high=1)
+    mixup_alpha: float = setting(0.2, TRAINING, "mixup's Beta parameter", low=1e-3)
+    cutmix_alpha: float = setting(1.0, TRAINING, "CutMix's Beta parameter", low=1e-3)
+    label_smoothing: float = setting(0.1, TRAINING, "label smoothing", low=0, high=0.9)
+    loss: Literal["ce", "focal", "balanced"] = setting(
+        "ce", TRAINING, "cross entropy, focal loss, or weighted by rarity"
+    )
+    ema: float | None = setting(
+        None, TRAINING, "decay per step of the moving average of weights; auto: none", low=0, high=0.99999
+    )
+    views: int = setting(
+        2,
+        TRAINING,
+        "views averaged for a held-out image: 1 plain, 2 mirrored too, to 6 shifted, to 8 blurred",
+        low=1,
+        high=8,
+    )
+    validate_every: int = setting(
+        5, TRAINING, "epochs between validations; the last epoch always is", unit="epochs", low=1
+    )
+    stop_after: int | None = setting(
+        None,
+        TRAINING,
+        "stop after this many validations without gain and keep the best (the score then says so)",
+        low=1,
+    )
+    seed: int = setting(0, TRAINING, "seed of everything random", low=0)
+
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = setting(
+        "auto", MACHINE, "number format; auto times a few and takes the fastest"
+    )
+    compile: bool = setting(False, MACHINE, "torch.compile the network (pays on a GPU)")
+    device: Literal["auto", "cpu", "cuda"] = setting("auto", MACHINE, "where the network runs")
+    workers: int | None = setting(
+        None, MACHINE, "loader processes; auto: none on a CPU", low=0, high=256, identity=False
+    )
+    time_limit: Duration | None = setting(
+        None,
+        MACHINE,
+        "stop by then with everything saved; the same command goes on: 90s, 15m, 2h",
+        low=1,
+        identity=False,
+    )
+
+    run: Path | None = setting(
+        None, OUTPUT, "run folder; auto: runs/ and a name made from the settings", identity=False
+    )
+    only_folds: tuple[int, ...] | None = setting(
+        None, OUTPUT, "train only these folds now: 0,2", identity=False
+    )
+    tensorboard: bool = setting(False, OUTPUT, "write TensorBoard files beside the history", identity=False)
+
+    def contradictions(self) -> typing.Iterator[str]:
+        """Yield settings that cannot stand together."""
+        last = self.folds * self.repeats - 1
+        outside = [fold for fold in self.only_folds or () if not 0 <= fold <= last]
+        if outside:
+            yield f"--only-folds {outside[0]}: with --folds {self.folds} the folds are 0 to {last}"
+        if self.only_folds == ():
+            yield "--only-folds: name at least one fold"
+        if self.prune_from and self.max_parameters is None:
+            yield "--prune-from needs --max-parameters: the size to prune to"
+        if self.prune_from and self.weights:
+            yield "--prune-from starts from that run's own weights: leave --weights out"
+        if self.schedule == "plateau" and self.validate_every != 1:
+            yield "--schedule plateau follows the validation loss: add --validate-every 1"
+        if self.freeze != "none" and not self.weights:
+            yield f"--freeze {self.freeze} without --weights would keep random layers: name the weights"
+
+
+@dataclass(frozen=True)
+class PredictSettings(DataSettings):
+    """Everything `predict.py` can be told."""
+
+    out: Path | None = setting(
+        None, OUTPUT, "submission to write; auto: submissions/ and the first run's name"
+    )
+    views: int | None = setting(
+        None, TRAINING, "test-time views of each image; auto: those of each run's own score", low=1, high=8
+    )
+    ensemble: Literal["mean"] = setting("mean", TRAINING, "how the folds' and runs' probabilities are joined")
+    allow_partial: bool = setting(False, OUTPUT, "use the folds that are finished although others are not")
+    batch_size: int = setting(256, MACHINE, "images per forward pass", low=1, identity=False)
+    device: Literal["auto", "cpu", "cuda"] = setting(
+        "auto", MACHINE, "where the network runs", identity=False
+    )
+    workers: int | None = setting(
+        None, MACHINE, "loader processes; auto: none on a CPU", low=0, high=256, identity=False
+    )

@@ -1,0 +1,250 @@
+"""Files in a folder or inside a zip, read in place: nothing is ever unpacked to disk.
+
+A path is an ordinary file name, or ``ARCHIVE.zip::MEMBER``.
+"""
+
+import errno
+import os
+import re
+import stat
+import threading
+import zipfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from competition.errors import UserError, did_you_mean, first_few
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+TABLE_SUFFIXES = frozenset({".csv", ".tsv"})
+MEMBER_LIMIT = 2 << 30  # bytes one member may unpack to: a 20,000 x 20,000 BMP has 1.2e9
+BOMB_TOTAL = 4 << 30  # an archive below this size, unpacked, is harmless at any ratio
+BOMB_RATIO = 100  # PNG, JPEG and WebP hardly shrink; even BMP rarely passes 20
+MEMBER_BOMB_RATIO = 1000  # what deflate reaches at most on a run of zeros is 1,032
+MEMBER_BOMB_BYTES = 256 << 20
+
+_MEMBER_PATH = re.compile(r"(?is)^(.*?\.zip)::(.+)$")
+_archives: dict[tuple[int, str], zipfile.ZipFile] = {}  # (process id, archive) -> handle
+_opening = threading.Lock()
+
+
+def _renew_lock() -> None:
+    """A fork while another thread held the lock would leave the child with a lock nobody frees."""
+    global _opening
+    _opening = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
+def split_path(path: str) -> tuple[str, str | None]:
+    """Return (file, None) for an ordinary path and (archive, member) for a path inside a zip."""
+    match = _MEMBER_PATH.match(path)
+    return (match.group(1), match.group(2)) if match else (path, None)
+
+
+def is_image(name: str) -> bool:
+    """Whether the name ends like an image that can be decoded."""
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def is_table(name: str) -> bool:
+    """Whether the name ends like a table."""
+    return os.path.splitext(name)[1].lower() in TABLE_SUFFIXES
+
+
+def _is_clutter(name: str) -> bool:
+    """Hidden files and what macOS and Windows leave behind."""
+    return name.startswith(".") or name in {"__MACOSX", "Thumbs.db", "desktop.ini"}
+
+
+def _open_archive(archive: str) -> zipfile.ZipFile:
+    """One checked handle per archive and process: a forked handle would share its file position.
+
+    ``ZipFile`` locks its own reads, so threads may share the handle. Raises UserError.
+    """
+    key = (os.getpid(), archive)
+    handle = _archives.get(key)
+    if handle is None:
+        with _opening:
+            handle = _archives.get(key)
+            if handle is None:
+                handle = _checked(archive)
+                _archives[key] = handle
+    return handle
+
+
+def _checked(archive: str) -> zipfile.ZipFile:
+    try:
+        handle = zipfile.ZipFile(archive)
+    except PermissionError:
+        raise UserError(f"{archive}: permission denied. Make the file readable (chmod u+r).") from None
+    except (zipfile.BadZipFile, EOFError, ValueError) as error:
+        raise UserError(f"{archive}: not a whole zip file ({error}). Download it again.") from None
+    try:
+        _refuse_unsafe(archive, handle.infolist())
+    except UserError:
+        handle.close()
+        raise
+    return handle
+
+
+def _refuse_unsafe(archive: str, members: list[zipfile.ZipInfo]) -> None:
+    """Refuse names that leave the archive, encrypted members and bombs, judged by declared sizes."""
+    outside = [member.filename for member in members if _leaves_archive(member.filename)]
+    if outside:
+        raise UserError(
+            f"{archive}: members with an absolute path or '..' in it: {first_few(outside)}. "
+            "Nothing was read; make the archive again with relative names."
+        )
+    locked = [member.filename for member in members if member.flag_bits & 1]
+    if locked:
+        raise UserError(
+            f"{archive}: encrypted members: {first_few(locked)}. Unpack it with its password first."
+        )
+    large = [member.filename for member in members if _is_bomb(member)]
+    total = sum(member.file_size for member in members)
+    packed = max(1, os.path.getsize(archive))
+    if large or (total > BOMB_TOTAL and total > BOMB_RATIO * packed):
+        named = f" ({first_few(large)})" if large else ""
+        raise UserError(
+            f"{archive}: looks like a zip bomb: {packed:,} bytes that unpack to {total:,}{named}. "
+            "Nothing was read; if it is what you mean, unpack it by hand and name the folder."
+        )
+
+
+def _leaves_archive(name: str) -> bool:
+    parts = name.replace("\\", "/").split("/")
+    return name.startswith(("/", "\\")) or ".." in parts or re.match(r"^[A-Za-z]:[\\/]", name) is not None
+
+
+def _is_bomb(member: zipfile.ZipInfo) -> bool:
+    ratio = member.file_size / max(1, member.compress_size)
+    return member.file_size > MEMBER_LIMIT or (
+        member.file_size > MEMBER_BOMB_BYTES and ratio > MEMBER_BOMB_RATIO
+    )
+
+
+def read_bytes(path: str, limit: int = MEMBER_LIMIT) -> bytes:
+    """Return the bytes of a file or member; safe in threads and forked processes.
+
+    Raises OSError when it cannot be read, is damaged inside its archive, or is larger than ``limit`` bytes.
+    """
+    archive, member = split_path(path)
+    if member is None:
+        with open(path, "rb") as file:
+            data = file.read(limit + 1)
+    else:
+        data = _read_member(archive, member, limit)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"larger than {limit:,} bytes", path)
+    return data
+
+
+def _read_member(archive: str, member: str, limit: int) -> bytes:
+    try:
+        with _open_archive(archive).open(member) as file:
+            return file.read(limit + 1)  # stops there whatever the declared size says
+    except KeyError:
+        raise FileNotFoundError(errno.ENOENT, "no such member", f"{archive}::{member}") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise OSError(errno.EIO, f"damaged inside its archive: {error}", member) from None
+
+
+def signature(path: str) -> tuple[int, int]:
+    """Return (bytes, modification time in ns), or (bytes, CRC) in a zip; (-1, -1) when there is no such file.
+
+    Cheap: a stat or a look into the archive's directory, never a read of the contents.
+    """
+    archive, member = split_path(path)
+    try:
+        if member is None:
+            status = os.stat(path)
+            return status.st_size, status.st_mtime_ns
+        info = _open_archive(archive).getinfo(member)
+        return info.file_size, info.CRC
+    except (OSError, KeyError):
+        return -1, -1
+
+
+def list_files(source: Path) -> dict[str, str]:
+    """Return {name relative to ``source``: path} of a folder or a zip, hidden files left out.
+
+    A zip at the top of a folder is read as a folder of the same name. Raises UserError.
+    """
+    if source.is_dir():
+        return _list_folder(source)
+    if source.suffix.lower() == ".zip" and source.is_file():
+        return _list_archive(str(source))
+    _refuse_source(source)
+    raise AssertionError("unreachable")
+
+
+def _refuse_source(source: Path) -> None:
+    if not os.path.lexists(source):
+        near = []
+        if source.parent.is_dir():
+            near = [entry.name for entry in source.parent.iterdir()]
+        raise UserError(f"{source}: no such file or folder{did_you_mean(source.name, near)}.")
+    raise UserError(
+        f"{source}: neither a folder nor a .zip. Name the folder or the zip that holds the images."
+    )
+
+
+def _list_folder(source: Path) -> dict[str, str]:
+    files: dict[str, str] = {}
+    seen: set[tuple[int, int]] = set()
+    pending = [("", str(source))]
+    while pending:
+        prefix, folder = pending.pop()
+        for entry in _entries(folder, seen):
+            name = prefix + entry.name
+            if entry.is_dir():
+                pending.append((name + "/", entry.path))
+            elif prefix == "" and entry.name.lower().endswith(".zip"):
+                files.update(_mounted(entry.path))
+            elif (is_image(entry.name) or is_table(entry.name)) and entry.is_file():  # a pipe would block
+                files[name] = entry.path
+    return dict(sorted(files.items()))
+
+
+def _entries(folder: str, seen: set[tuple[int, int]]) -> list["os.DirEntry[str]"]:
+    """The visible entries of a folder; none when a link has already led here."""
+    try:
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in seen and stat.S_ISDIR(status.st_mode) and status.st_ino:
+            return []
+        seen.add((status.st_dev, status.st_ino))
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not _is_clutter(entry.name)]
+    except PermissionError:
+        raise UserError(f"{folder}: permission denied. Make the folder readable (chmod u+rx).") from None
+
+
+def _list_archive(archive: str) -> dict[str, str]:
+    names = [member.filename for member in _open_archive(archive).infolist() if not member.is_dir()]
+    visible = [name for name in names if not any(_is_clutter(part) for part in name.split("/"))]
+    kept = [name for name in visible if is_image(name) or is_table(name)]
+    inner = [name for name in visible if name.lower().endswith(".zip")]
+    if inner and not any(is_image(name) for name in kept):
+        raise UserError(
+            f"{archive}: holds zips instead of images: {first_few(inner)}. "
+            "Unpack the outer zip once into a folder and name that folder; the inner ones are read in place."
+        )
+    return {name: f"{archive}::{name}" for name in sorted(kept)}
+
+
+def _mounted(archive: str) -> dict[str, str]:
+    """``train.zip`` beside ``train.csv`` reads as the folder ``train``, ``train.csv.zip`` as ``train.csv``."""
+    stem = os.path.splitext(os.path.basename(archive))[0]
+    files: dict[str, str] = {}
+    for name, path in _list_archive(archive).items():
+        files[name if name == stem or name.startswith(stem + "/") else f"{stem}/{name}"] = path
+    return files
+
+
+def natural_key(name: str) -> list[tuple[int, int, str]]:
+    """Sort key that puts ``2.png`` before ``10.png``."""
+    parts: Iterable[str] = re.split(r"(\d+)", name)
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]

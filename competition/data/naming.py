@@ -1,0 +1,88 @@
+"""Which file does an id in a table mean? Ids come with or without folder and extension."""
+
+import os
+import re
+from collections.abc import Callable, Iterable
+
+_SPLIT_WORDS = {"train": "train", "val": "val", "dev": "val", "test": "test"}
+
+
+def split_of_folder(name: str) -> str | None:
+    """Return "train", "val" or "test" for a folder named like ``train_images`` or ``images-test``, else None."""
+    for word in re.split(r"[^a-z]+", name.lower()):
+        for start, split in _SPLIT_WORDS.items():
+            if word.startswith(start):
+                return split
+    return None
+
+
+def without_extension(name: str) -> str:
+    """``a/b.c.png`` -> ``a/b.c``."""
+    return os.path.splitext(name)[0]
+
+
+def _below_top(name: str) -> str:
+    return name.partition("/")[2] or name
+
+
+def _base(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+# From the most to the least exact reading of an id.
+_READINGS: tuple[Callable[[str], str], ...] = (
+    lambda name: name,
+    _below_top,
+    _base,
+    without_extension,
+    lambda name: without_extension(_below_top(name)),
+    lambda name: without_extension(_base(name)),
+)
+
+
+def clean_id(image_id: str) -> str:
+    """The id without blanks around it, ``./`` before it and Windows separators in it."""
+    return image_id.strip().replace("\\", "/").removeprefix("./")
+
+
+def match_images(
+    ids: Iterable[str], names: list[str], split: str | None
+) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Return ({id: file name}, {id: several equally good file names}); an id in neither has no file.
+
+    ``split`` prefers the folder of that split (``train_images``) and shuns those of the others; None takes all.
+    """
+    spelled = {image_id: clean_id(image_id) for image_id in ids}
+    wanted = set(spelled.values())
+    found: dict[str, str] = {}
+    ambiguous: dict[str, list[str]] = {}
+    for tier in _tiers(names, split):
+        for reading in _READINGS:
+            if not wanted:
+                break
+            candidates: dict[str, list[str]] = {}
+            for name in tier:
+                key = reading(name)
+                if key in wanted:
+                    candidates.setdefault(key, []).append(name)
+            found.update((key, matches[0]) for key, matches in candidates.items() if len(matches) == 1)
+            ambiguous.update((key, matches) for key, matches in candidates.items() if len(matches) > 1)
+            wanted -= candidates.keys()
+    return (
+        {image_id: found[key] for image_id, key in spelled.items() if key in found},
+        {image_id: ambiguous[key] for image_id, key in spelled.items() if key in ambiguous},
+    )
+
+
+def _tiers(names: list[str], split: str | None) -> list[list[str]]:
+    if split is None:
+        return [names]
+    by_split: dict[str | None, list[str]] = {split: [], None: [], "train": []}
+    folders: dict[str, str | None] = {}
+    for name in names:
+        top = name.partition("/")[0] if "/" in name else ""
+        if top not in folders:
+            folders[top] = split_of_folder(top)
+        by_split.setdefault(folders[top], []).append(name)
+    tiers = [by_split[split], by_split[None]]
+    return [*tiers, by_split["train"]] if split == "val" else tiers

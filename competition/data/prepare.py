@@ -1,0 +1,121 @@
+"""From ``--data`` to decoded, checked images: what `train.py`, `predict.py` and ``check`` begin with."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from competition.config import DataSettings
+from competition.data import archive
+from competition.data.cache import ImageStore, open_images
+from competition.data.catalog import Catalog, Problem, open_catalog
+from competition.data.checks import check, duplicate_groups, format_report
+from competition.data.sample import render_sample
+from competition.errors import UserError
+
+LARGEST_AUTOMATIC_SIZE = 128  # px; larger pictures are shrunk unless --image-size says otherwise
+
+
+@dataclass(frozen=True)
+class PreparedImages:
+    """A catalog whose images are decoded and checked.
+
+    ``table`` has the catalog's columns and ``row``, the picture's place in the store; images left out by
+    ``--on-bad skip`` are not in it.
+    """
+
+    catalog: Catalog
+    table: pd.DataFrame
+    store: ImageStore
+    image_size: int
+    problems: list[Problem]
+
+    def labelled(self, with_validation: bool = True) -> pd.DataFrame:
+        """Return the rows to train on."""
+        splits = ["train", "val"] if with_validation else ["train"]
+        return self.table[self.table["split"].isin(splits)].reset_index(drop=True)
+
+    def of(self, split: str) -> pd.DataFrame:
+        """Return the rows of one split."""
+        return self.table[self.table["split"] == split].reset_index(drop=True)
+
+    def groups(self, table: pd.DataFrame) -> NDArray[np.int64]:
+        """Return group numbers of some rows: equal for duplicates and for equal values of ``group``."""
+        return duplicate_groups(self.store.facts.iloc[table["row"]].reset_index(drop=True), table)
+
+
+def sample_folder(settings: DataSettings) -> Path:
+    """Return where the embedded sample is kept."""
+    return settings.cache_dir / "sample"
+
+
+def find_data(settings: DataSettings) -> Catalog:
+    """Return the catalog of ``--data``, or of the embedded sample, rendered on first use."""
+    data = settings.data or render_sample(sample_folder(settings))
+    return open_catalog(
+        data,
+        train_csv=settings.train_csv,
+        val_csv=settings.val_csv,
+        test_csv=settings.test_csv,
+        images=settings.images,
+        id_column=settings.id_column,
+        label_column=settings.label_column,
+        group_column=settings.group_column,
+    )
+
+
+def decode(settings: DataSettings, catalog: Catalog, image_size: int, resize: str) -> ImageStore:
+    """Return the decoded images of a whole catalog, from the cache where it has them."""
+    return open_images(
+        catalog.table,
+        image_size=image_size,
+        resize=resize,  # type: ignore[arg-type]
+        cache_dir=settings.cache_dir,
+        limit_bytes=int(settings.cache_limit * 1e9),
+    )
+
+
+def prepare_images(
+    settings: DataSettings, catalog: Catalog, image_size: int, resize: str, folds: int
+) -> PreparedImages:
+    """Decode and check everything before any training.
+
+    Raises:
+        UserError: problems that would spoil a result, unless ``--on-bad skip`` can leave their images out.
+    """
+    store = decode(settings, catalog, image_size, resize)
+    problems = check(catalog, store.facts, folds=folds)
+    if problems:
+        print(format_report(problems, catalog), flush=True)
+    errors = [problem for problem in problems if problem.severity == "error"]
+    fatal = [problem for problem in errors if settings.on_bad == "fail" or not problem.image_ids]
+    if fatal:
+        hint = (
+            " (or leave those images out with --on-bad skip)"
+            if all(problem.image_ids for problem in fatal)
+            else ""
+        )
+        raise UserError(f"{catalog.source}: {len(fatal)} problems stop the training: mend them{hint}")
+    bad = {name for problem in errors for name in problem.image_ids}
+    table = catalog.table.assign(row=np.arange(len(catalog.table)))
+    table = table[~(table["image_id"].isin(bad) & (table["split"] != "test"))].reset_index(drop=True)
+    return PreparedImages(catalog, table, store, image_size, problems)
+
+
+def natural_size(catalog: Catalog) -> int:
+    """Return the side that suits the images: the median of some of their shorter sides, at most 128 px."""
+    import io
+
+    from PIL import Image
+
+    paths = catalog.table["path"]
+    sides = []
+    for path in paths.iloc[:: max(1, len(paths) // 64)]:
+        try:
+            with Image.open(io.BytesIO(archive.read_bytes(path))) as picture:
+                sides.append(min(picture.size))
+        except (OSError, ValueError, UserError, Image.DecompressionBombError):
+            continue  # the checks will name it
+    return int(min(max(np.median(sides), 8), LARGEST_AUTOMATIC_SIZE)) if sides else 32

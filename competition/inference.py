@@ -1,0 +1,120 @@
+"""Network + loader + views -> probabilities in row order: the one evaluation path.
+
+Validation while training, out-of-fold predictions and `predict.py` all come through `predict_probabilities`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from competition.data.loader import Loader
+from competition.training.precision import Precision
+
+View = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What happens to a picture before the network sees it; stored in every checkpoint.
+
+    Attributes:
+        image_size: side of the square, in pixels.
+        resize: how a picture became that square, see `competition.data.cache`.
+        mean, std: per channel, on a scale of 0 to 1.
+    """
+
+    image_size: int
+    resize: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def to_input(self, pictures: Tensor, device: torch.device, memory_format: torch.memory_format) -> Tensor:
+        """Normalise a batch. (B, H, W, 3) uint8 -> (B, 3, H, W) float32 on the device."""
+        # The bytes travel, not the floats; the permuted view is already channels_last.
+        images = pictures.to(device, non_blocking=True).permute(0, 3, 1, 2).to(torch.float32)
+        mean = torch.tensor(self.mean, device=device).view(1, 3, 1, 1) * 255
+        std = torch.tensor(self.std, device=device).view(1, 3, 1, 1) * 255
+        return images.sub_(mean).div_(std).contiguous(memory_format=memory_format)
+
+
+def mirrored(images: Tensor) -> Tensor:
+    """Flip left and right. (B, C, H, W)."""
+    return images.flip(3)
+
+
+def shifted(rows: int, columns: int) -> View:
+    """Return a view that moves the picture by 1/16 of its side per unit; the edge is repeated."""
+
+    def view(images: Tensor) -> Tensor:
+        margin = max(1, images.shape[-1] // 16)
+        padded = nn.functional.pad(images, (margin,) * 4, mode="replicate")
+        top, left = margin * (1 - rows), margin * (1 - columns)
+        return padded[..., top : top + images.shape[-2], left : left + images.shape[-1]]
+
+    return view
+
+
+def blurred(images: Tensor) -> Tensor:
+    """Smooth with a 3 x 3 binomial kernel, for test pictures sharper than the training set. (B, C, H, W)."""
+    line = torch.tensor([0.25, 0.5, 0.25], device=images.device)
+    kernel = (line[:, None] * line).expand(images.shape[1], 1, 3, 3)
+    return nn.functional.conv2d(
+        nn.functional.pad(images, (1,) * 4, mode="replicate"), kernel, groups=images.shape[1]
+    )
+
+
+def views_of(count: int) -> list[View]:
+    """Return the first ``count`` of: plain, mirrored, four shifts, blurred, mirrored and blurred."""
+    shifts = [shifted(1, 0), shifted(-1, 0), shifted(0, 1), shifted(0, -1)]
+    return [lambda images: images, mirrored, *shifts, blurred, lambda images: mirrored(blurred(images))][
+        :count
+    ]
+
+
+@torch.inference_mode()
+def predict_probabilities(
+    network: nn.Module,
+    loader: Loader,
+    classes: int,
+    preprocessing: Preprocessing,
+    precision: Precision,
+    device: torch.device,
+    views: Sequence[View],
+    on_batch: Callable[[int], None] = lambda images: None,
+) -> NDArray[np.float32]:
+    """Return the mean probabilities over the views, in the loader's row order.
+
+    Args:
+        network: any classifier; it is put into eval mode and left there.
+        loader: N rows, not shuffled.
+        classes: K.
+        preprocessing: how pictures become input.
+        precision: number format and layout.
+        device: where the network is.
+        views: test-time views, see `views_of`.
+        on_batch: told the number of images done, for progress.
+
+    Returns:
+        (N, K) float32, rows sum to 1.
+    """
+    network.eval()
+    result = np.empty((loader.size, classes), dtype=np.float32)
+    for pictures, positions in loader.epoch():
+        images = preprocessing.to_input(pictures, device, precision.memory_format)
+        total = sum(_probabilities(network, images, views, precision, device))
+        result[positions.numpy()] = (total / len(views)).cpu().numpy()
+        on_batch(len(positions))
+    return result
+
+
+def _probabilities(
+    network: nn.Module, images: Tensor, views: Sequence[View], precision: Precision, device: torch.device
+) -> Iterator[Tensor]:
+    for view in views:
+        with precision.autocast(device):
+            logits = network(view(images))
+        yield logits.float().softmax(dim=1)

@@ -1,0 +1,151 @@
+"""The one door to networks: every name of timm's registry, our own among them."""
+
+import inspect
+import re
+from collections.abc import Mapping
+
+from competition.torchvision_operators import declare_missing_operators
+
+declare_missing_operators()  # before timm, which imports torchvision
+
+import timm  # noqa: E402
+from torch import nn  # noqa: E402
+
+from competition.errors import UserError, did_you_mean  # noqa: E402
+from competition.models import resnet_fast, seed_cnns, seed_resnets  # noqa: E402
+
+OWN_MODULES = (seed_cnns, seed_resnets, resnet_fast)  # importing them registers their networks
+# Arguments of timm's that have a setting of their own here, or that would reach for a network or a pickle.
+RESERVED_OPTIONS = {
+    "num_classes": "the number of classes comes from the data",
+    "img_size": "use --image-size",
+    "in_chans": "images are read as RGB",
+    "pretrained": "use --weights",
+    "checkpoint_path": "use --weights",
+    "pretrained_cfg": "use --weights",
+    "pretrained_cfg_overlay": "use --weights",
+    "cache_dir": "use --weights",
+    "features_only": "a classifier is needed",
+}
+
+
+def create_network(
+    name: str,
+    num_classes: int,
+    *,
+    image_size: int,
+    dropout: float = 0.0,
+    options: Mapping[str, object] | None = None,
+    max_parameters: int | None = None,
+) -> nn.Module:
+    """Build the network registered under ``name``, randomly initialised: (B, 3, image_size, image_size) -> (B, classes).
+
+    ``image_size`` (px) is passed on to networks that are built for one size. ``dropout`` is the rate before the
+    classifier; 0 keeps the network's own default (``options={"drop_rate": 0.0}`` turns that off too). ``options`` are
+    further arguments of the network. Never touches the internet. Raises UserError for an unknown name, tag or option,
+    an image size that the network cannot take, and more than ``max_parameters`` parameters.
+    """
+    _check_name(name)
+    arguments = _check_options(name, options or {})
+    if dropout:
+        if "drop_rate" in arguments:
+            raise UserError(
+                "the dropout is given twice: by --dropout and by the option drop_rate; leave one out"
+            )
+        arguments["drop_rate"] = dropout
+    network = _build(name, num_classes, image_size, arguments)
+    if max_parameters is not None:
+        _check_size(name, count_parameters(network), max_parameters)
+    return network
+
+
+def list_networks() -> list[str]:
+    """Every name that ``create_network`` takes, our own included."""
+    return list(timm.list_models())
+
+
+def own_networks() -> list[str]:
+    """The names of our own networks."""
+    return sorted(name for module in OWN_MODULES for name in module.default_cfgs)
+
+
+def is_known(name: str) -> bool:
+    """Whether ``create_network`` takes this name; a pretrained tag after a dot is allowed (``resnet18.a1_in1k``)."""
+    return ":" not in name and bool(
+        timm.is_model(name)
+    )  # a colon is timm's address of a remote or local folder
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Number of parameters, trainable or frozen; buffers such as running means do not count."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def _check_name(name: str) -> None:
+    if not is_known(name):
+        raise UserError(
+            f"unknown network {name!r}{did_you_mean(name, list_networks())}: "
+            f"take one of our own ({', '.join(own_networks())}) or any name of timm's"
+        )
+
+
+def _check_options(name: str, options: Mapping[str, object]) -> dict[str, object]:
+    """Refuse options that are reserved, or that one of our own networks does not have, before anything is built."""
+    own_options = _own_options(name)
+    for option in options:
+        if option in RESERVED_OPTIONS:
+            raise UserError(
+                f"option {option!r} of network {name} cannot be set here: {RESERVED_OPTIONS[option]}"
+            )
+        if own_options and option not in own_options:
+            raise UserError(
+                f"network {name} has no option {option!r}{did_you_mean(option, own_options)}: "
+                f"it has {', '.join(own_options)}"
+            )
+    return dict(options)
+
+
+def _own_options(name: str) -> list[str]:
+    """Options of one of our own networks, read off its class; empty for timm's, whose classes are not known here."""
+    if name not in own_networks():
+        return []
+    network_class = inspect.signature(timm.models.model_entrypoint(name)).return_annotation
+    return [
+        option for option in inspect.signature(network_class).parameters if option not in RESERVED_OPTIONS
+    ]
+
+
+def _build(name: str, num_classes: int, image_size: int, arguments: dict[str, object]) -> nn.Module:
+    """Call timm with ``img_size``, and without it if the network does not have that argument."""
+    for sized in ({"img_size": image_size}, {}):
+        try:
+            return timm.create_model(name, pretrained=False, num_classes=num_classes, **sized, **arguments)
+        except UserError:
+            raise
+        except (TypeError, ValueError, AssertionError, RuntimeError, KeyError) as error:
+            option = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+            if option is None:
+                raise UserError(_refusal(name, image_size, arguments, error)) from error
+            if option[1] == "img_size" and sized:
+                continue  # binding failed, so nothing was built
+            if option[1] == "drop_rate":
+                raise UserError(
+                    f"network {name} has no dropout before its classifier: leave --dropout out"
+                ) from error
+            raise UserError(
+                f"network {name} has no option {option[1]!r}{did_you_mean(option[1], arguments)}"
+            ) from error
+    raise AssertionError("the second attempt returns or raises")
+
+
+def _refusal(name: str, image_size: int, arguments: dict[str, object], error: Exception) -> str:
+    options = f" with {', '.join(f'{key}={value}' for key, value in arguments.items())}" if arguments else ""
+    return f"network {name} cannot be built for images of {image_size} px{options}: {error}"
+
+
+def _check_size(name: str, parameters: int, max_parameters: int) -> None:
+    if parameters > max_parameters:
+        raise UserError(
+            f"network {name} has {parameters:,} parameters, over the limit of {max_parameters:,}: take a smaller network, "
+            "narrow it by its options, or train it without the limit and prune it down"
+        )

@@ -1,0 +1,160 @@
+"""Predictions as a thing on disk: ids, class names, probabilities, and labels where they are known.
+
+Everything is joined by image id and class name, never by position.
+"""
+
+import io
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from competition import metrics
+from competition.errors import UserError, first_few
+from competition.runs import write_atomically
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Probabilities of N images over K classes.
+
+    Attributes:
+        image_ids: (N,) names, each once.
+        class_names: K names.
+        probabilities: (N, K) float32, rows sum to 1.
+        labels: (N,) class numbers, or None where the truth is not known.
+        folds: (N,) number of the fold that predicted each row, or None.
+    """
+
+    image_ids: NDArray[np.str_]
+    class_names: tuple[str, ...]
+    probabilities: NDArray[np.float32]
+    labels: NDArray[np.int64] | None = None
+    folds: NDArray[np.int64] | None = None
+
+    def predicted(self) -> NDArray[np.str_]:
+        """Return the most probable class name of each row."""
+        return np.asarray(self.class_names)[self.probabilities.argmax(axis=1)]
+
+    def confusion(self) -> metrics.Counts:
+        """Return the (K, K) table of counts; needs labels."""
+        assert self.labels is not None
+        return metrics.confusion(self.labels, self.probabilities.argmax(axis=1), len(self.class_names))
+
+    def of_fold(self, fold: int) -> "Predictions":
+        """Return the rows that one fold predicted."""
+        assert self.folds is not None
+        return self.rows(np.flatnonzero(self.folds == fold))
+
+    def rows(self, rows: NDArray[np.integer]) -> "Predictions":
+        """Return some rows in the given order."""
+        return replace(
+            self,
+            image_ids=self.image_ids[rows],
+            probabilities=self.probabilities[rows],
+            labels=None if self.labels is None else self.labels[rows],
+            folds=None if self.folds is None else self.folds[rows],
+        )
+
+
+def save_predictions(path: Path, predictions: Predictions) -> None:
+    """Write one .npz, whole or not at all."""
+    arrays = {
+        "image_ids": predictions.image_ids.astype(np.str_),
+        "class_names": np.asarray(predictions.class_names, dtype=np.str_),
+        "probabilities": predictions.probabilities.astype(np.float32),
+    }
+    for name in ("labels", "folds"):
+        if getattr(predictions, name) is not None:
+            arrays[name] = getattr(predictions, name)
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    write_atomically(path, buffer.getvalue())
+
+
+def load_predictions(path: Path) -> Predictions:
+    """Read a .npz; nothing in it is unpickled.
+
+    Raises:
+        UserError: missing, damaged, or not a predictions file.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return Predictions(
+                image_ids=arrays["image_ids"],
+                class_names=tuple(str(name) for name in arrays["class_names"]),
+                probabilities=arrays["probabilities"],
+                labels=arrays["labels"] if "labels" in arrays else None,
+                folds=arrays["folds"] if "folds" in arrays else None,
+            )
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist") from None
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is not a predictions file: {error}") from None
+
+
+def save_csv(path: Path, predictions: Predictions) -> None:
+    """Write the same as a CSV: image_id, fold, label, predicted, one column of probability per class."""
+    import pandas as pd
+
+    columns: dict[str, object] = {"image_id": predictions.image_ids}
+    if predictions.folds is not None:
+        columns["fold"] = predictions.folds
+    if predictions.labels is not None:
+        columns["label"] = np.asarray(predictions.class_names)[predictions.labels]
+    columns["predicted"] = predictions.predicted()
+    table = pd.DataFrame(columns)
+    probabilities = pd.DataFrame(
+        predictions.probabilities, columns=[f"p_{name}" for name in predictions.class_names]
+    )
+    write_atomically(path, pd.concat([table, probabilities], axis=1).to_csv(index=False, float_format="%.6g"))
+
+
+def pool(parts: Sequence[Predictions]) -> Predictions:
+    """Join the folds' out-of-fold predictions: every image once, repeats averaged, ordered by id.
+
+    Raises:
+        UserError: folds that name different classes.
+    """
+    _refuse_other_classes(parts)
+    ids = np.concatenate([part.image_ids for part in parts])
+    unique, first, inverse, counts = np.unique(
+        ids, return_index=True, return_inverse=True, return_counts=True
+    )
+    probabilities = np.concatenate([part.probabilities for part in parts]).astype(np.float64)
+    sums = np.zeros((len(unique), probabilities.shape[1]))
+    np.add.at(sums, inverse, probabilities)
+    labels = np.concatenate([part.labels for part in parts if part.labels is not None])
+    folds = np.concatenate([part.folds for part in parts if part.folds is not None])
+    return Predictions(
+        image_ids=unique,
+        class_names=parts[0].class_names,
+        probabilities=(sums / counts[:, None]).astype(np.float32),
+        labels=labels[first] if len(labels) == len(ids) else None,
+        folds=folds[first] if len(folds) == len(ids) else None,
+    )
+
+
+def align(predictions: Predictions, image_ids: NDArray[np.str_]) -> Predictions:
+    """Return the rows in the order of ``image_ids``.
+
+    Raises:
+        UserError: ids that have no prediction.
+    """
+    order = np.argsort(predictions.image_ids)
+    place = np.searchsorted(predictions.image_ids, image_ids, sorter=order)
+    rows = order[np.minimum(place, len(order) - 1)]
+    absent = image_ids[predictions.image_ids[rows] != image_ids]
+    if len(absent):
+        raise UserError(f"{len(absent)} images have no prediction: {first_few(absent)}")
+    return predictions.rows(rows)
+
+
+def _refuse_other_classes(parts: Sequence[Predictions]) -> None:
+    for part in parts[1:]:
+        if part.class_names != parts[0].class_names:
+            differ = sorted(set(part.class_names) ^ set(parts[0].class_names))
+            raise UserError(f"predictions name different classes: {first_few(differ) or 'another order'}")

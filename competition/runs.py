@@ -1,0 +1,148 @@
+"""The run folder and what keeps it whole: atomic writes, locks, history, counted seeds, environment.
+
+runs/NAME/settings.yaml       effective settings (``train.py --config`` reads them back)
+runs/NAME/run.json            fold table and its hash, class names, fingerprint of the images
+runs/NAME/environment.json    machine, versions, command
+runs/NAME/fold_K/             one folder per fold; nothing outside it is written by the fold
+runs/NAME/oof.npz, oof.csv    pooled out-of-fold predictions
+runs/NAME/score.json          macro F1, its interval, per fold, per class
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import IO, Any
+
+from competition.errors import UserError
+
+
+def write_atomically(path: Path, data: bytes | str) -> None:
+    """Write a whole file or nothing: beside it, flushed to disk, then renamed over it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    try:
+        with open(beside, "wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write readable JSON atomically."""
+    write_atomically(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; raises UserError naming the file when it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist") from None
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: {error}") from None
+
+
+def append_history(path: Path, record: dict[str, Any]) -> None:
+    """Append one record to a JSON-lines file."""
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """Read a JSON-lines file; a last line cut short by a kill is left out."""
+    records = []
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                break
+    return records
+
+
+def write_history(path: Path, records: list[dict[str, Any]]) -> None:
+    """Write a JSON-lines file anew."""
+    write_atomically(path, "".join(json.dumps(record) + "\n" for record in records))
+
+
+@contextmanager
+def locked(path: Path, holder: str) -> Iterator[None]:
+    """Hold an exclusive lock on a file; raises UserError when another process holds it.
+
+    The kernel drops the lock when its process dies, so a kill leaves nothing to clean up.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file: IO[str] = open(path, "a+")  # noqa: SIM115 (must outlive this line)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise UserError(
+            f"{holder} is being trained by another process: wait for it or choose another --run"
+        ) from None
+    try:
+        yield
+    finally:
+        file.close()
+
+
+def counted_seed(*keys: int | str) -> int:
+    """Return 64 bits that depend on the keys alone: randomness is counted, not carried."""
+    text = "/".join(str(key) for key in keys)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def hash_file(path: Path) -> str:
+    """Return the first 16 hex digits of a file's SHA-256."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def environment() -> dict[str, Any]:
+    """Return what made a run: command, machine and the versions that can change a number."""
+    packages = (
+        "torch",
+        "timm",
+        "albumentations",
+        "numpy",
+        "opencv-python-headless",
+        "scikit-learn",
+        "pandas",
+    )
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "versions": {name: version_of(name) for name in packages},
+    }
+
+
+def version_of(package: str) -> str | None:
+    """Return the installed version of a package, or None."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def processor() -> str:
+    """Return the processor's name."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,110 @@
+"""What a person sees while folds train: a live table, or plain lines when there is no terminal."""
+
+import sys
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+PLAIN_SECONDS = 20.0  # between two plain lines of an epoch under way
+
+
+def clock(seconds: float) -> str:
+    """Return ``1:02:03`` or ``2:03``."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class Display:
+    """One row per fold: epoch, loss, macro F1, images/s, time left.
+
+    Used as a context manager around the training of all folds.
+    """
+
+    def __init__(self, folds: list[int], epochs: int) -> None:
+        self._console = Console()
+        self._rows: dict[int, dict[str, Any]] = {fold: {} for fold in folds}
+        self._epochs = epochs
+        self._live = Live(console=self._console, refresh_per_second=4, get_renderable=self._table)
+        self._is_live = self._console.is_terminal and sys.stdout.isatty()
+        self._last_line = 0.0
+        self._fold_seconds: list[float] = []
+        self._fold_start = time.perf_counter()
+
+    def __enter__(self) -> "Display":
+        if self._is_live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_live:
+            self._live.stop()
+
+    def note(self, text: str) -> None:
+        """Say something that is not a number."""
+        if self._is_live:
+            self._console.print(text)
+        else:
+            print(text, flush=True)
+
+    def start_fold(self, fold: int) -> None:
+        """A fold begins or goes on."""
+        self._fold_start = time.perf_counter()
+        self._rows[fold]["state"] = "training"
+
+    def update(
+        self, fold: int, *, done: float, loss: float, images_per_second: float, seconds_left: float
+    ) -> None:
+        """Some batches are done. ``done`` counts epochs, with fractions."""
+        row = self._rows[fold]
+        row.update(epoch=done, loss=loss, rate=images_per_second, left=self._all_left(fold, seconds_left))
+        if not self._is_live and time.perf_counter() - self._last_line > PLAIN_SECONDS:
+            self._print_line(fold)
+
+    def validated(self, fold: int, macro_f1: float) -> None:
+        """A validation is done."""
+        self._rows[fold]["macro_f1"] = macro_f1
+        if not self._is_live:
+            self._print_line(fold)
+
+    def finish_fold(self, fold: int, macro_f1: float) -> None:
+        """A fold is trained and its held-out images are predicted."""
+        self._fold_seconds.append(time.perf_counter() - self._fold_start)
+        self._rows[fold].update(state="done", macro_f1=macro_f1, left=0.0)
+        if not self._is_live:
+            print(f"fold {fold}: done, macro F1 {macro_f1:.3f}", flush=True)
+
+    def _all_left(self, fold: int, seconds_left: float) -> float:
+        """Return the seconds to the end of all folds, taking the later ones to last as long as this one."""
+        elapsed = time.perf_counter() - self._fold_start
+        waiting = sum(1 for row in self._rows.values() if not row)
+        return seconds_left + waiting * (
+            self._fold_seconds[-1] if self._fold_seconds else elapsed + seconds_left
+        )
+
+    def _print_line(self, fold: int) -> None:
+        self._last_line = time.perf_counter()
+        print(
+            f"fold {fold}: "
+            + ", ".join(f"{name} {text}" for name, text in self._cells(fold).items() if text),
+            flush=True,
+        )
+
+    def _cells(self, fold: int) -> dict[str, str]:
+        row = self._rows[fold]
+        return {
+            "epoch": f"{row['epoch']:.1f}/{self._epochs}" if "epoch" in row else "",
+            "loss": f"{row['loss']:.3f}" if "loss" in row else "",
+            "macro F1": f"{row['macro_f1']:.3f}" if "macro_f1" in row else "",
+            "images/s": f"{row['rate']:,.0f}" if "rate" in row else "",
+            "time left": clock(row["left"]) if "left" in row else row.get("state", "waiting"),
+        }
+
+    def _table(self) -> Table:
+        table = Table("fold", *self._cells(next(iter(self._rows))))
+        for fold in self._rows:
+            table.add_row(str(fold), *self._cells(fold).values())
+        return table

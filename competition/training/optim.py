@@ -1,0 +1,125 @@
+"""Optimisers from timm, schedules as pure functions of the step, and the loss."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from competition.errors import UserError, did_you_mean
+
+CYCLES = 4  # of the cyclic schedule
+
+
+def create_optimizer(
+    network: nn.Module,
+    name: str,
+    learning_rate: float,
+    weight_decay: float,
+    momentum: float | None,
+    layer_decay: float,
+) -> torch.optim.Optimizer:
+    """Return one of timm's optimisers over the parameters that are trained.
+
+    Biases and norms are not decayed; Muon leaves the classifier to its fallback, AdamW, as its authors advise. With ``layer_decay`` below 1 each layer learns that much slower than the
+    one above it. The group's own factor is kept in ``lr_scale``.
+
+    Raises:
+        UserError: an optimiser timm does not know.
+    """
+    from timm.optim import create_optimizer_v2, list_optimizers
+
+    known = list_optimizers()
+    if name.lower() not in known:
+        raise UserError(
+            f"--optimizer {name!r} is not one of timm's{did_you_mean(name, known)}; there are {', '.join(known)}"
+        )
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise UserError("no layer of the network is left to train: choose another --freeze")
+    is_muon = "muon" in name.lower()
+    classifier = getattr(network, "get_classifier", nn.Identity)()
+    head = (
+        {id(parameter) for parameter in classifier.parameters()}
+        if isinstance(classifier, nn.Module)
+        else set()
+    )
+    return create_optimizer_v2(
+        network,
+        opt=name.lower(),
+        lr=learning_rate,
+        weight_decay=weight_decay,
+        momentum=momentum if momentum is not None else 0.95 if is_muon else 0.9,
+        layer_decay=None if layer_decay == 1.0 else layer_decay,
+        fallback_list=[key for key, parameter in network.named_parameters() if id(parameter) in head]
+        if is_muon
+        else (),
+    )
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    """Assign the learning rate of this step; a group's ``lr_scale`` (layer decay) is kept."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate * group.get("lr_scale", 1.0)
+
+
+def schedule_factor(schedule: str, step: int, total: int, warmup: float) -> float:
+    """Return the factor on the peak learning rate at a step: a pure function, nothing to save.
+
+    Args:
+        schedule: ``cosine``, ``onecycle`` (Smith & Topin 2018: up from 1/25, down to 1/10,000, both cosine),
+            ``cyclic`` (Smith 2017: triangles between 0.1 and 1), ``step`` (a tenth at 1/2 and at 3/4),
+            ``plateau`` and ``constant`` (1; the plateau's own factor follows the validation).
+        step: number of the step, from 0.
+        total: steps of the whole training.
+        warmup: share of the training in which the rate rises; not used by ``cyclic``.
+    """
+    position = (step + 0.5) / total
+    if schedule == "cyclic":
+        phase = (position * CYCLES) % 1.0
+        return 0.1 + 0.9 * (1 - abs(2 * phase - 1))
+    if position < warmup:
+        risen = position / warmup
+        return 0.04 + 0.96 * (1 - math.cos(math.pi * risen)) / 2 if schedule == "onecycle" else risen
+    after = (position - warmup) / (1 - warmup)
+    if schedule == "onecycle":
+        return 1e-4 + (1 - 1e-4) * (1 + math.cos(math.pi * after)) / 2
+    if schedule == "cosine":
+        return (1 + math.cos(math.pi * after)) / 2
+    if schedule == "step":
+        return 1.0 if position < 0.5 else 0.1 if position < 0.75 else 0.01
+    return 1.0
+
+
+def growing_size(share: float, step: int, total: int, image_size: int) -> int:
+    """Return the side of the pictures at a step: small at first, then between, at last whole.
+
+    Three stages as in progressive resizing (Tan & Le 2021, arXiv 2104.00298): the first 3/8 of the training at
+    ``share``, the next 3/8 half-way, the last 1/4 at ``image_size``. Sides are multiples of 8 px.
+    """
+    position = step / total
+    scale = share if position < 0.375 else (1 + share) / 2 if position < 0.75 else 1.0
+    return image_size if scale == 1.0 else max(8, round(image_size * scale / 8) * 8)
+
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def create_loss(kind: str, label_smoothing: float, class_counts: Tensor) -> Loss:
+    """Return a function of logits (B, K) and class numbers (B,).
+
+    ``balanced`` weights a class by the inverse of its count (mean weight 1); ``focal`` is Lin et al. 2017
+    (arXiv 1708.02002) with gamma 2.
+    """
+    if kind == "focal":
+        return lambda logits, labels: _focal(logits, labels, label_smoothing)
+    weight = None
+    if kind == "balanced":
+        weight = 1.0 / class_counts.clamp(min=1).float()
+        weight = weight / weight.mean()
+    return nn.CrossEntropyLoss(weight=weight, label_smoothing=label_smoothing)
+
+
+def _focal(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
+    losses = nn.functional.cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing)
+    sure = logits.softmax(dim=1).gather(1, labels[:, None]).squeeze(1)
+    return ((1 - sure) ** 2 * losses).mean()

@@ -1,0 +1,146 @@
+"""Which number format and memory layout run a network fastest on this machine.
+
+No single recipe wins: on a CPU bfloat16 helps dense convolutions and hurts depthwise ones, so a short timed
+probe on the real network and batch decides.
+"""
+
+import copy
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from competition.errors import UserError
+
+FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Precision:
+    """A number format for the forward pass and a memory layout; weights stay float32."""
+
+    number_format: str = "fp32"
+    channels_last: bool = True
+
+    def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
+        """Return the context in which the network runs."""
+        if self.number_format == "fp32":
+            return nullcontext()
+        return torch.autocast(device.type, dtype=FORMATS[self.number_format])
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """The layout of pictures and convolution weights."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    def __str__(self) -> str:
+        return f"{self.number_format} {'channels_last' if self.channels_last else 'contiguous'}"
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device of ``--device``; raises UserError when CUDA is asked for and absent."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: this machine or this PyTorch build has no CUDA; use --device cpu")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = True
+        torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cudnn.benchmark = True
+    return torch.device(name)
+
+
+def candidates(requested: str, device: torch.device) -> list[Precision]:
+    """Return the combinations worth timing, the likeliest winner first."""
+    if requested != "auto":
+        formats = [requested]
+    elif device.type == "cuda":
+        formats = ["bf16" if torch.cuda.is_bf16_supported() else "fp16", "fp32"]
+    else:
+        formats = ["bf16", "fp32"] if torch.ops.mkldnn._is_mkldnn_bf16_supported() else ["fp32"]
+    return [Precision(name, layout) for layout in (True, False) for name in formats]
+
+
+def probe_precision(
+    network: nn.Module, images: Tensor, requested: str, device: torch.device, seconds: float = 3.0
+) -> tuple[Precision, dict[str, float]]:
+    """Time training steps of a copy of the network and return the fastest finite combination.
+
+    Args:
+        network: float32, on any device; it is not changed.
+        images: (B, C, H, W) float32, normalised.
+        requested: ``auto`` or one number format, of which the faster layout is taken.
+        device: where to run.
+        seconds: all the time the probe may take.
+
+    Returns:
+        The choice, and images per second of every combination that was timed.
+    """
+    deadline = time.perf_counter() + seconds
+    rates: dict[Precision, float] = {}
+    images = images[: _affordable(network, images, device, seconds)]
+    for precision in candidates(requested, device):
+        if rates and time.perf_counter() > deadline - seconds / 8:
+            break
+        rate = _rate(network, images, precision, device, min(deadline, time.perf_counter() + seconds / 5))
+        if rate is not None:
+            rates[precision] = rate
+    if not rates:
+        raise UserError(
+            f"--precision {requested}: the loss is not finite in any layout; try --precision fp32"
+        )
+    return max(rates, key=lambda item: rates[item]), {
+        str(item): round(rate, 1) for item, rate in rates.items()
+    }
+
+
+def _affordable(network: nn.Module, images: Tensor, device: torch.device, seconds: float) -> int:
+    """Return how many images a probe step may hold so that all combinations fit into the time."""
+    if device.type == "cuda":
+        return len(images)
+    few = images[:2]
+    step = _steps(network, few, Precision(), device)
+    next(step)
+    start = time.perf_counter()
+    next(step)
+    per_image = (time.perf_counter() - start) / len(few)
+    return max(2, min(len(images), int(seconds / 25 / per_image)))
+
+
+def _rate(
+    network: nn.Module, images: Tensor, precision: Precision, device: torch.device, deadline: float
+) -> float | None:
+    """Return images per second of the best step before the deadline; None if the loss is not finite."""
+    steps = _steps(network, images, precision, device)
+    if not torch.isfinite(next(steps)):  # the first step also warms up
+        return None
+    best = float("inf")
+    while best == float("inf") or time.perf_counter() < deadline:
+        start = time.perf_counter()
+        loss = next(steps)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - start)
+        if not torch.isfinite(loss):
+            return None
+    return len(images) / best
+
+
+def _steps(
+    network: nn.Module, images: Tensor, precision: Precision, device: torch.device
+) -> Iterator[Tensor]:
+    """Run forward and backward passes for ever, one per ``next``; yields the loss."""
+    network = copy.deepcopy(network).to(device, memory_format=precision.memory_format).train()
+    images = images.to(device).contiguous(memory_format=precision.memory_format)
+    scale = 1024.0 if precision.number_format == "fp16" else 1.0
+    while True:
+        with precision.autocast(device):
+            logits = network(images)
+            loss = torch.logsumexp(logits.float(), dim=1).mean()
+        network.zero_grad(set_to_none=True)
+        (loss * scale).backward()
+        yield loss.detach()

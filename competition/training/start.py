@@ -1,0 +1,86 @@
+"""The network a fold starts from: fresh, from weights, or pruned from the same fold of an earlier run."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from competition.checkpoint import open_checkpoint, read_checkpoint
+from competition.config import TrainSettings
+from competition.errors import UserError
+from competition.models.budget import prune
+from competition.models.factory import create_network
+from competition.models.weights import freeze, load_weights
+from competition.training.optim import growing_size
+
+
+def starting_network(settings: TrainSettings, classes: int, image_size: int, fold: int) -> nn.Module:
+    """Return the float32 network on the CPU with its frozen layers marked.
+
+    Random layers come from torch's current seed.
+
+    Raises:
+        UserError: see `create_network`, `load_weights` and `prune`.
+    """
+    if settings.prune_from is not None:
+        assert settings.max_parameters is not None
+        network, _ = open_checkpoint(settings.prune_from / f"fold_{fold}")
+        example = torch.zeros(2, 3, image_size, image_size)
+        return prune(network, settings.max_parameters, settings.prune_method, example).train()
+    network = create_network(
+        settings.model,
+        classes,
+        image_size=image_size,
+        dropout=settings.dropout,
+        options=settings.model_options,
+        max_parameters=settings.max_parameters,
+    )
+    if settings.weights is not None:
+        load_weights(network, settings.weights, name=settings.model)
+    freeze(network, settings.freeze)
+    return network
+
+
+def starting_share(settings: TrainSettings, network: nn.Module, image_size: int) -> float:
+    """Return the share of the image size that training begins with.
+
+    Raises:
+        UserError: ``--grow-from`` with a network that takes one size only.
+    """
+    share = settings.grow_from
+    if share is None:
+        share = 1.0 if image_size < 48 or settings.weights or settings.prune_from else 0.5
+    if share == 1.0 or _takes_size(network, growing_size(share, 0, 1, image_size)):
+        return share
+    if settings.grow_from is None:
+        return 1.0
+    raise UserError(
+        f"--grow-from {settings.grow_from}: {settings.model} takes one image size only; use --grow-from 1"
+    )
+
+
+@torch.no_grad()
+def _takes_size(network: nn.Module, size: int) -> bool:
+    was_training = network.training
+    try:
+        network.eval()(torch.zeros(1, 3, size, size, device=next(network.parameters()).device))
+    except (RuntimeError, AssertionError, ValueError):
+        return False
+    finally:
+        network.train(was_training)
+    return True
+
+
+def check_pruning_source(settings: TrainSettings, class_names: tuple[str, ...], image_size: int) -> None:
+    """Refuse a ``--prune-from`` run that does not fit; raises UserError naming what differs."""
+    source = settings.prune_from
+    if source is None:
+        return
+    for fold in range(settings.folds * settings.repeats):
+        folder: Path = source / f"fold_{fold}"
+        checkpoint = read_checkpoint(folder)
+        found = (checkpoint.model, checkpoint.class_names, checkpoint.preprocessing.image_size)
+        wanted = (settings.model, class_names, image_size)
+        for name, have, want in zip(("--model", "classes", "--image-size"), found, wanted, strict=True):
+            if have != want:
+                raise UserError(f"--prune-from {folder}: its {name} is {have}, this run's is {want}")

@@ -1,0 +1,39 @@
+"""Predict the test images with every fold of one or more runs and write a submission CSV.
+
+Examples:
+  python predict.py runs/NAME                        test images of the data the run was trained on
+  python predict.py runs/A runs/B --data PATH --out submissions/NAME.csv
+
+Beside the CSV lies NAME.json: runs, folds, weights and scores that made it.
+"""
+
+from collections.abc import Sequence
+
+from competition.cli import Parser, add_settings, read_settings, run_command
+from competition.config import PredictSettings
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs + test images -> ensemble -> submissions/NAME.csv."""
+    parser = Parser(__doc__ or "", prog="predict.py")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, such as runs/NAME")
+    add_settings(parser, PredictSettings)
+    values = vars(parser.parse(argv))
+    runs = values.pop("runs")
+    settings = read_settings(PredictSettings, values)
+
+    from competition import prediction as steps  # late: torch is not needed to refuse a flag
+
+    members = steps.open_members(runs, settings.allow_partial)
+    catalog = steps.open_test(settings, members)
+    predictions = steps.predict_test(settings, members, catalog)
+    path = steps.output_path(settings, members)
+    steps.write_outputs(path, settings, members, catalog, predictions)
+    print(
+        f"{path}: {len(predictions.image_ids)} rows from {sum(len(member.fold_folders) for member in members)} networks"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

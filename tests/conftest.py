@@ -1,0 +1,35 @@
+"""Shared by all tests: one thread per process (the tests run side by side), and a small image store."""
+
+import os
+
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+from pathlib import Path  # noqa: E402
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+class ArrayImages:
+    """An image store made from an array."""
+
+    def __init__(self, pictures: np.ndarray) -> None:
+        self.pictures = pictures
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        return self.pictures[rows].copy()
+
+
+@pytest.fixture
+def pictures() -> np.ndarray:
+    """(40, 16, 16, 3) uint8 noise."""
+    return np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def array_images(pictures: np.ndarray) -> ArrayImages:
+    return ArrayImages(pictures)

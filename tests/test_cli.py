@@ -1,0 +1,82 @@
+"""Command lines: help, refusals, YAML, and no heavy import before they are answered."""
+
+import subprocess
+import sys
+
+import pytest
+
+from competition.cli import Parser, add_settings, read_settings
+from competition.config import TrainSettings
+from competition.errors import UserError
+from tests.conftest import REPOSITORY
+
+HEAVY = ("torch", "pandas", "numpy", "timm", "albumentations", "cv2", "sklearn", "yaml")
+
+
+def parse(*words):
+    parser = Parser("x", prog="train.py")
+    parser.add_argument("--config")
+    add_settings(parser, TrainSettings)
+    return read_settings(TrainSettings, vars(parser.parse(words)))
+
+
+def test_flags_override_the_config_file(tmp_path):
+    file = tmp_path / "a.yaml"
+    file.write_text("epochs: 3\nmix: mixup\n")
+    settings = parse("--config", str(file), "--epochs", "4")
+    assert (settings.epochs, settings.mix) == (4, "mixup")
+
+
+def test_every_setting_has_a_flag():
+    settings = parse("--holdout", "--no-compile", "--only-folds", "0,1", "--data", "x")
+    assert settings.holdout
+    assert not settings.compile
+    assert settings.only_folds == (0, 1)
+
+
+def test_an_unknown_flag_is_answered_with_the_nearest_one():
+    with pytest.raises(UserError, match="unknown flag --epoch .did you mean '--epochs'"):
+        parse("--epoch", "3")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("epochs: [", "not valid YAML"), ("- a\n", "expected lines"), ("epoch: 3\n", "did you mean 'epochs'")],
+)
+def test_wrong_config_files(tmp_path, text, said):
+    file = tmp_path / "a.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError, match=said):
+        parse("--config", str(file))
+
+
+def test_a_missing_config_file():
+    with pytest.raises(UserError, match="No such file"):
+        parse("--config", "nowhere.yaml")
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["train.py", "--help"], 0),
+        (["predict.py", "--help"], 0),
+        (["-m", "competition", "score", "--help"], 0),
+        (["-m", "competition", "check", "--help"], 0),
+        (["train.py", "--epochs", "zero"], 2),
+        (["predict.py", "run", "--nonsense"], 2),
+        (["-m", "competition", "chekc"], 2),
+    ],
+)
+def test_answers_before_anything_heavy_is_imported(words, code):
+    # A finder that refuses the heavy packages: importing one would end in a traceback and another exit code.
+    guard = (
+        "import sys, runpy\n"
+        f"class Guard:\n  def find_spec(self, name, *_):\n    if name.split('.')[0] in {HEAVY!r}: sys.exit('imported ' + name)\n"
+        "sys.meta_path.insert(0, Guard())\n"
+        f"sys.argv = {words[-len(words):]!r}\n"
+        "if sys.argv[0] == '-m':\n  sys.argv = sys.argv[1:]; runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)\n"
+        "else:\n  runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", guard], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,86 @@
+"""Settings cannot be wrong after construction."""
+
+from pathlib import Path
+
+import pytest
+
+from competition.config import Duration, PredictSettings, TrainSettings, parse_duration
+from competition.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("15m", 900), ("1.5h", 5400), ("1d", 86400), (30, 30)]
+)
+def test_durations(text, seconds):
+    assert parse_duration(text) == seconds
+
+
+def test_defaults_are_valid():
+    TrainSettings()
+    PredictSettings()
+
+
+def test_values_are_converted_to_their_types():
+    settings = TrainSettings(
+        data="a/b", epochs="3", learning_rate="1e-3", only_folds="0,2", time_limit="2m", model_options="act=elu,widths=3"
+    )
+    assert settings.data == Path("a/b")
+    assert settings.epochs == 3
+    assert settings.learning_rate == 1e-3
+    assert settings.only_folds == (0, 2)
+    assert settings.time_limit == Duration(120)
+    assert settings.model_options == {"act": "elu", "widths": 3}
+
+
+@pytest.mark.parametrize("text", ["auto", "none", None])
+def test_optional_settings_take_auto_and_none(text):
+    assert TrainSettings(image_size=text).image_size is None
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"epochs": 0}, "--epochs 0: must be at least 1"),
+        ({"epochs": "x"}, "--epochs 'x': expected a whole number"),
+        ({"epochs": 1.5}, "--epochs 1.5: expected a whole number"),
+        ({"epochs": True}, "--epochs True: expected a whole number"),
+        ({"epochs": None}, "--epochs needs a value"),
+        ({"learning_rate": "nan"}, "--learning-rate is not a number"),
+        ({"image_size": 9999}, "--image-size 9999: must be at most 1024 px"),
+        ({"mix": "cutmixx"}, "did you mean 'cutmix'"),
+        ({"time_limit": "soon"}, "expected a time such as 90s, 15m or 2h"),
+        ({"only_folds": "0,x"}, "expected whole numbers"),
+        ({"only_folds": (7,)}, "--only-folds 7: with --folds 5 the folds are 0 to 4"),
+        ({"model_options": "act"}, "expected pairs"),
+        ({"holdout": "maybe"}, "expected true or false"),
+        ({"prune_from": "runs/a"}, "--prune-from needs --max-parameters"),
+        ({"freeze": "all"}, "without --weights"),
+        ({"schedule": "plateau"}, "add --validate-every 1"),
+    ],
+)
+def test_wrong_values_are_refused_by_name(values, said):
+    with pytest.raises(UserError) as refusal:
+        TrainSettings(**values)
+    assert said in str(refusal.value)
+
+
+def test_all_problems_come_in_one_message():
+    with pytest.raises(UserError) as refusal:
+        TrainSettings(epochs=0, batch_size=1, loss="x")
+    assert all(flag in str(refusal.value) for flag in ("--epochs", "--batch-size", "--loss"))
+
+
+def test_unknown_keys_are_answered_with_the_nearest_name():
+    with pytest.raises(UserError, match="my.yaml: unknown setting 'learningrate' .did you mean 'learning_rate'"):
+        TrainSettings.from_mapping({"learningrate": 1}, "my.yaml")
+
+
+def test_plain_values_build_the_same_settings():
+    settings = TrainSettings(time_limit="1h", only_folds=(1,), model_options={"a": 1}, data="x")
+    assert TrainSettings.from_mapping(settings.plain(), "here") == settings
+
+
+def test_identity_leaves_out_what_does_not_change_the_result():
+    plain = TrainSettings().plain(identity_only=True)
+    assert not {"run", "time_limit", "workers", "only_folds", "cache_dir", "tensorboard"} & set(plain)
+    assert {"seed", "epochs", "model", "data"} <= set(plain)

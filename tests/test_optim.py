@@ -1,0 +1,114 @@
+"""Schedules, optimisers and losses against hand-worked values."""
+
+import pytest
+import torch
+from torch import nn
+
+from competition.errors import UserError
+from competition.training.optim import (
+    create_loss,
+    create_optimizer,
+    growing_size,
+    schedule_factor,
+    set_learning_rate,
+)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "step", "expected"),
+    [
+        ("constant", 50, 1.0),
+        ("cosine", 99, 0.0),
+        ("cosine", 0, 0.025),  # half a step into 20 steps of warm-up
+        ("onecycle", 0, 0.04),
+        ("onecycle", 99, 1e-4),
+        ("step", 30, 1.0),
+        ("step", 49, 1.0),
+        ("step", 50, 0.1),
+        ("step", 80, 0.01),
+        ("cyclic", 0, 0.1),
+        ("cyclic", 12, 1.0),  # the first of 4 peaks
+        ("cyclic", 25, 0.1),
+        ("plateau", 60, 1.0),
+    ],
+)
+def test_schedules(schedule, step, expected):
+    assert schedule_factor(schedule, step, 100, 0.2) == pytest.approx(expected, abs=0.04)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "onecycle", "cyclic", "step", "plateau", "constant"])
+def test_factors_stay_between_0_and_1_and_reach_the_peak(schedule):
+    factors = [schedule_factor(schedule, step, 1000, 0.1) for step in range(1000)]
+    assert min(factors) > 0
+    assert 0.995 < max(factors) <= 1
+
+
+@pytest.mark.parametrize(("step", "size"), [(0, 32), (37, 32), (38, 48), (74, 48), (75, 64), (99, 64)])
+def test_growing(step, size):
+    assert growing_size(0.5, step, 100, 64) == size
+    assert growing_size(1.0, step, 100, 60) == 60
+
+
+class Small(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Conv2d(3, 4, 3)
+        self.norm = nn.BatchNorm2d(4)
+        self.head = nn.Linear(4, 5)
+
+    def get_classifier(self):
+        return self.head
+
+    def forward(self, images):
+        return self.head(self.norm(self.body(images)).mean((2, 3)))
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop", "muon", "nmuon", "lion"])
+def test_optimisers_take_a_step_that_lowers_the_loss(name):
+    torch.manual_seed(0)
+    network, images = Small(), torch.rand(16, 3, 8, 8)
+    labels = torch.arange(16) % 5
+    optimizer = create_optimizer(network, name, 1e-2, 0.01, None, 1.0)
+    losses = []
+    for _ in range(15):
+        loss = nn.functional.cross_entropy(network(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+
+
+def test_norms_and_biases_are_not_decayed():
+    optimizer = create_optimizer(Small(), "adamw", 1e-2, 0.1, None, 1.0)
+    decayed = {id(p) for group in optimizer.param_groups if group["weight_decay"] for p in group["params"]}
+    sizes = sorted(p.ndim for group in optimizer.param_groups for p in group["params"] if id(p) in decayed)
+    assert sizes == [2, 4]
+
+
+def test_the_learning_rate_keeps_each_groups_scale():
+    optimizer = torch.optim.SGD([{"params": [nn.Parameter(torch.zeros(1))], "lr_scale": 0.5}], lr=1)
+    set_learning_rate(optimizer, 0.3)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.15)
+
+
+def test_unknown_optimisers_and_frozen_networks_are_refused():
+    with pytest.raises(UserError, match="did you mean 'adamw'"):
+        create_optimizer(Small(), "adamww", 1e-2, 0, None, 1.0)
+    network = Small().requires_grad_(False)
+    with pytest.raises(UserError, match="no layer"):
+        create_optimizer(network, "sgd", 1e-2, 0, None, 1.0)
+
+
+def test_losses():
+    logits, labels = torch.tensor([[2.0, 0.0], [0.0, 2.0]]), torch.tensor([0, 0])
+    one, two = torch.log(1 + torch.exp(torch.tensor(-2.0))), torch.log(1 + torch.exp(torch.tensor(2.0)))
+    counts = torch.tensor([3, 1])
+    assert create_loss("ce", 0.0, counts)(logits, labels).item() == pytest.approx(((one + two) / 2).item())
+    sure = torch.sigmoid(torch.tensor(2.0))
+    focal = ((1 - sure) ** 2 * one + sure**2 * two) / 2
+    assert create_loss("focal", 0.0, counts)(logits, labels).item() == pytest.approx(focal.item())
+    # weights 1/3 and 1 scaled to mean 1: 0.5 and 1.5
+    mixed = torch.tensor([0, 1])
+    expected = (0.5 * one + 1.5 * one) / 2
+    assert create_loss("balanced", 0.0, counts)(logits, mixed).item() == pytest.approx(expected.item())

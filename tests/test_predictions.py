@@ -1,0 +1,63 @@
+"""Predictions are joined by id and class name."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from competition.errors import UserError
+from competition.predictions import Predictions, align, load_predictions, pool, save_csv, save_predictions
+
+
+def predictions(ids, first, fold=0, names=("cat", "dog"), labels=None):
+    probabilities = np.array([[p, 1 - p] for p in first], dtype=np.float32)
+    return Predictions(
+        np.array(ids), names, probabilities, np.array(labels or [0] * len(ids)), np.full(len(ids), fold)
+    )
+
+
+def test_round_trip(tmp_path):
+    saved = predictions(["b", "a"], [0.25, 0.75], fold=3)
+    save_predictions(tmp_path / "p.npz", saved)
+    loaded = load_predictions(tmp_path / "p.npz")
+    assert loaded.class_names == saved.class_names
+    for name in ("image_ids", "probabilities", "labels", "folds"):
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(saved, name))
+
+
+def test_csv_has_readable_columns(tmp_path):
+    save_csv(tmp_path / "p.csv", predictions(["b"], [0.25], labels=[1]))
+    table = pd.read_csv(tmp_path / "p.csv")
+    assert table.to_dict("records") == [
+        {"image_id": "b", "fold": 0, "label": "dog", "predicted": "dog", "p_cat": 0.25, "p_dog": 0.75}
+    ]
+
+
+def test_pooling_orders_by_id_and_averages_repeats():
+    pooled = pool([predictions(["c", "a"], [0.5, 1.0]), predictions(["b"], [0.0], 1), predictions(["a"], [0.5], 2)])
+    assert pooled.image_ids.tolist() == ["a", "b", "c"]
+    assert pooled.probabilities[:, 0].tolist() == [0.75, 0.0, 0.5]
+
+
+def test_pooling_refuses_other_classes():
+    with pytest.raises(UserError, match="different classes: dog, fox"):
+        pool([predictions(["a"], [1]), predictions(["b"], [1], names=("cat", "fox"))])
+
+
+def test_align_finds_rows_by_id():
+    rows = align(predictions(["c", "a", "b"], [0.3, 0.1, 0.2]), np.array(["a", "c"]))
+    assert rows.probabilities[:, 0].tolist() == pytest.approx([0.1, 0.3])
+    with pytest.raises(UserError, match="1 images have no prediction: z"):
+        align(rows, np.array(["a", "z"]))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04broken"])
+def test_damaged_files_are_named(tmp_path, content):
+    (tmp_path / "p.npz").write_bytes(content)
+    with pytest.raises(UserError, match="is not a predictions file"):
+        load_predictions(tmp_path / "p.npz")
+
+
+def test_a_pickle_inside_is_refused(tmp_path):
+    np.savez(tmp_path / "p.npz", image_ids=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(UserError, match="is not a predictions file"):
+        load_predictions(tmp_path / "p.npz")

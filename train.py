@@ -1,0 +1,42 @@
+"""Train one network per fold and score their out-of-fold predictions with macro F1.
+
+Examples:
+  python train.py                                    the embedded sample competition
+  python train.py --data PATH                        your own competition: a folder or a zip
+  python train.py --data PATH --model resnet18 --epochs 40 --only-folds 0
+  python train.py --config runs/NAME/settings.yaml   the settings of an earlier run
+
+The same command goes on where it was killed. Exit codes: 0 done, 2 refused, 3 time limit reached.
+"""
+
+import time
+from collections.abc import Sequence
+
+from competition.cli import Parser, add_settings, read_settings, run_command
+from competition.config import TrainSettings
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Images -> folds -> one network per fold -> out-of-fold predictions -> macro F1."""
+    start = time.perf_counter()
+    parser = Parser(__doc__ or "", prog="train.py")
+    parser.add_argument("--config", metavar="FILE.yaml", help="settings to start from; flags override them")
+    add_settings(parser, TrainSettings)
+    settings = read_settings(TrainSettings, vars(parser.parse(argv)))
+
+    from competition.training import cross_validation as steps  # late: torch is not needed to refuse a flag
+
+    run = steps.open_run(settings)
+    in_time = steps.train_folds(run, start)
+    unfinished = steps.unfinished_folds(run)
+    if unfinished:
+        print(f"{run.folder}: folds {unfinished} are not finished; the same command goes on")
+        return 0 if in_time else 3
+    score = steps.pool_and_score(run)
+    print(steps.describe(score))
+    print(f"python predict.py {run.folder}" + (f" --data {settings.data}" if settings.data else ""))
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)
