@@ -85,7 +85,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             preprocessing=Preprocessing(**preprocessing),
         )
     except (KeyError, TypeError, AttributeError, OSError) as error:
-        raise UserError(f"{folder} is not a checkpoint of this toolkit: {error}") from None
+        raise UserError(f"{folder}/model.json does not describe a checkpoint: {error!r}") from None
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

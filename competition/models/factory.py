@@ -4,15 +4,11 @@ import inspect
 import re
 from collections.abc import Mapping
 
-from competition.torchvision_operators import declare_missing_operators
+import timm
+from torch import nn
 
-declare_missing_operators()  # before timm, which imports torchvision
-
-import timm  # noqa: E402
-from torch import nn  # noqa: E402
-
-from competition.errors import UserError, did_you_mean  # noqa: E402
-from competition.models import resnet_fast, seed_cnns, seed_resnets  # noqa: E402
+from competition.errors import UserError, did_you_mean
+from competition.models import resnet_fast, seed_cnns, seed_resnets
 
 OWN_MODULES = (seed_cnns, seed_resnets, resnet_fast)  # importing them registers their networks
 # Arguments of timm's that have a setting of their own here, or that would reach for a network or a pickle.
@@ -45,8 +41,8 @@ def create_network(
     further arguments of the network. Never touches the internet. Raises UserError for an unknown name, tag or option,
     an image size that the network cannot take, and more than ``max_parameters`` parameters.
     """
-    _check_name(name)
-    arguments = _check_options(name, options or {})
+    check_network(name, options or {})
+    arguments = dict(options or {})
     if dropout:
         if "drop_rate" in arguments:
             raise UserError(
@@ -57,6 +53,12 @@ def create_network(
     if max_parameters is not None:
         _check_size(name, count_parameters(network), max_parameters)
     return network
+
+
+def check_network(name: str, options: Mapping[str, object]) -> None:
+    """Refuse an unknown name or option before any data is read; raises UserError with the nearest known one."""
+    _check_name(name)
+    _check_options(name, options)
 
 
 def list_networks() -> list[str]:
@@ -81,16 +83,13 @@ def count_parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def _check_name(name: str) -> None:
+def check_network(name: str, options: Mapping[str, object]) -> None:
+    """Refuse an unknown name, and options that can be told wrong before anything is built; raises UserError."""
     if not is_known(name):
         raise UserError(
             f"unknown network {name!r}{did_you_mean(name, list_networks())}: "
             f"take one of our own ({', '.join(own_networks())}) or any name of timm's"
         )
-
-
-def _check_options(name: str, options: Mapping[str, object]) -> dict[str, object]:
-    """Refuse options that are reserved, or that one of our own networks does not have, before anything is built."""
     own_options = _own_options(name)
     for option in options:
         if option in RESERVED_OPTIONS:
@@ -102,7 +101,6 @@ def _check_options(name: str, options: Mapping[str, object]) -> dict[str, object
                 f"network {name} has no option {option!r}{did_you_mean(option, own_options)}: "
                 f"it has {', '.join(own_options)}"
             )
-    return dict(options)
 
 
 def _own_options(name: str) -> list[str]:
@@ -132,9 +130,7 @@ def _build(name: str, num_classes: int, image_size: int, arguments: dict[str, ob
                 raise UserError(
                     f"network {name} has no dropout before its classifier: leave --dropout out"
                 ) from error
-            raise UserError(
-                f"network {name} has no option {option[1]!r}{did_you_mean(option[1], arguments)}"
-            ) from error
+            raise UserError(f"network {name} has no option {option[1]!r}: see timm's documentation of it") from error
     raise AssertionError("the second attempt returns or raises")
 
 

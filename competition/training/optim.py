@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from competition.errors import UserError, did_you_mean
+from competition.torchvision_operators import declare_missing_operators
 
 CYCLES = 4  # of the cyclic schedule
 
@@ -27,6 +28,7 @@ def create_optimizer(
     Raises:
         UserError: an optimiser timm does not know.
     """
+    declare_missing_operators()  # timm imports torchvision
     from timm.optim import create_optimizer_v2, list_optimizers
 
     known = list_optimizers()

@@ -1,0 +1,190 @@
+"""Training end to end against the bare step and against a plain PyTorch loop, in turn, in one process.
+
+  python benchmarks/training_speed.py [--model resnet18] [--rounds 5] [--seconds 6]
+
+All three train the same network at 64 x 64 with batches of 128. "end to end" is this toolkit's fold training with
+everything on (memory-mapped cache, albumentations, CutMix, schedule, progress, history); "bare step" is forward,
+backward and optimiser on one resident batch in the same precision and layout; "plain loop" is float32, PIL decoding
+and torchvision transforms in a DataLoader. Figures are images/s: median, then minimum and maximum over the rounds.
+"""
+
+import argparse
+import itertools
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import nn
+
+from competition.config import TrainSettings
+from competition.data.loader import image_keys
+from competition.data.prepare import decode, find_data
+from competition.inference import Preprocessing
+from competition.runs import environment
+from competition.training.display import Display
+from competition.training.fit import FoldTraining, Machine, TrainingData
+from competition.training.precision import probe_precision
+
+SIZE, BATCH, CLASSES, IMAGES = 64, 128, 20, 4000
+
+
+def write_images(folder: Path) -> None:
+    """Write PNGs of smoothed noise, about as large as photographs of this size."""
+    rng = np.random.default_rng(0)
+    for number in range(IMAGES):
+        noise = cv2.GaussianBlur(rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8), (0, 0), 1.5)
+        path = folder / "train" / f"class{number % CLASSES:02}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), noise)
+
+
+def toolkit_steps(settings: TrainSettings, folder: Path) -> tuple[Iterator[int], FoldTraining]:
+    """Return an iterator that takes one step of the toolkit's training per ``next``."""
+    catalog = find_data(settings)
+    store = decode(settings, catalog, SIZE, "squash")
+    ids = catalog.table["image_id"].tolist()
+    labels = catalog.table["label"].str[-2:].astype(int).to_numpy(np.int64)
+    names = tuple(sorted(set(catalog.table["label"])))
+    data = TrainingData(np.asarray(ids), labels, names, image_keys(ids), np.arange(len(ids)), store)
+    preprocessing = Preprocessing(SIZE, "squash", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    training = make_training(settings, data, preprocessing, folder)
+
+    def steps() -> Iterator[int]:
+        counted = training._batches
+
+        def watched() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+            for batch in counted():
+                yield batch
+                done.append(len(batch[1]))
+
+        training._batches = watched  # type: ignore[method-assign]
+        while True:
+            training._train_epoch()
+            yield sum(done)
+            done.clear()
+
+    done: list[int] = []
+    return steps(), training
+
+
+def make_training(
+    settings: TrainSettings, data: TrainingData, preprocessing: Preprocessing, folder: Path
+) -> FoldTraining:
+    """Return a fold's training with the probe's precision."""
+    from competition.models.factory import create_network
+
+    network = create_network(settings.model, CLASSES, image_size=SIZE)
+    images = torch.randn(BATCH, 3, SIZE, SIZE)
+    precision, rates = probe_precision(network, images, "auto", torch.device("cpu"))
+    print(f"probe: {precision} {rates}")
+    machine = Machine(torch.device("cpu"), precision, 0)
+    held_out = np.zeros(len(data.labels), dtype=bool)
+    held_out[:1] = True
+    return FoldTraining(
+        settings, data, held_out, 0, folder, preprocessing, machine, Display([0], settings.epochs), float("inf")
+    )
+
+
+def bare_steps(training: FoldTraining) -> Iterator[int]:
+    """Take forward, backward and optimiser steps on one resident batch."""
+    precision, device = training.machine.precision, training.machine.device
+    pictures, positions = next(training.loader.epoch(0))
+    images = training.preprocessing.to_input(pictures, device, precision.memory_format)
+    labels = training.labels[positions]
+    training.network.train()
+    while True:
+        with precision.autocast(device):
+            logits = training.network(images)
+        loss = training.loss(logits.float(), labels)
+        training.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        training.optimizer.step()
+        yield len(images)
+
+
+def plain_steps(model: str, folder: Path, workers: int) -> Iterator[int]:
+    """Train as most scripts do: float32, PIL, torchvision transforms, DataLoader."""
+    import timm
+    from torchvision import datasets, transforms
+
+    transform = transforms.Compose(
+        [
+            transforms.RandomCrop(SIZE, padding=8, padding_mode="reflect"),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize((0.5,) * 3, (0.5,) * 3),
+        ]
+    )
+    dataset = datasets.ImageFolder(str(folder / "train"), transform)
+    loader = torch.utils.data.DataLoader(dataset, BATCH, shuffle=True, num_workers=workers, drop_last=True)
+    network = timm.create_model(model, num_classes=CLASSES)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
+    loss_function = nn.CrossEntropyLoss(label_smoothing=0.1)
+    for images, labels in itertools.chain.from_iterable(itertools.repeat(loader)):
+        loss = loss_function(network(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        yield len(images)
+
+
+def rate(steps: Iterator[int], seconds: float) -> float:
+    """Return images per second over at least ``seconds``."""
+    start, images = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds:
+        images += next(steps)
+    return images / (time.perf_counter() - start)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="resnet18")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--workers", type=int, default=0, help="of the plain loop's DataLoader")
+    values = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_images(folder)
+        settings = TrainSettings(
+            data=folder, cache_dir=folder / "cache", model=values.model, batch_size=BATCH, grow_from=1,
+            optimizer="adamw", learning_rate=1e-3, epochs=1000,
+        )  # fmt: skip
+        (folder / "fold").mkdir()
+        end_to_end, training = toolkit_steps(settings, folder / "fold")
+        compare(
+            {
+                "end to end": end_to_end,
+                "bare step": bare_steps(training),
+                "plain loop": plain_steps(values.model, folder, values.workers),
+            },
+            values.rounds,
+            values.seconds,
+        )
+    env = environment()
+    print(f"{env['processor']}, {env['cores']} cores, versions {env['versions']}")
+
+
+def compare(contenders: dict[str, Iterator[int]], rounds: int, seconds: float) -> None:
+    """Time the contenders in turn and print rates and ratios."""
+    rates: dict[str, list[float]] = {name: [] for name in contenders}
+    for steps in contenders.values():
+        rate(steps, 1.0)  # warm up
+    for _ in range(rounds):
+        for name, steps in contenders.items():
+            rates[name].append(rate(steps, seconds))
+    show: Callable[[list[float]], str] = lambda v: f"{statistics.median(v):8.3f} [{min(v):.3f}, {max(v):.3f}]"
+    for name, values in rates.items():
+        print(f"{name:12} images/s {show(values)}")
+    for name in list(contenders)[1:]:
+        ratios = [a / b for a, b in zip(rates["end to end"], rates[name], strict=True)]
+        print(f"end to end / {name:12} {show(ratios)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""One fold: learns, resumes bit for bit, survives memory errors, and stops on a loss that is not finite."""
+
+import math
+import time
+
+import numpy as np
+import pytest
+import torch
+from timm.models import register_model
+from torch import nn
+
+from competition import metrics
+from competition.config import TrainSettings
+from competition.data.loader import image_keys
+from competition.errors import UserError
+from competition.inference import Preprocessing
+from competition.runs import read_history
+from competition.training import fit
+from competition.training.display import Display
+from competition.training.fit import FoldTraining, Machine, TimeUp, TrainingData, fit_fold
+from competition.training.precision import Precision
+from tests.conftest import ArrayImages
+
+SIZE, COUNT = 16, 90
+SETTINGS = TrainSettings(
+    model="tiny_test_network", epochs=4, batch_size=16, folds=3, learning_rate=1e-2, optimizer="adamw", validate_every=2, dropout=0.1
+)
+
+
+class Tiny(nn.Module):
+    """Small enough that an epoch takes milliseconds; dropout and batch norm carry state worth testing."""
+
+    def __init__(self, num_classes=3, drop_rate=0.0, most_images=None, bad_after=None):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(2))
+        self.drop = nn.Dropout(drop_rate)
+        self.head = nn.Linear(32, num_classes)
+        self.most_images, self.bad_after, self.calls = most_images, bad_after, 0
+
+    def get_classifier(self):
+        return self.head
+
+    def forward(self, images):
+        if self.most_images and len(images) > self.most_images:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        self.calls += self.training
+        logits = self.head(self.drop(self.body(images).flatten(1)))
+        return logits * math.nan if self.bad_after and self.calls > self.bad_after else logits
+
+
+@register_model
+def tiny_test_network(pretrained=False, **options):
+    allowed = {"num_classes", "drop_rate", "most_images", "bad_after"}
+    return Tiny(**{name: value for name, value in options.items() if name in allowed})
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Three classes, each brighter in another channel."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(COUNT) % 3
+    pictures = rng.integers(0, 200, (COUNT, SIZE, SIZE, 3))
+    pictures[np.arange(COUNT), ..., labels] += 55
+    ids = [f"image{number}" for number in range(COUNT)]
+    return TrainingData(
+        np.array(ids), labels, ("b", "g", "r"), image_keys(ids), np.arange(COUNT), ArrayImages(pictures.astype(np.uint8))
+    )
+
+
+HELD_OUT = np.arange(COUNT) % 5 == 0
+
+
+def arguments(settings, data, folder):
+    preprocessing = Preprocessing(SIZE, "squash", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    machine = Machine(torch.device("cpu"), Precision(), 0)
+    return settings, data, HELD_OUT, 0, folder, preprocessing, machine, Display([0], settings.epochs)
+
+
+def run(settings, data, folder, **options):
+    folder.mkdir(parents=True, exist_ok=True)
+    return fit_fold(*arguments(settings, data, folder), **options)
+
+
+def test_a_fold_learns_and_leaves_its_files(data, tmp_path):
+    predictions = run(SETTINGS, data, tmp_path)
+    assert metrics.macro_f1(predictions.confusion()) > 0.9
+    assert predictions.image_ids.tolist() == data.image_ids[HELD_OUT].tolist()
+    assert {"history.jsonl", "model.safetensors", "model.json", "predictions.npz", "lock"} == {
+        path.name for path in tmp_path.iterdir()
+    }
+    epochs = [record["epoch"] for record in read_history(tmp_path / "history.jsonl") if "train_loss" in record]
+    assert epochs == [1, 2, 3, 4]
+
+
+def test_a_finished_fold_is_not_trained_again(data, tmp_path):
+    first = run(SETTINGS, data, tmp_path)
+    stamp = (tmp_path / "model.safetensors").stat().st_mtime_ns
+    again = run(SETTINGS, data, tmp_path)
+    np.testing.assert_array_equal(first.probabilities, again.probabilities)
+    assert (tmp_path / "model.safetensors").stat().st_mtime_ns == stamp
+
+
+@pytest.mark.parametrize("stop_at", [3, 9, 14])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"ema": 0.9, "optimizer": "nmuon", "mix": "both"},
+        {"schedule": "plateau", "validate_every": 1, "stop_after": 5, "copies": 1, "augment": "heavy"},
+    ],
+)
+def test_stopping_anywhere_changes_nothing(data, tmp_path, stop_at, changes, monkeypatch):
+    settings = SETTINGS.replace(**changes)
+    undisturbed = run(settings, data, tmp_path / "a")
+    take_step = FoldTraining._train_batch
+
+    def interrupted(self, *batch):
+        if self.progress.step == stop_at:
+            self.save()
+            raise KeyboardInterrupt
+        return take_step(self, *batch)
+
+    monkeypatch.setattr(FoldTraining, "_train_batch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(settings, data, tmp_path / "b")
+    monkeypatch.undo()
+    resumed = run(settings, data, tmp_path / "b")
+    np.testing.assert_array_equal(undisturbed.probabilities, resumed.probabilities)
+    strip = lambda path: [  # noqa: E731
+        {name: value for name, value in record.items() if "second" not in name}
+        for record in read_history(path / "history.jsonl")
+    ]
+    assert strip(tmp_path / "a") == strip(tmp_path / "b")
+
+
+def test_steps_in_place_of_epochs(data, tmp_path):
+    run(SETTINGS.replace(steps=7), data, tmp_path)
+    assert read_history(tmp_path / "history.jsonl")[-1]["step"] == 7
+
+
+def test_the_time_limit_saves_and_the_same_call_goes_on(data, tmp_path):
+    with pytest.raises(TimeUp):
+        run(SETTINGS, data, tmp_path, deadline=time.perf_counter())
+    assert (tmp_path / "state.pt").exists()
+    resumed = run(SETTINGS, data, tmp_path)
+    np.testing.assert_array_equal(resumed.probabilities, run(SETTINGS, data, tmp_path / "b").probabilities)
+
+
+def test_memory_that_runs_out_halves_the_micro_batch(data, tmp_path, capsys):
+    settings = SETTINGS.replace(model_options={"most_images": 5}, batch_size=16)
+    training = FoldTraining(*arguments(settings, data, tmp_path), math.inf)
+    training._train_epoch()
+    assert training.progress.micro_batch == 4
+    assert training.progress.step == training.loader.batches_per_epoch
+    said = capsys.readouterr().out
+    assert "memory ran out with 15 images at once; going on with 8" in said
+    assert "going on with 4" in said
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch(data, tmp_path):
+    training = FoldTraining(*arguments(SETTINGS.replace(dropout=0.0), data, tmp_path), math.inf)
+    training.network.eval()  # batch norm would see other groups
+    images, labels = torch.rand(10, 3, SIZE, SIZE), torch.arange(10) % 3
+    gradients = []
+    for size in (10, 3):
+        training._accumulate(images, labels, labels, 1.0, size)
+        gradients.append(torch.cat([p.grad.flatten() for p in training.network.parameters()]))
+    torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-4)
+
+
+def test_a_loss_that_is_not_finite_stops_with_advice(data, tmp_path):
+    settings = SETTINGS.replace(model_options={"bad_after": 6})
+    with pytest.raises(UserError, match=r"fold 0, epoch 2, step 7: the loss is nan. Lower --learning-rate"):
+        run(settings, data, tmp_path)
+    assert not (tmp_path / "predictions.npz").exists()
+
+
+def test_stopping_after_no_gain_keeps_the_best(data, tmp_path, monkeypatch):
+    scores = iter([0.5, 0.9, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6])
+    monkeypatch.setattr(FoldTraining, "_record_validation", lambda self, predictions: next(scores))
+    training = FoldTraining(
+        *arguments(SETTINGS.replace(stop_after=2, validate_every=1, epochs=20), data, tmp_path), math.inf
+    )
+    training.run()
+    assert training.progress.epoch == 4
+    assert training.progress.best == 0.9
+    assert training.best_weights is not None
+
+
+def test_the_state_is_saved_while_an_epoch_is_under_way(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(fit, "SAVE_SECONDS", 0.0)
+    training = FoldTraining(*arguments(SETTINGS, data, tmp_path), math.inf)
+    steps = []
+    monkeypatch.setattr(FoldTraining, "save", lambda self: steps.append(self.progress.step))
+    training._train_epoch()
+    assert steps == list(range(1, training.loader.batches_per_epoch + 1))

@@ -1,0 +1,307 @@
+"""The real scripts on tiny data: train, go on, predict, score; killed for real; refused in words."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+import predict
+import train
+from competition.__main__ import main as competition
+from competition.cli import run_command
+from competition.predictions import load_predictions
+from competition.runs import read_history
+from tests.conftest import REPOSITORY
+
+CLASSES = ("blue", "green", "<red>")
+TINY = ["--model", "mycnn", "--folds", "2", "--epochs", "2", "--batch-size", "8", "--precision", "fp32", "--learning-rate", "0.01"]
+
+
+def picture(rng, channel, size=32):
+    """Return noise that is brighter in one channel. (size, size, 3) uint8, BGR."""
+    image = rng.integers(0, 180, (size, size, 3), dtype=np.uint8)
+    image[..., channel] += 70
+    return image
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory):
+    """Class folders: 24 training, 6 validation and 9 test images."""
+    rng = np.random.default_rng(0)
+    root = tmp_path_factory.mktemp("data") / "tiny"
+    for split, count in (("train", 8), ("val", 2)):
+        for channel, name in enumerate(CLASSES):
+            (root / split / name).mkdir(parents=True)
+            for number in range(count):
+                cv2.imwrite(str(root / split / name / f"{split}{number}.png"), picture(rng, channel))
+    (root / "test").mkdir()
+    for number in range(9):
+        cv2.imwrite(str(root / "test" / f"{number}.png"), picture(rng, number % 3))
+    return root
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """An empty working directory with its own cache."""
+    monkeypatch.chdir(tmp_path)
+    return ["--cache-dir", str(tmp_path / "cache")]
+
+
+def answer(main, words, capsys):
+    """Run a command as its script does; return (exit code, standard output, standard error)."""
+    with pytest.raises(SystemExit) as end:
+        run_command(main, [str(word) for word in words])
+    captured = capsys.readouterr()
+    return end.value.code, captured.out, captured.err
+
+
+@pytest.fixture(scope="module")
+def trained(folders, tmp_path_factory):
+    """A finished run, made once; tests copy what they change."""
+    place = tmp_path_factory.mktemp("trained")
+    before = Path.cwd()
+    os.chdir(place)
+    try:
+        train.main(["--data", str(folders), "--run", "runs/a", "--cache-dir", str(place / "cache"), *TINY])
+    finally:
+        os.chdir(before)
+    return place
+
+
+@pytest.fixture
+def finished(trained, tmp_path, monkeypatch):
+    """A copy of the finished run in a working directory of its own."""
+    shutil.copytree(trained, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    return ["--cache-dir", str(tmp_path / "copy" / "cache")]
+
+
+def test_a_run_leaves_what_the_readme_says(trained):
+    run = trained / "runs" / "a"
+    names = {path.name for path in run.iterdir()}
+    assert {"settings.yaml", "run.json", "environment.json", "precision.json", "oof.npz", "oof.csv", "score.json"} <= names
+    assert {path.name for path in (run / "fold_0").iterdir()} == {
+        "history.jsonl", "lock", "model.json", "model.safetensors", "predictions.npz",
+    }  # fmt: skip
+    pooled = load_predictions(run / "oof.npz")
+    assert len(pooled.image_ids) == 30  # the validation split joins the folds
+    table = pd.read_csv(run / "oof.csv")
+    assert table["image_id"].tolist() == pooled.image_ids.tolist()
+    score = json.loads((run / "score.json").read_text())
+    assert set(score["per_fold"]) == {"0", "1"}
+    assert set(score["per_class"]) == set(CLASSES)
+    assert score["kept_epoch"] == "last"
+    folds = pd.read_csv(trained / "folds" / "tiny-2-seed0.csv")
+    assert folds["image_id"].nunique() == 30
+
+
+def test_predict_writes_a_submission_and_what_made_it(finished, capsys):
+    code, out, _ = answer(predict.main, ["runs/a", "--out", "submissions/s.csv", *finished], capsys)
+    assert code == 0
+    assert "9 rows from 2 networks" in out
+    table = pd.read_csv("submissions/s.csv")
+    assert table.columns.tolist() == ["image_id", "label"]
+    assert table["image_id"].tolist() == [f"{number}.png" for number in range(9)]
+    assert set(table["label"]) <= set(CLASSES)
+    record = json.loads(Path("submissions/s.json").read_text())
+    assert record["runs"][0]["folds"] == ["fold_0", "fold_1"]
+    assert record["runs"][0]["out_of_fold"]["macro_f1"] == json.loads(Path("runs/a/score.json").read_text())["macro_f1"]
+
+
+def test_the_last_line_is_the_predict_command(folders, finished, capsys):
+    words = ["--data", folders, "--run", "runs/a", *finished, *TINY]
+    code, out, _ = answer(train.main, words, capsys)  # finished: nothing is trained, the score is printed again
+    assert code == 0
+    command = out.splitlines()[-1].split()
+    assert command[:2] == ["python", "predict.py"]
+    assert answer(predict.main, [*command[2:], *finished], capsys)[0] == 0
+    assert Path("submissions/a.csv").exists()
+
+
+def test_other_settings_on_the_same_folder_are_listed(folders, finished, capsys):
+    words = ["--data", folders, "--run", "runs/a", *finished, *TINY, "--epochs", "3", "--dropout", "0.1"]
+    code, _, err = answer(train.main, words, capsys)
+    assert code == 2
+    assert "epochs: 2 then, 3 now" in err
+    assert "dropout: 0.0 then, 0.1 now" in err
+
+
+def test_a_run_without_a_name_finds_itself_again(folders, place, capsys):
+    words = ["--data", folders, *place, *TINY, "--only-folds", "0", "--epochs", "1"]
+    assert answer(train.main, words, capsys)[0] == 0
+    (run,) = Path("runs").iterdir()
+    stamp = (run / "fold_0" / "model.safetensors").stat().st_mtime_ns
+    code, out, _ = answer(train.main, words, capsys)
+    assert code == 0
+    assert "folds [1] are not finished" in out
+    assert (run / "fold_0" / "model.safetensors").stat().st_mtime_ns == stamp
+
+
+def test_a_partial_run_asks_for_permission(finished, capsys):
+    (Path("runs/a/fold_1") / "predictions.npz").unlink()
+    code, _, err = answer(predict.main, ["runs/a", *finished], capsys)
+    assert code == 2
+    assert "fold_1 not finished (1 of 2 are)" in err
+    assert "--allow-partial" in err
+    code, out, _ = answer(predict.main, ["runs/a", "--allow-partial", *finished], capsys)
+    assert code == 0
+    assert "from 1 networks" in out
+
+
+def test_runs_with_other_classes_are_refused(finished, capsys):
+    shutil.copytree("runs/a", "runs/b")
+    text = Path("runs/b/run.json").read_text().replace('"green"', '"violet"')
+    Path("runs/b/run.json").write_text(text)
+    code, _, err = answer(predict.main, ["runs/a", "runs/b", *finished], capsys)
+    assert code == 2
+    assert "only runs/b knows violet; only runs/a knows green" in err
+
+
+def test_settings_can_be_read_back(folders, finished, capsys):
+    code, out, _ = answer(train.main, ["--config", "runs/a/settings.yaml", "--run", "runs/a", *finished], capsys)
+    assert code == 0
+    assert "out-of-fold macro F1" in out
+
+
+def test_holdout_is_scored_apart(folders, place, capsys):
+    words = ["--data", folders, "--run", "runs/h", "--holdout", *place, *TINY, "--epochs", "1"]
+    code, out, _ = answer(train.main, words, capsys)
+    assert code == 0
+    assert "holdout macro F1" in out
+    assert json.loads(Path("runs/h/score.json").read_text())["holdout"]["rows"] == 6
+    assert len(load_predictions(Path("runs/h/oof.npz")).image_ids) == 24
+
+
+def test_the_time_limit_ends_with_code_3_and_the_same_command_goes_on(folders, place, capsys):
+    words = ["--data", folders, "--run", "runs/t", *place, *TINY]
+    code, out, _ = answer(train.main, [*words, "--time-limit", "1s", "--epochs", "2000"], capsys)
+    assert code == 3
+    assert "the same command goes on" in out
+    assert Path("runs/t/fold_0/state.pt").exists()
+    code, out, _ = answer(train.main, [*words, "--time-limit", "1s", "--epochs", "2000"], capsys)
+    assert "fold 0: going on from epoch" in out
+
+
+# train.py that saves its state every few milliseconds, so that kills also land inside a write of the state.
+HURRIED = (
+    "import sys, train\nfrom competition.cli import run_command\nfrom competition.training import fit\n"
+    "fit.SAVE_SECONDS = 0.02\nrun_command(train.main, sys.argv[1:])"
+)
+
+
+def hurried_train(words, cwd):
+    """Start training in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-c", HURRIED, *map(str, words)],
+        cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def test_killed_at_random_moments_the_predictions_are_bit_identical(folders, tmp_path):
+    words = ["--data", folders, *TINY, "--epochs", "30", "--cache-dir", tmp_path / "cache", "--run"]
+    undisturbed = hurried_train([*words, "runs/a"], tmp_path)
+    assert undisturbed.wait(120) == 0, undisturbed.stdout.read()
+    pauses = random.Random(0)
+    for _ in range(4):
+        process = hurried_train([*words, "runs/b"], tmp_path)
+        for line in process.stdout:  # wait until a fold is under way: importing is not worth killing
+            if line.startswith("fold "):
+                break
+        time.sleep(pauses.uniform(0, 0.6))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    last = hurried_train([*words, "runs/b"], tmp_path)
+    assert last.wait(120) == 0, last.stdout.read()
+    for fold in ("fold_0", "fold_1"):
+        first, second = (load_predictions(tmp_path / "runs" / run / fold / "predictions.npz") for run in "ab")
+        np.testing.assert_array_equal(first.probabilities, second.probabilities)
+        epochs = [record["epoch"] for record in read_history(tmp_path / "runs" / "b" / fold / "history.jsonl")]
+        assert epochs == [record["epoch"] for record in read_history(tmp_path / "runs" / "a" / fold / "history.jsonl")]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--model", "resnet_fsat"], "did you mean 'resnet_fast'"),
+        (["--model", "mycnn", "--model-options", "nonsense=1"], "has no option 'nonsense'"),
+        (["--optimizer", "adamm"], "did you mean 'adam"),
+        (["--augment", "meduim"], "did you mean 'medium'"),
+        (["--max-parameters", "10"], "over the limit of 10"),
+        (["--fold-file", "nowhere.csv"], "nowhere.csv does not exist"),
+        (["--weights", "nowhere.safetensors"], "nowhere.safetensors"),
+        (["--folds", "60", "--only-folds", "0"], "fewer separate images than the 60 folds"),
+        (["--device", "cuda"], "--device cuda"),
+        (["--train-csv", "nowhere.csv"], "nowhere.csv"),
+        (["--prune-from", "runs/none", "--max-parameters", "9"], "runs/none"),
+    ],
+)
+def test_wrong_flags_are_refused_before_anything_is_trained(folders, place, capsys, words, said):
+    code, _, err = answer(train.main, ["--data", folders, "--run", "runs/w", *place, *TINY, *words], capsys)
+    assert code == 2
+    assert said in err
+    assert not list(Path().glob("runs/w/fold_*/model.safetensors"))
+
+
+def test_no_run_is_no_run(place, capsys):
+    code, _, err = answer(predict.main, ["nowhere", *place], capsys)
+    assert code == 2
+    assert "nowhere is not a run" in err
+
+
+def test_data_that_is_not_there(place, capsys):
+    code, _, err = answer(train.main, ["--data", "nowhere", *place], capsys)
+    assert code == 2
+    assert "nowhere" in err
+    code, _, err = answer(competition, ["check", "nowhere", *place], capsys)
+    assert code == 2
+
+
+def test_bad_images_stop_the_training_unless_they_are_left_out(folders, place, capsys):
+    shutil.copytree(folders, "bad")
+    Path("bad/train/blue/train0.png").write_bytes(b"not an image")
+    words = ["--data", "bad", "--run", "runs/b", *place, *TINY, "--only-folds", "0", "--epochs", "1"]
+    code, out, err = answer(train.main, words, capsys)
+    assert code == 2
+    assert "train/blue/train0.png" in out
+    assert "--on-bad skip" in err
+    code, out, _ = answer(train.main, [*words, "--on-bad", "skip"], capsys)
+    assert code == 0
+    assert json.loads(Path("runs/b/run.json").read_text())["images"] == 29
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a full disk needs the right to mount a small one")
+def test_a_full_disk_loses_nothing_that_was_finished(folders, place, capsys, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1200k", "tmpfs", str(disk)], check=False).returncode:
+        pytest.skip("mounting is not permitted here")
+    try:
+        words = ["--data", folders, *place, *TINY, "--epochs", "1", "--run", disk / "run"]
+        assert answer(train.main, [*words, "--only-folds", "0"], capsys)[0] == 0
+        before = (disk / "run" / "fold_0" / "model.safetensors").read_bytes()
+        with open(disk / "filler", "wb") as filler:
+            try:
+                while True:
+                    filler.write(b"x" * 4096)
+                    filler.flush()
+            except OSError:
+                pass
+        code, _, err = answer(train.main, words, capsys)
+        assert code == 2
+        assert "No space left on device" in err
+        assert (disk / "run" / "fold_0" / "model.safetensors").read_bytes() == before
+        (disk / "filler").unlink()
+        assert answer(train.main, words, capsys)[0] == 0
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
