@@ -13,7 +13,7 @@ import itertools
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -170,6 +170,10 @@ def main() -> None:
     print(f"{env['processor']}, {env['cores']} cores, versions {env['versions']}")
 
 
+def show(values: list[float]) -> str:
+    return f"{statistics.median(values):8.3f} [{min(values):.3f}, {max(values):.3f}]"
+
+
 def compare(contenders: dict[str, Iterator[int]], rounds: int, seconds: float) -> None:
     """Time the contenders in turn and print rates and ratios."""
     rates: dict[str, list[float]] = {name: [] for name in contenders}
@@ -178,7 +182,6 @@ def compare(contenders: dict[str, Iterator[int]], rounds: int, seconds: float) -
     for _ in range(rounds):
         for name, steps in contenders.items():
             rates[name].append(rate(steps, seconds))
-    show: Callable[[list[float]], str] = lambda v: f"{statistics.median(v):8.3f} [{min(v):.3f}, {max(v):.3f}]"
     for name, values in rates.items():
         print(f"{name:12} images/s {show(values)}")
     for name in list(contenders)[1:]:

@@ -12,9 +12,7 @@ from competition.errors import UserError, did_you_mean
 def check(argv: Sequence[str]) -> int:
     """Look for everything wrong with a data set before any training."""
     parser = Parser(check.__doc__ or "", prog="python -m competition check")
-    parser.add_argument(
-        "path", nargs="?", metavar="DATA", help="folder or zip; without it, the embedded sample"
-    )
+    parser.add_argument("path", nargs="?", metavar="DATA", help="folder or zip; without it, the embedded sample")
     parser.add_argument("--folds", type=int, default=5, help="folds that every class must fill (default 5)")
     add_settings(parser, DataSettings)
     values = vars(parser.parse(argv))
@@ -36,9 +34,7 @@ def score(argv: Sequence[str]) -> int:
     """Score a submission CSV against a truth CSV with macro F1, its interval, and each class."""
     parser = Parser(score.__doc__ or "", prog="python -m competition score")
     parser.add_argument("submission", metavar="CSV", type=Path)
-    parser.add_argument(
-        "--truth", metavar="CSV", type=Path, help="ids and labels; without it, the embedded sample's"
-    )
+    parser.add_argument("--truth", metavar="CSV", type=Path, help="ids and labels; without it, the embedded sample's")
     parser.add_argument("--id-column", metavar="NAME", help="column of ids (default: the first)")
     parser.add_argument("--label-column", metavar="NAME", help="column of labels (default: the other one)")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -71,9 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"  {name:<8} {(verb.__doc__ or '').splitlines()[0]}")
         return 0
     if words[0] not in VERBS:
-        raise UserError(
-            f"unknown verb {words[0]!r}{did_you_mean(words[0], VERBS)}; there are {', '.join(VERBS)}"
-        )
+        raise UserError(f"unknown verb {words[0]!r}{did_you_mean(words[0], VERBS)}; there are {', '.join(VERBS)}")
     return VERBS[words[0]](words[1:])
 
 

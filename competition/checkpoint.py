@@ -63,9 +63,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     """Read the description of a checkpoint and check that its weights are the ones it was written for."""
     if not (folder / "model.json").exists():
         pickled = [
-            path.name
-            for path in sorted(folder.glob("*"))
-            if path.suffix in (".pt", ".pth", ".pkl", ".bin", ".ckpt")
+            path.name for path in sorted(folder.glob("*")) if path.suffix in (".pt", ".pth", ".pkl", ".bin", ".ckpt")
         ]
         hint = f"; {pickled[0]} may hold a pickle, which could run code, and is not opened" if pickled else ""
         raise UserError(f"{folder} holds no checkpoint (model.json and model.safetensors){hint}")

@@ -26,9 +26,7 @@ class Parser(argparse.ArgumentParser):
             prog=prog,
             description=description,
             allow_abbrev=False,
-            formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
-                prog, max_help_position=34, width=110
-            ),
+            formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=34, width=110),
         )
 
     def error(self, message: str) -> NoReturn:
@@ -59,9 +57,7 @@ def add_settings(parser: argparse.ArgumentParser, cls: type[Settings]) -> None:
         hint, optional = hint_of(cls, item.name)
         options: dict[str, Any] = {"dest": item.name, "default": argparse.SUPPRESS}
         if hint is bool:
-            group.add_argument(
-                flag(item.name), action=argparse.BooleanOptionalAction, help=spec.help, **options
-            )
+            group.add_argument(flag(item.name), action=argparse.BooleanOptionalAction, help=spec.help, **options)
             continue
         default = None if item.default is MISSING else item.default
         shown = spec.help + (f" [{spec.unit}]" if spec.unit else "")
@@ -110,9 +106,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def run_command(
-    main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None = None
-) -> NoReturn:
+def run_command(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None = None) -> NoReturn:
     """Run a command's main function; user errors become one message on stderr and exit code 2."""
     # albumentations asks the network for its newest version at import unless told not to.
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")

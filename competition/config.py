@@ -191,9 +191,7 @@ class Settings:
         """Build from a mapping; unknown keys are refused with the nearest known name."""
         known = [item.name for item in dataclasses.fields(cls)]  # type: ignore[arg-type]
         unknown = [
-            f"{where}: unknown setting {key!r}{did_you_mean(str(key), known)}"
-            for key in values
-            if key not in known
+            f"{where}: unknown setting {key!r}{did_you_mean(str(key), known)}" for key in values if key not in known
         ]
         if unknown:
             raise UserError("\n".join(unknown))
@@ -215,9 +213,7 @@ DATA, NETWORK, TRAINING, MACHINE, OUTPUT = "data", "network", "training", "machi
 class DataSettings(Settings):
     """Where the images are and how they are read."""
 
-    data: Path | None = setting(
-        None, DATA, "folder or zip of the competition; without it, the embedded sample"
-    )
+    data: Path | None = setting(None, DATA, "folder or zip of the competition; without it, the embedded sample")
     train_csv: Path | None = setting(None, DATA, "CSV of training ids and labels, if not found by looking")
     val_csv: Path | None = setting(None, DATA, "CSV of validation ids and labels")
     test_csv: Path | None = setting(None, DATA, "CSV of test ids")
@@ -225,9 +221,7 @@ class DataSettings(Settings):
     id_column: str | None = setting(None, DATA, "column of image ids in the CSVs")
     label_column: str | None = setting(None, DATA, "column of labels in the CSVs")
     group_column: str | None = setting(None, DATA, "column whose equal values must share a fold")
-    on_bad: Literal["fail", "skip"] = setting(
-        "fail", DATA, "bad images: refuse to start, or leave them out and say so"
-    )
+    on_bad: Literal["fail", "skip"] = setting("fail", DATA, "bad images: refuse to start, or leave them out and say so")
     cache_dir: Path = setting(
         Path("~/.cache/competition"), DATA, "where decoded images are kept for later runs", identity=False
     )
@@ -251,9 +245,7 @@ class TrainSettings(DataSettings):
     resize: Literal["squash", "crop", "letterbox"] = setting(
         "squash", DATA, "how a picture that is not square becomes one"
     )
-    holdout: bool = setting(
-        False, DATA, "keep a given validation split out of the folds and score it at the end"
-    )
+    holdout: bool = setting(False, DATA, "keep a given validation split out of the folds and score it at the end")
     folds: int = setting(5, DATA, "number of folds", low=2, high=100)
     repeats: int = setting(1, DATA, "how many times the images are dealt into folds anew", low=1, high=20)
     fold_file: str | None = setting(
@@ -261,19 +253,13 @@ class TrainSettings(DataSettings):
     )
 
     model: str = setting("resnet_fast", NETWORK, "any network of timm's, or one of our own")
-    model_options: dict[str, Any] = setting(
-        {}, NETWORK, "further options of the network: KEY=VALUE,KEY=VALUE"
-    )
+    model_options: dict[str, Any] = setting({}, NETWORK, "further options of the network: KEY=VALUE,KEY=VALUE")
     dropout: float = setting(0.0, NETWORK, "dropout before the classifier", low=0, high=0.95)
-    weights: str | None = setting(
-        None, NETWORK, "start from: 'pretrained', a weights file, or a folder of them"
-    )
+    weights: str | None = setting(None, NETWORK, "start from: 'pretrained', a weights file, or a folder of them")
     freeze: Literal["none", "all", "all-but-last-block"] = setting(
         "none", NETWORK, "layers that keep their starting weights"
     )
-    max_parameters: int | None = setting(
-        None, NETWORK, "refuse a larger network, or prune down to this", low=1
-    )
+    max_parameters: int | None = setting(None, NETWORK, "refuse a larger network, or prune down to this", low=1)
     prune_from: Path | None = setting(
         None, NETWORK, "a finished run whose folds are pruned to --max-parameters, then tuned on"
     )
@@ -297,9 +283,7 @@ class TrainSettings(DataSettings):
         low=0,
         high=0.9999,
     )
-    weight_decay: float = setting(
-        0.05, TRAINING, "weight decay, not applied to biases and norms", low=0, high=10
-    )
+    weight_decay: float = setting(0.05, TRAINING, "weight decay, not applied to biases and norms", low=0, high=10)
     layer_decay: float = setting(
         1.0, TRAINING, "factor on the learning rate per layer away from the head", low=0.05, high=1
     )
@@ -307,17 +291,15 @@ class TrainSettings(DataSettings):
     grow_from: float | None = setting(
         None,
         TRAINING,
-        "side of the pictures in the first epochs, as a share of --image-size; they grow in three stages; auto: 0.5 from 48 px on "
-        "where the network takes any size and has no --weights, else 1",
+        "side of the pictures in the first epochs, as a share of --image-size; they grow in three stages; "
+        "auto: 0.5 from 48 px on where the network takes any size and has no --weights, else 1",
         low=0.25,
         high=1,
     )
     schedule: Literal["cosine", "onecycle", "cyclic", "step", "plateau", "constant"] = setting(
         "cosine", TRAINING, "course of the learning rate"
     )
-    warmup: float = setting(
-        0.15, TRAINING, "share of the training in which the learning rate rises", low=0, high=0.9
-    )
+    warmup: float = setting(0.15, TRAINING, "share of the training in which the learning rate rises", low=0, high=0.9)
     augment: str = setting(
         "light", TRAINING, "none, light, medium, heavy, a seed's own policy, or an albumentations YAML file"
     )
@@ -378,9 +360,7 @@ class TrainSettings(DataSettings):
     run: Path | None = setting(
         None, OUTPUT, "run folder; auto: runs/ and a name made from the settings", identity=False
     )
-    only_folds: tuple[int, ...] | None = setting(
-        None, OUTPUT, "train only these folds now: 0,2", identity=False
-    )
+    only_folds: tuple[int, ...] | None = setting(None, OUTPUT, "train only these folds now: 0,2", identity=False)
     tensorboard: bool = setting(False, OUTPUT, "write TensorBoard files beside the history", identity=False)
 
     def contradictions(self) -> typing.Iterator[str]:
@@ -405,18 +385,14 @@ class TrainSettings(DataSettings):
 class PredictSettings(DataSettings):
     """Everything `predict.py` can be told."""
 
-    out: Path | None = setting(
-        None, OUTPUT, "submission to write; auto: submissions/ and the first run's name"
-    )
+    out: Path | None = setting(None, OUTPUT, "submission to write; auto: submissions/ and the first run's name")
     views: int | None = setting(
         None, TRAINING, "test-time views of each image; auto: those of each run's own score", low=1, high=8
     )
     ensemble: Literal["mean"] = setting("mean", TRAINING, "how the folds' and runs' probabilities are joined")
     allow_partial: bool = setting(False, OUTPUT, "use the folds that are finished although others are not")
     batch_size: int = setting(256, MACHINE, "images per forward pass", low=1, identity=False)
-    device: Literal["auto", "cpu", "cuda"] = setting(
-        "auto", MACHINE, "where the network runs", identity=False
-    )
+    device: Literal["auto", "cpu", "cuda"] = setting("auto", MACHINE, "where the network runs", identity=False)
     workers: int | None = setting(
         None, MACHINE, "loader processes; auto: none on a CPU", low=0, high=256, identity=False
     )

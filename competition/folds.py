@@ -52,9 +52,7 @@ def _refuse_small_classes(
 ) -> None:
     separate = pd.DataFrame({"code": codes, "group": groups}).drop_duplicates()["code"].value_counts()
     small = [
-        f"{str(names[code])!r} ({separate.get(code, 0)})"
-        for code in range(len(names))
-        if separate.get(code, 0) < folds
+        f"{str(names[code])!r} ({separate.get(code, 0)})" for code in range(len(names)) if separate.get(code, 0) < folds
     ]
     if small:
         raise UserError(
@@ -115,9 +113,7 @@ def load_folds(path: Path, image_ids: list[str], labels: list[str], folds: int, 
         UserError: an id that is missing, unknown or in two folds; a fold that is missing; a label that differs.
     """
     try:
-        table = pd.read_csv(
-            path, dtype=str, keep_default_na=False, encoding="utf-8-sig", sep=None, engine="python"
-        )
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", sep=None, engine="python")
     except FileNotFoundError:
         raise UserError(f"--fold-file {path} does not exist") from None
     except (ValueError, pd.errors.ParserError) as error:
@@ -165,7 +161,8 @@ def _fold_numbers(path: Path, table: pd.DataFrame, column: str, folds: int) -> N
     if not allowed.all():
         row = int(np.flatnonzero(~allowed)[0])
         raise UserError(
-            f"{path} line {row + 2}: {column} is {table[column].iloc[row]!r}; with --folds {folds} it runs from 0 to {folds - 1}"
+            f"{path} line {row + 2}: {column} is {table[column].iloc[row]!r}; "
+            f"with --folds {folds} it runs from 0 to {folds - 1}"
         )
     missing = sorted(set(range(folds)) - set(numbers.astype(int)))
     if missing:

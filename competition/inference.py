@@ -62,17 +62,13 @@ def blurred(images: Tensor) -> Tensor:
     """Smooth with a 3 x 3 binomial kernel, for test pictures sharper than the training set. (B, C, H, W)."""
     line = torch.tensor([0.25, 0.5, 0.25], device=images.device)
     kernel = (line[:, None] * line).expand(images.shape[1], 1, 3, 3)
-    return nn.functional.conv2d(
-        nn.functional.pad(images, (1,) * 4, mode="replicate"), kernel, groups=images.shape[1]
-    )
+    return nn.functional.conv2d(nn.functional.pad(images, (1,) * 4, mode="replicate"), kernel, groups=images.shape[1])
 
 
 def views_of(count: int) -> list[View]:
     """Return the first ``count`` of: plain, mirrored, four shifts, blurred, mirrored and blurred."""
     shifts = [shifted(1, 0), shifted(-1, 0), shifted(0, 1), shifted(0, -1)]
-    return [lambda images: images, mirrored, *shifts, blurred, lambda images: mirrored(blurred(images))][
-        :count
-    ]
+    return [lambda images: images, mirrored, *shifts, blurred, lambda images: mirrored(blurred(images))][:count]
 
 
 @torch.inference_mode()
@@ -105,8 +101,8 @@ def predict_probabilities(
     result = np.empty((loader.size, classes), dtype=np.float32)
     for pictures, positions in loader.epoch():
         images = preprocessing.to_input(pictures, device, precision.memory_format)
-        total = sum(_probabilities(network, images, views, precision, device))
-        result[positions.numpy()] = (total / len(views)).cpu().numpy()
+        mean = torch.stack(list(_probabilities(network, images, views, precision, device))).mean(dim=0)
+        result[positions.numpy()] = mean.cpu().numpy()
         on_batch(len(positions))
     return result
 

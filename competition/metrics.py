@@ -23,9 +23,7 @@ def f1_per_class(counts: Counts) -> NDArray[np.float64]:
     return _f1(np.diagonal(counts), counts.sum(axis=1), counts.sum(axis=0))
 
 
-def _f1(
-    hits: NDArray[np.int64], true: NDArray[np.int64], predicted: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def _f1(hits: NDArray[np.int64], true: NDArray[np.int64], predicted: NDArray[np.int64]) -> NDArray[np.float64]:
     total = (true + predicted).astype(np.float64)
     return np.divide(2.0 * hits, total, out=np.zeros_like(total), where=total > 0)
 
@@ -72,9 +70,7 @@ def bootstrap_interval(counts: Counts, draws: int = 1000, seed: int = 0) -> Inte
     for draw in range(draws):
         drawn = rng.multinomial(total, cells / total)
         hits = np.bincount(true[true == predicted], drawn[true == predicted], classes)
-        scores[draw] = _f1(
-            hits, np.bincount(true, drawn, classes), np.bincount(predicted, drawn, classes)
-        ).mean()
+        scores[draw] = _f1(hits, np.bincount(true, drawn, classes), np.bincount(predicted, drawn, classes)).mean()
     low, high = np.percentile(scores, [2.5, 97.5])
     return Interval(float(low), float(high))
 

@@ -22,7 +22,7 @@ from competition.data.prepare import decode, find_data
 from competition.ensemble import mean, refuse_different_classes
 from competition.errors import UserError, first_few
 from competition.inference import predict_probabilities, views_of
-from competition.predictions import Predictions
+from competition.predictions import Predictions, class_numbers
 from competition.runs import environment, hash_file, read_json, write_json
 from competition.submission import write_submission
 from competition.training.precision import pick_device
@@ -45,9 +45,7 @@ def open_members(folders: Sequence[str], allow_partial: bool) -> list[Member]:
         UserError: no run, no finished fold, unfinished folds without ``--allow-partial``, different classes.
     """
     members = [_open_member(Path(folder), allow_partial) for folder in folders]
-    refuse_different_classes(
-        [str(member.folder) for member in members], [member.class_names for member in members]
-    )
+    refuse_different_classes([str(member.folder) for member in members], [member.class_names for member in members])
     return members
 
 
@@ -99,7 +97,7 @@ def predict_test(settings: PredictSettings, members: Sequence[Member], catalog: 
         task = progress.add_task("predicting", total=len(folders) * len(test))
         for member, path in folders:
             network, checkpoint = open_checkpoint(path)
-            network.to(device, memory_format=checkpoint.precision.memory_format)
+            checkpoint.precision.place(network, device)
             probabilities = predict_probabilities(
                 network,
                 _test_loader(
@@ -120,9 +118,7 @@ def predict_test(settings: PredictSettings, members: Sequence[Member], catalog: 
             found.append(probabilities[:, columns])
     labels = None
     if test["label"].notna().all():
-        labels = (
-            test["label"].map({name: number for number, name in enumerate(class_names)}).to_numpy(np.int64)
-        )
+        labels = class_numbers(test["label"], class_names)
     return Predictions(np.asarray(test["image_id"], dtype=np.str_), class_names, mean(found), labels)
 
 

@@ -5,7 +5,7 @@ Everything is joined by image id and class name, never by position.
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -60,6 +60,12 @@ class Predictions:
         )
 
 
+def class_numbers(labels: Iterable[str], class_names: Sequence[str]) -> NDArray[np.int64]:
+    """Return the number of each label in ``class_names``. -> (N,)."""
+    numbers = {name: number for number, name in enumerate(class_names)}
+    return np.array([numbers[label] for label in labels], dtype=np.int64)
+
+
 def save_predictions(path: Path, predictions: Predictions) -> None:
     """Write one .npz, whole or not at all."""
     arrays = {
@@ -107,9 +113,7 @@ def save_csv(path: Path, predictions: Predictions) -> None:
         columns["label"] = np.asarray(predictions.class_names)[predictions.labels]
     columns["predicted"] = predictions.predicted()
     table = pd.DataFrame(columns)
-    probabilities = pd.DataFrame(
-        predictions.probabilities, columns=[f"p_{name}" for name in predictions.class_names]
-    )
+    probabilities = pd.DataFrame(predictions.probabilities, columns=[f"p_{name}" for name in predictions.class_names])
     write_atomically(path, pd.concat([table, probabilities], axis=1).to_csv(index=False, float_format="%.6g"))
 
 
@@ -121,9 +125,7 @@ def pool(parts: Sequence[Predictions]) -> Predictions:
     """
     _refuse_other_classes(parts)
     ids = np.concatenate([part.image_ids for part in parts])
-    unique, first, inverse, counts = np.unique(
-        ids, return_index=True, return_inverse=True, return_counts=True
-    )
+    unique, first, inverse, counts = np.unique(ids, return_index=True, return_inverse=True, return_counts=True)
     probabilities = np.concatenate([part.probabilities for part in parts]).astype(np.float64)
     sums = np.zeros((len(unique), probabilities.shape[1]))
     np.add.at(sums, inverse, probabilities)

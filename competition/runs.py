@@ -88,9 +88,7 @@ def locked(path: Path, holder: str) -> Iterator[None]:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         file.close()
-        raise UserError(
-            f"{holder} is being trained by another process: wait for it or choose another --run"
-        ) from None
+        raise UserError(f"{holder} is being trained by another process: wait for it or choose another --run") from None
     try:
         yield
     finally:

@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from competition import metrics
 from competition.data.csvfile import read_csv
 from competition.errors import UserError, first_few
+from competition.predictions import class_numbers
 from competition.runs import write_atomically
 
 
@@ -43,16 +42,12 @@ def write_submission(
     order = list(wanted) if wanted is not None else list(ids)
     missing = [name for name in order if name not in label_of]
     if missing:
-        raise UserError(
-            f"{path}: {len(missing)} ids of the test list have no prediction: {first_few(missing)}"
-        )
+        raise UserError(f"{path}: {len(missing)} ids of the test list have no prediction: {first_few(missing)}")
     table = pd.DataFrame({id_column: order, label_column: [label_of[name] for name in order]})
     write_atomically(path, table.to_csv(index=False))
 
 
-def score_files(
-    submission: Path, truth: Path, id_column: str | None, label_column: str | None
-) -> dict[str, Any]:
+def score_files(submission: Path, truth: Path, id_column: str | None, label_column: str | None) -> dict[str, Any]:
     """Score a submission against a truth, both CSVs, joined by id.
 
     Macro F1 runs over the classes of the truth and of the submission together, as scikit-learn's does.
@@ -65,14 +60,9 @@ def score_files(
     _refuse_differences(submission, truth, ids, labels, true_ids, true_labels)
     label_of = dict(zip(ids, labels, strict=True))
     names = sorted(set(true_labels))
-    numbers = {name: number for number, name in enumerate(names)}
-    true = _numbers(true_labels, numbers)
-    predicted = _numbers([label_of[name] for name in true_ids], numbers)
+    true = class_numbers(true_labels, names)
+    predicted = class_numbers([label_of[name] for name in true_ids], names)
     return metrics.summary(metrics.confusion(true, predicted, len(names)), names)
-
-
-def _numbers(labels: Sequence[str], numbers: dict[str, int]) -> NDArray[np.int64]:
-    return np.array([numbers[label] for label in labels], dtype=np.int64)
 
 
 def _read(
@@ -82,15 +72,9 @@ def _read(
     table = read_csv(str(path))
     columns = list(table.columns)
     if len(columns) < 2:
-        raise UserError(
-            f"{path}: expected a column of ids and one of labels, found {', '.join(columns) or 'nothing'}"
-        )
+        raise UserError(f"{path}: expected a column of ids and one of labels, found {', '.join(columns) or 'nothing'}")
     id_name = id_column or columns[0]
-    if (
-        id_column is None
-        and known_ids is not None
-        and not known_ids & set(table.column(columns[0], "--id-column"))
-    ):
+    if id_column is None and known_ids is not None and not known_ids & set(table.column(columns[0], "--id-column")):
         hits = [name for name in columns if known_ids & set(table.column(name, "--id-column"))]
         id_name = hits[0] if hits else id_name
     label_name = label_column or next(name for name in columns if name != id_name)
@@ -130,13 +114,10 @@ def format_score(score: dict[str, Any]) -> str:
     width = max([len(name) for name in score["per_class"]] + [5])
     lines = [f"{'class':<{width}}  {'F1':>6}  {'precision':>9}  {'recall':>6}  {'rows':>6}"]
     for name, values in score["per_class"].items():
-        lines.append(
-            f"{name:<{width}}  {values['f1']:6.3f}  {values['precision']:9.3f}  {values['recall']:6.3f}  {values['rows']:6d}"
-        )
+        scores = f"{values['f1']:6.3f}  {values['precision']:9.3f}  {values['recall']:6.3f}"
+        lines.append(f"{name:<{width}}  {scores}  {values['rows']:6d}")
     low, high = score["interval_95"]
-    lines += [
-        f"rows {score['rows']}, accuracy {score['accuracy']:.3f}, 95 % interval [{low:.3f}, {high:.3f}]"
-    ]
+    lines += [f"rows {score['rows']}, accuracy {score['accuracy']:.3f}, 95 % interval [{low:.3f}, {high:.3f}]"]
     return "\n".join([*lines, f"macro F1 {score['macro_f1']:.3f}"])
 
 

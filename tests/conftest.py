@@ -11,6 +11,10 @@ from pathlib import Path  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
+from competition.torchvision_operators import declare_missing_operators  # noqa: E402
+
+declare_missing_operators()  # before any test imports timm
+
 REPOSITORY = Path(__file__).parent.parent
 
 

@@ -97,4 +97,3 @@ def test_another_albumentations_is_refused(monkeypatch):
 def test_light_shifts_without_empty_borders(picture):
     flat = np.full_like(picture, 200)
     assert (create_policy("light", 32)(flat, 3) == 200).all()
-

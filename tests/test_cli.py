@@ -71,10 +71,13 @@ def test_answers_before_anything_heavy_is_imported(words, code):
     # A finder that refuses the heavy packages: importing one would end in a traceback and another exit code.
     guard = (
         "import sys, runpy\n"
-        f"class Guard:\n  def find_spec(self, name, *_):\n    if name.split('.')[0] in {HEAVY!r}: sys.exit('imported ' + name)\n"
+        f"heavy = {HEAVY!r}\n"
+        "class Guard:\n  def find_spec(self, name, *_):\n"
+        "    if name.split('.')[0] in heavy: sys.exit('imported ' + name)\n"
         "sys.meta_path.insert(0, Guard())\n"
-        f"sys.argv = {words[-len(words):]!r}\n"
-        "if sys.argv[0] == '-m':\n  sys.argv = sys.argv[1:]; runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)\n"
+        f"sys.argv = {words[-len(words) :]!r}\n"
+        "if sys.argv[0] == '-m':\n"
+        "  sys.argv = sys.argv[1:]; runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)\n"
         "else:\n  runpy.run_path(sys.argv[0], run_name='__main__')\n"
     )
     done = subprocess.run([sys.executable, "-c", guard], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)

@@ -22,7 +22,12 @@ def test_defaults_are_valid():
 
 def test_values_are_converted_to_their_types():
     settings = TrainSettings(
-        data="a/b", epochs="3", learning_rate="1e-3", only_folds="0,2", time_limit="2m", model_options="act=elu,widths=3"
+        data="a/b",
+        epochs="3",
+        learning_rate="1e-3",
+        only_folds="0,2",
+        time_limit="2m",
+        model_options="act=elu,widths=3",
     )
     assert settings.data == Path("a/b")
     assert settings.epochs == 3

@@ -23,7 +23,14 @@ from tests.conftest import ArrayImages
 
 SIZE, COUNT = 16, 90
 SETTINGS = TrainSettings(
-    model="tiny_test_network", epochs=4, batch_size=16, folds=3, learning_rate=1e-2, optimizer="adamw", validate_every=2, dropout=0.1
+    model="tiny_test_network",
+    epochs=4,
+    batch_size=16,
+    folds=3,
+    learning_rate=1e-2,
+    optimizer="adamw",
+    validate_every=2,
+    dropout=0.1,
 )
 
 
@@ -63,7 +70,12 @@ def data():
     pictures[np.arange(COUNT), ..., labels] += 55
     ids = [f"image{number}" for number in range(COUNT)]
     return TrainingData(
-        np.array(ids), labels, ("b", "g", "r"), image_keys(ids), np.arange(COUNT), ArrayImages(pictures.astype(np.uint8))
+        np.array(ids),
+        labels,
+        ("b", "g", "r"),
+        image_keys(ids),
+        np.arange(COUNT),
+        ArrayImages(pictures.astype(np.uint8)),
     )
 
 

@@ -37,7 +37,10 @@ def test_epochs_differ_in_order_and_in_augmentation(array_images):
     source = loader(array_images)
     first, second = batches(source, 0), batches(source, 1)
     assert not torch.equal(first[0][1], second[0][1])
-    by_row = [{int(row): image for images, rows in epoch for row, image in zip(rows, images, strict=True)} for epoch in (first, second)]
+    by_row = [
+        {int(row): image for images, rows in epoch for row, image in zip(rows, images, strict=True)}
+        for epoch in (first, second)
+    ]
     same = sum(torch.equal(by_row[0][row], by_row[1][row]) for row in range(40))
     assert same < 4
 
@@ -54,7 +57,9 @@ def test_an_epoch_can_begin_in_the_middle(array_images):
 def test_what_happens_to_an_image_does_not_depend_on_its_row(pictures):
     shuffle = np.random.default_rng(0).permutation(40)
     straight = loader(ArrayImages(pictures), shuffle=False)
-    shuffled = Loader(ArrayImages(pictures[shuffle]), np.arange(40), KEYS[shuffle], 40, policy=create_policy("heavy", 16), seed=5)
+    shuffled = Loader(
+        ArrayImages(pictures[shuffle]), np.arange(40), KEYS[shuffle], 40, policy=create_policy("heavy", 16), seed=5
+    )
     expected = torch.cat([images for images, _ in batches(straight, 2)])
     (images, _), *_ = batches(shuffled, 2)
     assert torch.equal(images, expected[shuffle])

@@ -49,7 +49,9 @@ def test_any_batch_size_and_the_same_draw_for_the_same_number(kind, size):
 
 def test_probability():
     images = torch.rand(4, 3, 8, 8)
-    mixed = sum(mix_batch(images, "cutmix", 0.3, 1, 1, np.random.default_rng(seed))[1] is not None for seed in range(1000))
+    mixed = sum(
+        mix_batch(images, "cutmix", 0.3, 1, 1, np.random.default_rng(seed))[1] is not None for seed in range(1000)
+    )
     assert 240 < mixed < 360
     assert mix_batch(images, "none", 1.0, 1, 1, np.random.default_rng(0))[0] is images
 

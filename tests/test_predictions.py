@@ -10,9 +10,7 @@ from competition.predictions import Predictions, align, load_predictions, pool, 
 
 def predictions(ids, first, fold=0, names=("cat", "dog"), labels=None):
     probabilities = np.array([[p, 1 - p] for p in first], dtype=np.float32)
-    return Predictions(
-        np.array(ids), names, probabilities, np.array(labels or [0] * len(ids)), np.full(len(ids), fold)
-    )
+    return Predictions(np.array(ids), names, probabilities, np.array(labels or [0] * len(ids)), np.full(len(ids), fold))
 
 
 def test_round_trip(tmp_path):

@@ -24,7 +24,20 @@ from competition.runs import read_history
 from tests.conftest import REPOSITORY
 
 CLASSES = ("blue", "green", "<red>")
-TINY = ["--model", "mycnn", "--folds", "2", "--epochs", "2", "--batch-size", "8", "--precision", "fp32", "--learning-rate", "0.01"]
+TINY = [
+    "--model",
+    "mycnn",
+    "--folds",
+    "2",
+    "--epochs",
+    "2",
+    "--batch-size",
+    "8",
+    "--precision",
+    "fp32",
+    "--learning-rate",
+    "0.01",
+]
 
 
 def picture(rng, channel, size=32):
@@ -89,7 +102,15 @@ def finished(trained, tmp_path, monkeypatch):
 def test_a_run_leaves_what_the_readme_says(trained):
     run = trained / "runs" / "a"
     names = {path.name for path in run.iterdir()}
-    assert {"settings.yaml", "run.json", "environment.json", "precision.json", "oof.npz", "oof.csv", "score.json"} <= names
+    assert {
+        "settings.yaml",
+        "run.json",
+        "environment.json",
+        "precision.json",
+        "oof.npz",
+        "oof.csv",
+        "score.json",
+    } <= names
     assert {path.name for path in (run / "fold_0").iterdir()} == {
         "history.jsonl", "lock", "model.json", "model.safetensors", "predictions.npz",
     }  # fmt: skip

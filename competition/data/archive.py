@@ -236,7 +236,7 @@ def _list_archive(archive: str) -> dict[str, str]:
 
 
 def _mounted(archive: str) -> dict[str, str]:
-    """``train.zip`` beside ``train.csv`` reads as the folder ``train``, ``train.csv.zip`` as ``train.csv``."""
+    """``train.zip`` reads as the folder ``train``, and ``train.csv.zip`` as ``train.csv``."""
     stem = os.path.splitext(os.path.basename(archive))[0]
     files: dict[str, str] = {}
     for name, path in _list_archive(archive).items():

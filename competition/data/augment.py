@@ -17,12 +17,10 @@ from numpy.typing import NDArray
 
 from competition.errors import UserError, did_you_mean
 
-os.environ.setdefault(
-    "NO_ALBUMENTATIONS_UPDATE", "1"
-)  # or its import asks the network for its newest version
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # or its import asks the network for its newest version
 
-import albumentations as A  # noqa: E402
-import cv2  # noqa: E402
+import albumentations as A
+import cv2
 
 REFLECT = cv2.BORDER_REFLECT_101
 ALLOWED_VERSION = "2.0.8"
@@ -55,19 +53,13 @@ def _heavy(size: int) -> list[A.BasicTransform]:
         _mirror(),
         A.RandomResizedCrop((size, size), scale=(0.35, 1.0), ratio=(0.75, 1.33), p=1.0),
         A.Rotate(limit=15, border_mode=REFLECT, p=0.5),
-        A.ColorJitter(
-            brightness=(0.7, 1.3), contrast=(0.7, 1.3), saturation=(0.7, 1.3), hue=(-0.05, 0.05), p=0.8
-        ),
-        A.CoarseDropout(
-            num_holes_range=(1, 1), hole_height_range=hole, hole_width_range=hole, fill=128, p=0.5
-        ),
+        A.ColorJitter(brightness=(0.7, 1.3), contrast=(0.7, 1.3), saturation=(0.7, 1.3), hue=(-0.05, 0.05), p=0.8),
+        A.CoarseDropout(num_holes_range=(1, 1), hole_height_range=hole, hole_width_range=hole, fill=128, p=0.5),
     ]
 
 
 def _resnet_ab(size: int) -> list[A.BasicTransform]:
-    jitter = A.ColorJitter(
-        brightness=(0.8, 1.2), contrast=(0.8, 1.2), saturation=(0.8, 1.2), hue=(0.0, 0.0), p=1.0
-    )
+    jitter = A.ColorJitter(brightness=(0.8, 1.2), contrast=(0.8, 1.2), saturation=(0.8, 1.2), hue=(0.0, 0.0), p=1.0)
     return [jitter, A.Rotate(limit=15, border_mode=REFLECT, p=1.0), _mirror()]
 
 
@@ -81,9 +73,7 @@ def _imp_cnn(size: int) -> list[A.BasicTransform]:
             border_mode=cv2.BORDER_REPLICATE,
             p=1.0,
         ),
-        A.RGBShift(
-            r_shift_limit=(-51, 51), g_shift_limit=(-51, 51), b_shift_limit=(-51, 51), p=1.0
-        ),  # 0.2 of 255
+        A.RGBShift(r_shift_limit=(-51, 51), g_shift_limit=(-51, 51), b_shift_limit=(-51, 51), p=1.0),  # 0.2 of 255
         _mirror(),
     ]
 
@@ -161,7 +151,8 @@ def _policy_from_file(path: Path, image_size: int) -> Policy:
         raise UserError(f"--augment {path} does not exist") from None
     except Exception as error:  # albumentations and YAML raise many kinds for a wrong file
         raise UserError(
-            f"--augment {path} is not an albumentations pipeline: {error}\n(write one with albumentations.save(pipeline, path, 'yaml'))"
+            f"--augment {path} is not an albumentations pipeline: {error}\n"
+            "(write one with albumentations.save(pipeline, path, 'yaml'))"
         ) from None
     policy = Policy(list(getattr(pipeline, "transforms", [pipeline])))
     probe = np.zeros((image_size, image_size, 3), dtype=np.uint8)

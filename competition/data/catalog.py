@@ -1,7 +1,7 @@
 """Find labelled images in any accepted layout and put them into one table.
 
-Layouts, found by looking: a CSV beside its images (``train.csv``), class folders (``train/CLASS/*``), and a single
-labelled folder (``CLASS/*``); each of them in a folder or in a zip that is read in place.
+Layouts, found by looking: a CSV beside its images (``train.csv``), class folders (``train/CLASS/*``), and a
+single labelled folder (``CLASS/*``); each of them in a folder or in a zip that is read in place.
 """
 
 from collections import Counter
@@ -205,7 +205,7 @@ def _image_pool(images: str | Path, source: Path) -> dict[str, str]:
     raise UserError(f"--images {images}: no such folder or zip here or in {source}.")
 
 
-# ---- a CSV beside its images -------------------------------------------------------------------------------------
+# ---- a CSV beside its images ----
 
 
 @dataclass
@@ -282,7 +282,8 @@ class _CsvReader:
         self._refuse_empty(table, ids, labels, id_column, label_column)
         found = self._resolve(ids, split, table.path)
         groups = self._group_column(table)
-        twice, torn = [], []
+        twice: list[str] = []
+        torn: list[str] = []
         for image_id, label, group in zip(ids, labels, groups, strict=True):
             if image_id in seen:
                 (twice if seen[image_id] == label else torn).append(image_id)
@@ -393,7 +394,7 @@ class _CsvReader:
         self.draft.submission_ids = list(ids) or None
 
 
-# ---- labelled folders --------------------------------------------------------------------------------------------
+# ---- labelled folders ----
 
 
 def _labelled_tops(draft: _Draft) -> set[str]:
@@ -488,7 +489,7 @@ def _compare_manifest(draft: _Draft, stated: dict[str, str]) -> None:
         draft.problems.append(Problem("manifest disagrees", message, rows, "error", tuple(rows)))
 
 
-# ---- what is left -------------------------------------------------------------------------------------------------
+# ---- what is left ----
 
 
 def _report_unnamed(draft: _Draft) -> None:

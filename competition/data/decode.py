@@ -1,8 +1,8 @@
-"""One image's bytes -> RGB pixels and what is worth knowing about them; a damaged image is a fact, not an exception.
+"""One image's bytes -> RGB pixels and what is worth knowing about them; damage is a fact, not an exception.
 
-Decided here: transparency is laid on white, EXIF orientation is applied, an animation gives its first frame, 16-bit
-and float images are scaled to 8 bits. 20,000 x 20,000 pixels decode (about 2 GB while it lasts, one such image at a
-time); above ``MAX_PIXELS`` an image is refused by its ``error``.
+Decided here: transparency is laid on white, EXIF orientation is applied, an animation gives its first frame,
+16-bit and float images are scaled to 8 bits. 20,000 x 20,000 pixels decode (about 2 GB while it lasts, one such
+image at a time); above ``MAX_PIXELS`` an image is refused by its ``error``.
 """
 
 import hashlib
@@ -105,7 +105,8 @@ def _open(data: bytes) -> Image.Image:
     pixels = image.width * image.height
     if pixels > MAX_PIXELS:
         raise _TooLargeError(
-            f"{image.width} x {image.height} = {pixels / 1e6:,.0f} megapixels, limit {MAX_PIXELS / 1e6:,.0f}; shrink it"
+            f"{image.width} x {image.height} = {pixels / 1e6:,.0f} megapixels, "
+            f"limit {MAX_PIXELS / 1e6:,.0f}; shrink it"
         )
     return image
 
@@ -146,7 +147,7 @@ def _perceptual_hash(grey: np.ndarray) -> int:
     return int.from_bytes(np.packbits(frequencies > np.median(frequencies)).tobytes(), "big")
 
 
-# ---- colours -----------------------------------------------------------------------------------------------------
+# ---- colours ----
 
 
 def _full_size(image: Image.Image) -> np.ndarray:
@@ -212,7 +213,7 @@ def _to_eight_bits(values: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(values, 0, full) * (255.0 / full)).astype(np.uint8)
 
 
-# ---- size --------------------------------------------------------------------------------------------------------
+# ---- size ----
 
 
 def resize_image(image: np.ndarray, image_size: int, resize: Resize) -> np.ndarray:

@@ -61,7 +61,7 @@ class _Batches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             plain,
         )
 
-    def __getitem__(self, task: Task) -> tuple[torch.Tensor, torch.Tensor]:  # type: ignore[override]
+    def __getitem__(self, task: Task) -> tuple[torch.Tensor, torch.Tensor]:
         epoch, positions = task
         pictures = self.images.gather(self.rows[positions % len(self.rows)])
         if self.policy is not None:
@@ -137,7 +137,7 @@ class Loader:
         self._loader = DataLoader(
             self._batches,
             batch_size=None,
-            sampler=self._tasks,  # type: ignore[arg-type]
+            sampler=self._tasks,
             num_workers=workers,
             worker_init_fn=_start_worker,
             persistent_workers=True,

@@ -8,7 +8,7 @@ _SPLIT_WORDS = {"train": "train", "val": "val", "dev": "val", "test": "test"}
 
 
 def split_of_folder(name: str) -> str | None:
-    """Return "train", "val" or "test" for a folder named like ``train_images`` or ``images-test``, else None."""
+    """Return "train", "val" or "test" for names like ``train_images`` or ``images-test``, else None."""
     for word in re.split(r"[^a-z]+", name.lower()):
         for start, split in _SPLIT_WORDS.items():
             if word.startswith(start):
@@ -50,7 +50,7 @@ def match_images(
 ) -> tuple[dict[str, str], dict[str, list[str]]]:
     """Return ({id: file name}, {id: several equally good file names}); an id in neither has no file.
 
-    ``split`` prefers the folder of that split (``train_images``) and shuns those of the others; None takes all.
+    ``split`` prefers the folder of that split (``train_images``) and shuns those of others; None takes all.
     """
     spelled = {image_id: clean_id(image_id) for image_id in ids}
     wanted = set(spelled.values())

@@ -92,11 +92,7 @@ def prepare_images(
     errors = [problem for problem in problems if problem.severity == "error"]
     fatal = [problem for problem in errors if settings.on_bad == "fail" or not problem.image_ids]
     if fatal:
-        hint = (
-            " (or leave those images out with --on-bad skip)"
-            if all(problem.image_ids for problem in fatal)
-            else ""
-        )
+        hint = " (or leave those images out with --on-bad skip)" if all(problem.image_ids for problem in fatal) else ""
         raise UserError(f"{catalog.source}: {len(fatal)} problems stop the training: mend them{hint}")
     bad = {name for problem in errors for name in problem.image_ids}
     table = catalog.table.assign(row=np.arange(len(catalog.table)))

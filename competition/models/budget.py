@@ -106,8 +106,8 @@ def _remove_channels(network: nn.Module, max_parameters: int, example: Tensor) -
             low = share
     if best is None:
         raise UserError(
-            f"a budget of {max_parameters:,} parameters is too small for this network: with one channel a layer it still "
-            f"has {count_parameters(candidate):,}; allow more, or take a smaller network"
+            f"a budget of {max_parameters:,} parameters is too small for this network: with one channel a layer "
+            f"it still has {count_parameters(candidate):,}; allow more, or take a smaller network"
         )
     return best
 
@@ -115,7 +115,8 @@ def _remove_channels(network: nn.Module, max_parameters: int, example: Tensor) -
 def _without_channels(network: nn.Module, share: float, example: Tensor) -> nn.Module:
     """Copy ``network`` without ``share`` of the channels of each layer: those of least L2 norm over coupled layers.
 
-    DepGraph (https://arxiv.org/abs/2301.12900) follows which channels depend on each other; the classifier's outputs stay.
+    DepGraph (https://arxiv.org/abs/2301.12900) follows which channels depend on each other;
+    the classifier's outputs stay.
     """
     import torch_pruning  # late: few runs prune
 
@@ -135,8 +136,8 @@ def _without_channels(network: nn.Module, share: float, example: Tensor) -> nn.M
             candidate.eval()(example.to(next(candidate.parameters()).device))
     except (RuntimeError, ValueError, AssertionError, AttributeError, KeyError, IndexError, TypeError) as error:
         raise UserError(
-            f"channels cannot be removed from a {type(network).__name__} ({error}); use magnitude pruning, or a smaller "
-            "network"
+            f"channels cannot be removed from a {type(network).__name__} ({error}); use magnitude pruning, "
+            "or a smaller network"
         ) from error
     candidate.train(network.training)
     for name, parameter in candidate.named_parameters():

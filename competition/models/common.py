@@ -98,10 +98,11 @@ def activation_class(name: str) -> Callable[..., nn.Module]:
         raise UserError(
             f"unknown activation {name!r}{did_you_mean(name, ACTIVATIONS)}: choose one of {', '.join(ACTIVATIONS)}"
         )
-    return get_act_layer(name)  # type: ignore[return-value]
+    return get_act_layer(name)
 
 
 def make_activation(name: str) -> nn.Module:
+    """Make an activation layer by name, in place where it can be."""
     return activation_class(name)(inplace=True) if name != "gelu" else nn.GELU()
 
 
@@ -135,9 +136,7 @@ def feature_shape(features: nn.Module, image_size: int | tuple[int, int]) -> tup
         with torch.no_grad():
             shape = features.eval()(torch.zeros(1, 3, height, width)).shape[1:]
     except RuntimeError as error:
-        raise UserError(
-            f"an image of {height} x {width} px is too small for this network: {error}"
-        ) from error
+        raise UserError(f"an image of {height} x {width} px is too small for this network: {error}") from error
     finally:
         features.train(was_training)
     return shape[0], shape[1], shape[2]

@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import timm
 from torch import nn
@@ -34,7 +35,7 @@ def create_network(
     options: Mapping[str, object] | None = None,
     max_parameters: int | None = None,
 ) -> nn.Module:
-    """Build the network registered under ``name``, randomly initialised: (B, 3, image_size, image_size) -> (B, classes).
+    """Build the network registered under ``name``, randomly initialised: (B, 3, H, W) -> (B, num_classes).
 
     ``image_size`` (px) is passed on to networks that are built for one size. ``dropout`` is the rate before the
     classifier; 0 keeps the network's own default (``options={"drop_rate": 0.0}`` turns that off too). ``options`` are
@@ -45,20 +46,12 @@ def create_network(
     arguments = dict(options or {})
     if dropout:
         if "drop_rate" in arguments:
-            raise UserError(
-                "the dropout is given twice: by --dropout and by the option drop_rate; leave one out"
-            )
+            raise UserError("the dropout is given twice: by --dropout and by the option drop_rate; leave one out")
         arguments["drop_rate"] = dropout
     network = _build(name, num_classes, image_size, arguments)
     if max_parameters is not None:
         _check_size(name, count_parameters(network), max_parameters)
     return network
-
-
-def check_network(name: str, options: Mapping[str, object]) -> None:
-    """Refuse an unknown name or option before any data is read; raises UserError with the nearest known one."""
-    _check_name(name)
-    _check_options(name, options)
 
 
 def list_networks() -> list[str]:
@@ -73,9 +66,7 @@ def own_networks() -> list[str]:
 
 def is_known(name: str) -> bool:
     """Whether ``create_network`` takes this name; a pretrained tag after a dot is allowed (``resnet18.a1_in1k``)."""
-    return ":" not in name and bool(
-        timm.is_model(name)
-    )  # a colon is timm's address of a remote or local folder
+    return ":" not in name and bool(timm.is_model(name))  # a colon is timm's address of a remote or local folder
 
 
 def count_parameters(network: nn.Module) -> int:
@@ -93,9 +84,7 @@ def check_network(name: str, options: Mapping[str, object]) -> None:
     own_options = _own_options(name)
     for option in options:
         if option in RESERVED_OPTIONS:
-            raise UserError(
-                f"option {option!r} of network {name} cannot be set here: {RESERVED_OPTIONS[option]}"
-            )
+            raise UserError(f"option {option!r} of network {name} cannot be set here: {RESERVED_OPTIONS[option]}")
         if own_options and option not in own_options:
             raise UserError(
                 f"network {name} has no option {option!r}{did_you_mean(option, own_options)}: "
@@ -108,16 +97,15 @@ def _own_options(name: str) -> list[str]:
     if name not in own_networks():
         return []
     network_class = inspect.signature(timm.models.model_entrypoint(name)).return_annotation
-    return [
-        option for option in inspect.signature(network_class).parameters if option not in RESERVED_OPTIONS
-    ]
+    return [option for option in inspect.signature(network_class).parameters if option not in RESERVED_OPTIONS]
 
 
 def _build(name: str, num_classes: int, image_size: int, arguments: dict[str, object]) -> nn.Module:
     """Call timm with ``img_size``, and without it if the network does not have that argument."""
-    for sized in ({"img_size": image_size}, {}):
+    for sized in (True, False):
         try:
-            return timm.create_model(name, pretrained=False, num_classes=num_classes, **sized, **arguments)
+            every: dict[str, Any] = arguments | ({"img_size": image_size} if sized else {})
+            return timm.create_model(name, pretrained=False, num_classes=num_classes, **every)
         except UserError:
             raise
         except (TypeError, ValueError, AssertionError, RuntimeError, KeyError) as error:
@@ -127,9 +115,7 @@ def _build(name: str, num_classes: int, image_size: int, arguments: dict[str, ob
             if option[1] == "img_size" and sized:
                 continue  # binding failed, so nothing was built
             if option[1] == "drop_rate":
-                raise UserError(
-                    f"network {name} has no dropout before its classifier: leave --dropout out"
-                ) from error
+                raise UserError(f"network {name} has no dropout before its classifier: leave --dropout out") from error
             raise UserError(f"network {name} has no option {option[1]!r}: see timm's documentation of it") from error
     raise AssertionError("the second attempt returns or raises")
 
@@ -142,6 +128,6 @@ def _refusal(name: str, image_size: int, arguments: dict[str, object], error: Ex
 def _check_size(name: str, parameters: int, max_parameters: int) -> None:
     if parameters > max_parameters:
         raise UserError(
-            f"network {name} has {parameters:,} parameters, over the limit of {max_parameters:,}: take a smaller network, "
-            "narrow it by its options, or train it without the limit and prune it down"
+            f"network {name} has {parameters:,} parameters, over the limit of {max_parameters:,}: "
+            "take a smaller network, narrow it by its options, or train it without the limit and prune it down"
         )

@@ -1,6 +1,7 @@
 """Freezing: which parameters keep the weights they start from, and how such a network is trained."""
 
 from collections.abc import Iterable
+from itertools import groupby
 from typing import Literal
 
 from timm.models import group_parameters
@@ -16,7 +17,8 @@ def freeze(network: nn.Module, part: Freeze) -> None:
 
     The last block is the last group of timm's ``group_matcher`` before the classifier that holds a matrix or kernel,
     with the norms after it: layer4's last block in a ResNet, the last convolution in a MobileNet or EfficientNet, the
-    last transformer block in a ViT. Without a group_matcher it is the last layer that has a matrix or kernel.
+    last transformer block in a ViT. Groups are split where they span several top-level modules. Without a
+    group_matcher it is the last layer that has a matrix or kernel.
     Train such a network with ``set_train_mode``, not ``network.train()``.
     """
     trainable = {name for name, _ in network.named_parameters()}
@@ -50,6 +52,7 @@ def classifier_names(network: nn.Module) -> list[str]:
 
 
 def classifier_parameters(network: nn.Module) -> set[str]:
+    """Names of the classifier's parameters."""
     return set(_under(classifier_names(network), (name for name, _ in network.named_parameters())))
 
 
@@ -72,10 +75,12 @@ def _last_block(network: nn.Module) -> set[str]:
 
 def _parameter_groups(network: nn.Module) -> list[list[str]]:
     """Parameter names from input to output, in timm's groups or, without a group_matcher, layer by layer."""
-    if hasattr(network, "group_matcher"):
-        groups = group_parameters(network, network.group_matcher(coarse=False))  # type: ignore[operator]
-        return [groups[depth] for depth in sorted(groups)]
-    by_layer: dict[str, list[str]] = {}
-    for name, _ in network.named_parameters():
-        by_layer.setdefault(name.rpartition(".")[0], []).append(name)
-    return list(by_layer.values())
+    if not hasattr(network, "group_matcher"):
+        names = [name for name, _ in network.named_parameters()]
+        return [list(group) for _, group in groupby(names, key=lambda name: name.rpartition(".")[0])]
+    groups = group_parameters(network, network.group_matcher(coarse=False))  # type: ignore[operator]
+    return [
+        list(part)
+        for depth in sorted(groups)
+        for _, part in groupby(groups[depth], key=lambda name: name.partition(".")[0])
+    ]

@@ -106,13 +106,9 @@ class DilatedCNN(FlattenCNN):
         drop_rate: float = 0.0,
     ) -> None:
         small, large, final = kernel_sizes
-        dilated = nn.Conv2d(
-            widths[0], widths[1], large, stride=2, padding=2 * (large // 2), dilation=2, bias=False
-        )
+        dilated = nn.Conv2d(widths[0], widths[1], large, stride=2, padding=2 * (large // 2), dilation=2, bias=False)
         blocks = nn.Sequential(  # shapes for a 32x32 image
-            conv_norm(in_chans, widths[0], small, activation=activation).append(
-                nn.MaxPool2d(2)
-            ),  # (B, 64, 16, 16)
+            conv_norm(in_chans, widths[0], small, activation=activation).append(nn.MaxPool2d(2)),  # (B, 64, 16, 16)
             nn.Sequential(
                 dilated, nn.BatchNorm2d(widths[1]), make_activation(activation), nn.AvgPool2d(2)
             ),  # (B, 128, 4, 4)
@@ -139,14 +135,12 @@ class BaseCNN(FlattenCNN):
         activation: str = "relu",
         drop_rate: float = 0.5,
     ) -> None:
-        blocks = nn.Sequential(
-            conv_norm(in_chans, width, kernel_size, activation=activation)
-        )  # (B, 32, H, W)
+        blocks = nn.Sequential(conv_norm(in_chans, width, kernel_size, activation=activation))  # (B, 32, H, W)
         super().__init__(blocks, num_classes, img_size, dense_widths, activation, drop_rate)
 
 
 class ImpCNN(FlattenCNN):
-    """conv 32, conv 32, pool, dropout 0.1; conv 64, pool, dropout 0.2; conv 128, conv 256, pool, dropout 0.3; classifier.
+    """conv 32, 32, pool, dropout 0.1; conv 64, pool, dropout 0.2; conv 128, 256, pool, dropout 0.3; classifier.
 
     438,634 parameters at 10 classes, 32x32.
     An ELU after every convolution, kernels of 3x3 (the source leaves them open) with biases. ``batch_norm=True`` puts a
@@ -212,24 +206,29 @@ class MLP(OwnNetwork):
 # timm's registry calls an entry point by keyword; these pipes are its boundary.
 @register_model
 def plain_cnn(pretrained: bool = False, **kwargs: Any) -> PlainCNN:
+    """`PlainCNN`; ``pretrained`` has no weights to load."""
     return build_model_with_cfg(PlainCNN, "plain_cnn", pretrained, **kwargs)
 
 
 @register_model
 def dilated_cnn(pretrained: bool = False, **kwargs: Any) -> DilatedCNN:
+    """`DilatedCNN`; ``pretrained`` has no weights to load."""
     return build_model_with_cfg(DilatedCNN, "dilated_cnn", pretrained, **kwargs)
 
 
 @register_model
 def base_cnn(pretrained: bool = False, **kwargs: Any) -> BaseCNN:
+    """`BaseCNN`; ``pretrained`` has no weights to load."""
     return build_model_with_cfg(BaseCNN, "base_cnn", pretrained, **kwargs)
 
 
 @register_model
 def imp_cnn(pretrained: bool = False, **kwargs: Any) -> ImpCNN:
+    """`ImpCNN`; ``pretrained`` has no weights to load."""
     return build_model_with_cfg(ImpCNN, "imp_cnn", pretrained, **kwargs)
 
 
 @register_model
 def mlp(pretrained: bool = False, **kwargs: Any) -> MLP:
+    """`MLP`; ``pretrained`` has no weights to load."""
     return build_model_with_cfg(MLP, "mlp", pretrained, **kwargs)

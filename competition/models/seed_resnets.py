@@ -35,7 +35,9 @@ class Residual(nn.Module):
 
 
 class ResNetAB(OwnNetwork):
-    """Stem; block A x3; reduction; block B x3; max pool; one linear layer. A block: y = x + f(f(x)), f = relu(norm(conv)).
+    """Stem; block A x3; reduction; block B x3; max pool; one linear layer.
+
+    A block is y = x + f(f(x)), f = relu(norm(conv)).
 
     1,195,428 parameters at 100 classes, 32x32.
     The source gives no widths: 64, then 128 filters; 3x3 kernels. Its max pool is taken over the whole map, so that the
@@ -134,11 +136,12 @@ def basic_block(in_channels: int, channels: int, stride: int, projects: bool, ac
 
 
 class ResNetSmall(OwnNetwork):
-    """ResNet-34 scaled down: 7x7 stem, pool; 64, 128, 256 filters, each a projecting and an identity block; dense; pool.
+    """ResNet-34 scaled down: 7x7 stem, pool; 64, 128, 256 filters, two blocks each; dense; pool.
 
+    Of the two blocks the first has a projecting skip, the second the identity.
     2,827,332 parameters at 100 classes, 64x64.
-    As in Keras, whose dense layers act on the channels of a map: dense 128 after the blocks, dropout 0.5 and dense 32 are
-    applied at every position, and the average pool follows. ``dense_width`` is the one the source searched over
+    As in Keras, whose dense layers act on the channels of a map: dense 128 after the blocks, dropout 0.5 and dense 32
+    are applied at every position, and the average pool follows. ``dense_width`` is the one the source searched over
     (64, 128, 256). Strides, which it leaves open, are ResNet-34's (https://arxiv.org/abs/1512.03385).
     """
 
@@ -182,14 +185,17 @@ class ResNetSmall(OwnNetwork):
 # timm's registry calls an entry point by keyword; these pipes are its boundary.
 @register_model
 def resnet_ab(pretrained: bool = False, **kwargs: Any) -> ResNetAB:
+    """`ResNetAB`; ``pretrained`` has no weights to load."""
     return build_model_with_cfg(ResNetAB, "resnet_ab", pretrained, **kwargs)
 
 
 @register_model
 def mycnn(pretrained: bool = False, **kwargs: Any) -> MyCNN:
+    """`MyCNN`; ``pretrained`` has no weights to load."""
     return build_model_with_cfg(MyCNN, "mycnn", pretrained, **kwargs)
 
 
 @register_model
 def resnet_small(pretrained: bool = False, **kwargs: Any) -> ResNetSmall:
+    """`ResNetSmall`; ``pretrained`` has no weights to load."""
     return build_model_with_cfg(ResNetSmall, "resnet_small", pretrained, **kwargs)

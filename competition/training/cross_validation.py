@@ -1,7 +1,6 @@
 """The steps of `train.py`: open the data, the run folder and the folds; train each fold; pool and score."""
 
 import math
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ import numpy as np
 import pandas as pd
 import torch
 import yaml
-from numpy.typing import NDArray
 
 from competition import metrics
 from competition.checkpoint import open_checkpoint
@@ -24,7 +22,7 @@ from competition.folds import FOLDER, held_out, load_folds, make_folds, save_fol
 from competition.inference import Preprocessing, predict_probabilities, views_of
 from competition.models.factory import check_network
 from competition.models.weights import describe_weights
-from competition.predictions import Predictions, load_predictions, pool, save_csv, save_predictions
+from competition.predictions import Predictions, class_numbers, load_predictions, pool, save_csv, save_predictions
 from competition.runs import counted_seed, environment, hash_file, read_json, write_atomically, write_json
 from competition.training.display import Display
 from competition.training.fit import Machine, TimeUp, TrainingData, fit_fold, is_finished
@@ -67,6 +65,9 @@ class Run:
 def open_run(settings: TrainSettings) -> Run:
     """Open the data, the folds and the run folder; refuse what does not fit before anything is trained."""
     check_network(settings.model, settings.model_options)
+    if settings.weights is not None:
+        info = describe_weights(settings.weights, name=settings.model)
+        settings = settings.replace(model_options={**info.options, **settings.model_options})
     catalog = find_data(settings)
     preprocessing = choose_preprocessing(settings, catalog)
     images = prepare_images(settings, catalog, preprocessing.image_size, preprocessing.resize, settings.folds)
@@ -109,9 +110,7 @@ def run_name(settings: TrainSettings, catalog: Catalog) -> str:
     return f"{source}-{settings.model}-{digest:016x}"[:-8]
 
 
-def open_folds(
-    settings: TrainSettings, images: PreparedImages, table: pd.DataFrame
-) -> tuple[Path, pd.DataFrame]:
+def open_folds(settings: TrainSettings, images: PreparedImages, table: pd.DataFrame) -> tuple[Path, pd.DataFrame]:
     """Return the fold table of ``--fold-file``; it is made on first use and from then on only read."""
     path = fold_path(settings)
     ids, labels = table["image_id"].tolist(), table["label"].tolist()
@@ -130,20 +129,17 @@ def fold_path(settings: TrainSettings) -> Path:
         given = Path(settings.fold_file)
         return given if given.suffix or given.exists() else FOLDER / f"{given}.csv"
     source = settings.data.resolve().stem if settings.data else "sample"
-    extras = ("-holdout" if settings.holdout else "") + (
-        f"-x{settings.repeats}" if settings.repeats > 1 else ""
-    )
+    extras = ("-holdout" if settings.holdout else "") + (f"-x{settings.repeats}" if settings.repeats > 1 else "")
     return FOLDER / f"{source}-{settings.folds}{extras}-seed{settings.seed}.csv"
 
 
 def training_data(images: PreparedImages, table: pd.DataFrame) -> TrainingData:
     """Return the labelled rows as arrays."""
     names = sorted(set(table["label"]))
-    numbers = {name: number for number, name in enumerate(names)}
     ids = table["image_id"].tolist()
     return TrainingData(
         image_ids=np.asarray(ids, dtype=np.str_),
-        labels=table["label"].map(numbers).to_numpy(np.int64),
+        labels=class_numbers(table["label"], names),
         class_names=tuple(names),
         keys=image_keys(ids),
         rows=table["row"].to_numpy(np.int64),
@@ -162,15 +158,9 @@ def claim_folder(folder: Path, settings: TrainSettings, facts: dict[str, Any]) -
         before = read_json(folder / "run.json")
         old = before["settings"] | {name: before[name] for name in facts}
         new = settings.plain(identity_only=True) | facts
-        differ = [
-            f"  {name}: {old.get(name)!r} then, {new[name]!r} now"
-            for name in new
-            if old.get(name) != new[name]
-        ]
+        differ = [f"  {name}: {old.get(name)!r} then, {new[name]!r} now" for name in new if old.get(name) != new[name]]
         if differ:
-            raise UserError(
-                f"{folder} was begun with other settings:\n" + "\n".join(differ) + "\nchoose another --run"
-            )
+            raise UserError(f"{folder} was begun with other settings:\n" + "\n".join(differ) + "\nchoose another --run")
         return
     if folder.exists() and any(folder.glob("fold_*")):
         raise UserError(f"{folder} holds folds but no run.json: choose another --run")
@@ -179,9 +169,7 @@ def claim_folder(folder: Path, settings: TrainSettings, facts: dict[str, Any]) -
     write_json(folder / "run.json", {"settings": settings.plain(identity_only=True), **facts})
 
 
-def choose_machine(
-    folder: Path, settings: TrainSettings, data: TrainingData, preprocessing: Preprocessing
-) -> Machine:
+def choose_machine(folder: Path, settings: TrainSettings, data: TrainingData, preprocessing: Preprocessing) -> Machine:
     """Return device, precision and workers; the probe's choice is stored, so every fold and restart uses it."""
     device = pick_device(settings.device)
     workers = settings.workers
@@ -274,7 +262,7 @@ def score_holdout(run: Run) -> dict[str, Any]:
     for fold in run.fold_numbers:
         network, checkpoint = open_checkpoint(run.fold_folder(fold))
         loader = data.loader(np.arange(len(table)), 256, workers=run.machine.workers)
-        network.to(run.machine.device, memory_format=run.machine.precision.memory_format)
+        run.machine.precision.place(network, run.machine.device)
         members.append(
             predict_probabilities(
                 network,
@@ -286,8 +274,7 @@ def score_holdout(run: Run) -> dict[str, Any]:
                 views_of(run.settings.views),
             )
         )
-    numbers = {name: number for number, name in enumerate(run.data.class_names)}
-    labels: NDArray[np.int64] = table["label"].map(numbers).to_numpy(np.int64)
+    labels = class_numbers(table["label"], run.data.class_names)
     predictions = Predictions(data.image_ids, run.data.class_names, mean(members), labels)
     save_predictions(run.folder / "holdout.npz", predictions)
     return metrics.summary(predictions.confusion(), list(run.data.class_names))
@@ -295,20 +282,13 @@ def score_holdout(run: Run) -> dict[str, Any]:
 
 def describe(score: dict[str, Any]) -> str:
     """Return the score in two or three lines."""
-    low, high = score["interval_95"]
     folds = ", ".join(f"{value:.3f}" for value in score["per_fold"].values())
-    lines = [
-        f"out-of-fold macro F1 {score['macro_f1']:.4f}, 95 % interval [{low:.3f}, {high:.3f}], accuracy {score['accuracy']:.4f}",
-        f"per fold: {folds}",
-    ]
+    lines = [f"out-of-fold {_in_words(score)}, accuracy {score['accuracy']:.4f}", f"per fold: {folds}"]
     if "holdout" in score:
-        low, high = score["holdout"]["interval_95"]
-        lines.append(
-            f"holdout macro F1 {score['holdout']['macro_f1']:.4f}, 95 % interval [{low:.3f}, {high:.3f}] (mean of all folds)"
-        )
+        lines.append(f"holdout {_in_words(score['holdout'])} (mean of all folds)")
     return "\n".join(lines + ([f"note: {score['warning']}"] if "warning" in score else []))
 
 
-def elapsed(start: float) -> float:
-    """Return seconds since ``start``."""
-    return time.perf_counter() - start
+def _in_words(score: dict[str, Any]) -> str:
+    low, high = score["interval_95"]
+    return f"macro F1 {score['macro_f1']:.4f}, 95 % interval [{low:.3f}, {high:.3f}]"

@@ -55,9 +55,7 @@ class Display:
         self._fold_start = time.perf_counter()
         self._rows[fold]["state"] = "training"
 
-    def update(
-        self, fold: int, *, done: float, loss: float, images_per_second: float, seconds_left: float
-    ) -> None:
+    def update(self, fold: int, *, done: float, loss: float, images_per_second: float, seconds_left: float) -> None:
         """Some batches are done. ``done`` counts epochs, with fractions."""
         row = self._rows[fold]
         row.update(epoch=done, loss=loss, rate=images_per_second, left=self._all_left(fold, seconds_left))
@@ -81,15 +79,12 @@ class Display:
         """Return the seconds to the end of all folds, taking the later ones to last as long as this one."""
         elapsed = time.perf_counter() - self._fold_start
         waiting = sum(1 for row in self._rows.values() if not row)
-        return seconds_left + waiting * (
-            self._fold_seconds[-1] if self._fold_seconds else elapsed + seconds_left
-        )
+        return seconds_left + waiting * (self._fold_seconds[-1] if self._fold_seconds else elapsed + seconds_left)
 
     def _print_line(self, fold: int) -> None:
         self._last_line = time.perf_counter()
         print(
-            f"fold {fold}: "
-            + ", ".join(f"{name} {text}" for name, text in self._cells(fold).items() if text),
+            f"fold {fold}: " + ", ".join(f"{name} {text}" for name, text in self._cells(fold).items() if text),
             flush=True,
         )
 

@@ -27,7 +27,7 @@ from competition.data.loader import Images, Loader
 from competition.errors import UserError
 from competition.inference import Preprocessing, predict_probabilities, views_of
 from competition.models.budget import apply_masks, masks
-from competition.models.weights import set_train_mode
+from competition.models.freezing import set_train_mode
 from competition.predictions import Predictions, load_predictions, save_predictions
 from competition.runs import (
     append_history,
@@ -144,9 +144,7 @@ def fit_fold(
         if is_finished(folder):
             return load_predictions(folder / "predictions.npz")
         display.start_fold(fold)
-        training = FoldTraining(
-            settings, data, held_out, fold, folder, preprocessing, machine, display, deadline
-        )
+        training = FoldTraining(settings, data, held_out, fold, folder, preprocessing, machine, display, deadline)
         training.restore()
         training.run()
         return training.finish()
@@ -197,14 +195,10 @@ class FoldTraining:
     def _build_network(self) -> None:
         settings, machine = self.settings, self.machine
         torch.manual_seed(counted_seed(self.seed, "weights"))
-        network = starting_network(
-            settings, len(self.data.class_names), self.preprocessing.image_size, self.fold
-        )
-        self.network = network.to(machine.device, memory_format=machine.precision.memory_format)
+        network = starting_network(settings, len(self.data.class_names), self.preprocessing.image_size, self.fold)
+        self.network = machine.precision.place(network, machine.device)
         self.grow_from = starting_share(settings, network, self.preprocessing.image_size)
-        self.masks = (
-            masks(self.network) if settings.prune_method == "magnitude" and settings.prune_from else {}
-        )
+        self.masks = masks(self.network) if settings.prune_method == "magnitude" and settings.prune_from else {}
         self.forward: nn.Module = torch.compile(self.network) if settings.compile else self.network  # type: ignore[assignment]
         self.optimizer = create_optimizer(
             self.network,
@@ -215,9 +209,7 @@ class FoldTraining:
             settings.layer_decay,
         )
         self.average = self._moving_average()
-        self.scaler = torch.amp.GradScaler(
-            machine.device.type, enabled=machine.precision.number_format == "fp16"
-        )
+        self.scaler = torch.amp.GradScaler(machine.device.type, enabled=machine.precision.number_format == "fp16")
         counts = torch.bincount(self.labels, minlength=len(self.data.class_names)).to(machine.device)
         self.loss = create_loss(settings.loss, settings.label_smoothing, counts)
         self.labels = self.labels.to(machine.device)
@@ -281,12 +273,8 @@ class FoldTraining:
         settings, step = self.settings, self.progress.step
         # Dropout and the like draw from here: counted by the step, so a restart cannot change them.
         torch.manual_seed(counted_seed(self.seed, "step", step))
-        images = self.preprocessing.to_input(
-            pictures, self.machine.device, self.machine.precision.memory_format
-        )
-        images = resized(
-            images, growing_size(self.grow_from, step, self.total_steps, self.preprocessing.image_size)
-        )
+        images = self.preprocessing.to_input(pictures, self.machine.device, self.machine.precision.memory_format)
+        images = resized(images, growing_size(self.grow_from, step, self.total_steps, self.preprocessing.image_size))
         labels = self.labels[(positions % len(self.labels)).to(self.machine.device)]
         images, partner, weight = mix_batch(
             images,
@@ -302,9 +290,7 @@ class FoldTraining:
         self._update_weights(step)
         return loss, hits
 
-    def _gradients(
-        self, images: Tensor, labels: Tensor, others: Tensor, weight: float
-    ) -> tuple[Tensor, Tensor]:
+    def _gradients(self, images: Tensor, labels: Tensor, others: Tensor, weight: float) -> tuple[Tensor, Tensor]:
         """Fill the gradients; when memory runs out, halve the micro-batch and begin the step again."""
         while True:
             size = self.progress.micro_batch or len(images)
@@ -315,7 +301,8 @@ class FoldTraining:
                     raise
             self.progress.micro_batch = math.ceil(size / 2)
             self.display.note(
-                f"fold {self.fold}: memory ran out with {size} images at once; going on with {self.progress.micro_batch} "
+                f"fold {self.fold}: memory ran out with {size} images at once; "
+                f"going on with {self.progress.micro_batch} "
                 "(the optimisation step stays the same; batch norm sees the smaller groups)"
             )
             if self.machine.device.type == "cuda":
@@ -355,8 +342,8 @@ class FoldTraining:
         if not math.isfinite(self.progress.loss_sum):
             raise UserError(
                 f"fold {self.fold}, epoch {self.progress.epoch + 1}, step {self.progress.step}: the loss is "
-                f"{self.progress.loss_sum}. Lower --learning-rate (now {self.settings.learning_rate:g}), set --clip-norm 1, "
-                "or use --precision fp32; finished folds are kept"
+                f"{self.progress.loss_sum}. Lower --learning-rate (now {self.settings.learning_rate:g}), "
+                "set --clip-norm 1, or use --precision fp32; finished folds are kept"
             )
 
     def _record_epoch(self, seconds: float, rate: float) -> None:
@@ -407,17 +394,12 @@ class FoldTraining:
         if score > progress.best:
             progress.best, progress.validations_without_gain = score, 0
             if self.settings.stop_after is not None:
-                self.best_weights = {
-                    name: tensor.clone() for name, tensor in self.evaluated.state_dict().items()
-                }
+                self.best_weights = {name: tensor.clone() for name, tensor in self.evaluated.state_dict().items()}
             return False
         progress.validations_without_gain += 1
         if self.settings.schedule == "plateau" and progress.validations_without_gain % 3 == 0:
             progress.plateau_factor *= 0.5
-        return (
-            self.settings.stop_after is not None
-            and progress.validations_without_gain >= self.settings.stop_after
-        )
+        return self.settings.stop_after is not None and progress.validations_without_gain >= self.settings.stop_after
 
     def _record_validation(self, predictions: Predictions) -> float:
         assert predictions.labels is not None
@@ -485,9 +467,7 @@ class FoldTraining:
             self.display.note(
                 f"fold {self.fold}: going on from epoch {self.progress.epoch + 1}, step {self.progress.step}"
             )
-        write_history(
-            history, [record for record in read_history(history) if record["epoch"] <= self.progress.epoch]
-        )
+        write_history(history, [record for record in read_history(history) if record["epoch"] <= self.progress.epoch])
 
     def _save_if_due(self) -> None:
         now = time.perf_counter()
@@ -512,8 +492,4 @@ class FoldTraining:
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
     text = str(error).lower()
-    return (
-        isinstance(error, torch.OutOfMemoryError)
-        or "out of memory" in text
-        or "can't allocate memory" in text
-    )
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text

@@ -13,11 +13,7 @@ def resized(images: Tensor, size: int) -> Tensor:
     """Shrink to a square with antialiasing. (B, C, H, W) float -> (B, C, size, size)."""
     if images.shape[-1] == size:
         return images
-    layout = (
-        torch.channels_last
-        if images.is_contiguous(memory_format=torch.channels_last)
-        else torch.contiguous_format
-    )
+    layout = torch.channels_last if images.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
     small = nn.functional.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
     return small.contiguous(memory_format=layout)
 
@@ -27,9 +23,7 @@ def mixup(images: Tensor, partner: Tensor, weight: float) -> tuple[Tensor, float
     return torch.lerp(images[partner], images, weight), weight
 
 
-def cutmix(
-    images: Tensor, partner: Tensor, weight: float, centre: tuple[float, float]
-) -> tuple[Tensor, float]:
+def cutmix(images: Tensor, partner: Tensor, weight: float, centre: tuple[float, float]) -> tuple[Tensor, float]:
     """Paste a box of each picture's partner (Yun et al. 2019, arXiv 1905.04899). (B, C, H, W) float.
 
     The box covers ``1 - weight`` of the picture around ``centre`` (fractions of height and width) and is cut

@@ -22,8 +22,9 @@ def create_optimizer(
 ) -> torch.optim.Optimizer:
     """Return one of timm's optimisers over the parameters that are trained.
 
-    Biases and norms are not decayed; Muon leaves the classifier to its fallback, AdamW, as its authors advise. With ``layer_decay`` below 1 each layer learns that much slower than the
-    one above it. The group's own factor is kept in ``lr_scale``.
+    Biases and norms are not decayed. Muon leaves the classifier to its fallback, AdamW, as its authors advise. With
+    ``layer_decay`` below 1 each layer learns that much slower than the one above it; a group's own factor is kept in
+    ``lr_scale``.
 
     Raises:
         UserError: an optimiser timm does not know.
@@ -31,7 +32,7 @@ def create_optimizer(
     declare_missing_operators()  # timm imports torchvision
     from timm.optim import create_optimizer_v2, list_optimizers
 
-    known = list_optimizers()
+    known = [str(item) for item in list_optimizers()]
     if name.lower() not in known:
         raise UserError(
             f"--optimizer {name!r} is not one of timm's{did_you_mean(name, known)}; there are {', '.join(known)}"
@@ -40,11 +41,7 @@ def create_optimizer(
         raise UserError("no layer of the network is left to train: choose another --freeze")
     is_muon = "muon" in name.lower()
     classifier = getattr(network, "get_classifier", nn.Identity)()
-    head = (
-        {id(parameter) for parameter in classifier.parameters()}
-        if isinstance(classifier, nn.Module)
-        else set()
-    )
+    head = {id(parameter) for parameter in classifier.parameters()} if isinstance(classifier, nn.Module) else set()
     return create_optimizer_v2(
         network,
         opt=name.lower(),

@@ -37,6 +37,10 @@ class Precision:
         """The layout of pictures and convolution weights."""
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
+    def place(self, network: nn.Module, device: torch.device) -> nn.Module:
+        """Move a network to a device, its weights in this layout."""
+        return network.to(device).to(memory_format=self.memory_format)  # type: ignore[call-overload]
+
     def __str__(self) -> str:
         return f"{self.number_format} {'channels_last' if self.channels_last else 'contiguous'}"
 
@@ -90,12 +94,8 @@ def probe_precision(
         if rate is not None:
             rates[precision] = rate
     if not rates:
-        raise UserError(
-            f"--precision {requested}: the loss is not finite in any layout; try --precision fp32"
-        )
-    return max(rates, key=lambda item: rates[item]), {
-        str(item): round(rate, 1) for item, rate in rates.items()
-    }
+        raise UserError(f"--precision {requested}: the loss is not finite in any layout; try --precision fp32")
+    return max(rates, key=lambda item: rates[item]), {str(item): round(rate, 1) for item, rate in rates.items()}
 
 
 def _affordable(network: nn.Module, images: Tensor, device: torch.device, seconds: float) -> int:
@@ -130,11 +130,9 @@ def _rate(
     return len(images) / best
 
 
-def _steps(
-    network: nn.Module, images: Tensor, precision: Precision, device: torch.device
-) -> Iterator[Tensor]:
+def _steps(network: nn.Module, images: Tensor, precision: Precision, device: torch.device) -> Iterator[Tensor]:
     """Run forward and backward passes for ever, one per ``next``; yields the loss."""
-    network = copy.deepcopy(network).to(device, memory_format=precision.memory_format).train()
+    network = precision.place(copy.deepcopy(network), device).train()
     images = images.to(device).contiguous(memory_format=precision.memory_format)
     scale = 1024.0 if precision.number_format == "fp16" else 1.0
     while True:

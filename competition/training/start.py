@@ -10,7 +10,8 @@ from competition.config import TrainSettings
 from competition.errors import UserError
 from competition.models.budget import prune
 from competition.models.factory import create_network
-from competition.models.weights import freeze, load_weights
+from competition.models.freezing import freeze
+from competition.models.weights import load_weights
 from competition.training.optim import growing_size
 
 
@@ -54,9 +55,7 @@ def starting_share(settings: TrainSettings, network: nn.Module, image_size: int)
         return share
     if settings.grow_from is None:
         return 1.0
-    raise UserError(
-        f"--grow-from {settings.grow_from}: {settings.model} takes one image size only; use --grow-from 1"
-    )
+    raise UserError(f"--grow-from {settings.grow_from}: {settings.model} takes one image size only; use --grow-from 1")
 
 
 @torch.no_grad()

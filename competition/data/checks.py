@@ -1,0 +1,286 @@
+"""Everything that looks wrong with the data, in one report, before any training."""
+
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+
+from competition.data.catalog import Catalog, Problem
+from competition.data.duplicates import Groups, equal_rows, join_equal, join_near, near_pairs
+from competition.errors import first_few
+
+SHIFT_THRESHOLD = 0.3  # difference of the means in standard deviations: visible, well above chance
+SHARE_THRESHOLD = (
+    0.2  # part of the test images with a format or size that the training images do not have so often
+)
+LEAST_FOR_SHIFT = 20  # images on each side
+NAMES_SHOWN = 5
+
+
+def check(catalog: Catalog, facts: pd.DataFrame, *, folds: int) -> list[Problem]:
+    """Return every problem of a catalog and its decoded images, errors first.
+
+    ``facts`` has one row per row of ``catalog.table``. An error stops training; its ``image_ids`` are what
+    ``--on-bad skip`` may leave out instead. A warning is only told.
+    """
+    table = catalog.table
+    good = (facts["error"] == "").to_numpy()
+    problems = [
+        *catalog.problems,
+        *_unreadable(table, facts),
+        *_small_classes(table[good], folds),
+        *_leaks(table[good], facts[good]),
+        *_exact_duplicates(table, facts),
+        *_near_duplicates(table, facts),
+        *_shift(table[good], facts[good]),
+    ]
+    return sorted(problems, key=lambda problem: problem.severity != "error")
+
+
+def duplicate_groups(facts: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:
+    """Return (N,) int64 group numbers: equal for exact and near duplicates and for equal ``group`` values.
+
+    ``facts`` and ``table`` have the same rows in the same order. Numbers count from 0 in order of appearance.
+    """
+    facts, groups = facts.reset_index(drop=True), Groups(len(table))
+    good = facts["error"] == ""
+    join_equal(groups, facts["pixel_hash"].astype(object).where(good, None))
+    join_near(groups, facts, near_pairs(facts))
+    join_equal(groups, table["group"].reset_index(drop=True))
+    return pd.factorize(groups.numbers())[0].astype(np.int64)
+
+
+def format_report(problems: list[Problem], catalog: Catalog) -> str:
+    """Return the problems as text: what, how many, the first few names, and what to do in the end."""
+    table = catalog.table
+    splits = ", ".join(f"{count:,} {split}" for split, count in _split_counts(table))
+    lines = [f"{catalog.source} ({catalog.layout}): {splits} images, {len(catalog.class_names)} classes"]
+    for problem in problems:
+        lines.append(f"{problem.severity.upper():<8}{problem.kind}: {problem.message}")
+        if problem.rows:
+            lines.append(f"        {first_few(problem.rows, NAMES_SHOWN)}")
+    lines.append(_what_to_do(problems))
+    return "\n".join(lines)
+
+
+def _split_counts(table: pd.DataFrame) -> list[tuple[str, int]]:
+    counts = Counter(table["split"])
+    return [(split, counts[split]) for split in ("train", "val", "test") if counts[split]]
+
+
+def _what_to_do(problems: list[Problem]) -> str:
+    errors = [problem for problem in problems if problem.severity == "error"]
+    warnings = len(problems) - len(errors)
+    stubborn = [problem.kind for problem in errors if not problem.image_ids]
+    skipped = len({image_id for problem in errors for image_id in problem.image_ids})
+    if not problems:
+        return "No problems found."
+    if not errors:
+        return f"{warnings} warnings, no errors: training can start."
+    if stubborn:
+        return f"{len(errors)} errors, {warnings} warnings. Mend first: {first_few(stubborn)}."
+    return (
+        f"{len(errors)} errors, {warnings} warnings. Mend the files, "
+        f"or train without these {skipped} images with --on-bad skip."
+    )
+
+
+# ---- single images ----
+
+_KINDS = {
+    "missing": "image file missing",
+    "empty": "empty file",
+    "truncated": "truncated image",
+    "not an image": "not an image",
+    "too large": "image too large",
+    "unreadable": "unreadable image",
+}
+
+
+def _unreadable(table: pd.DataFrame, facts: pd.DataFrame) -> list[Problem]:
+    """Damaged training images are errors; damaged test images still need a row, so they are warnings."""
+    bad: list[int] = np.flatnonzero((facts["error"] != "").to_numpy()).tolist()
+    kinds = [error.partition(":")[0] for error in facts["error"].iloc[bad]]
+    problems = []
+    for is_test, severity in ((False, "error"), (True, "warning")):
+        for kind, title in _KINDS.items():
+            of_kind = [row for row, name in zip(bad, kinds, strict=True) if name == kind]
+            rows = [row for row in of_kind if (table["split"].iloc[row] == "test") == is_test]
+            if is_test and kind == "missing":
+                continue  # the catalog has already named them
+            if rows:
+                ids = table["image_id"].iloc[rows].tolist()
+                named = [f"{name} ({facts['error'].iloc[row]})" for name, row in zip(ids, rows, strict=True)]
+                where = "test" if is_test else "training"
+                advice = "Predicted from a black image" if is_test else "Replace or remove them"
+                message = f"{len(rows)} {where} images. {advice}."
+                problems.append(Problem(title, message, named, severity, () if is_test else tuple(ids)))
+    return problems
+
+
+def _small_classes(table: pd.DataFrame, folds: int) -> list[Problem]:
+    labelled = table[table["split"] != "test"]
+    if labelled.empty:
+        return [Problem("no training images", "Nothing here has a label; it can only be predicted.", [])]
+    counts = labelled["label"].value_counts().sort_index()
+    rows = [f"{label} ({count})" for label, count in counts.items() if count < folds]
+    if not rows:
+        return []
+    message = f"{len(rows)} classes have fewer than {folds} readable images. Use fewer folds, or drop them."
+    return [Problem("class too small for the folds", message, rows)]
+
+
+# ---- labels that can be read without looking at the picture ----
+
+
+def _leaks(table: pd.DataFrame, facts: pd.DataFrame) -> list[Problem]:
+    labelled = (table["split"] != "test").to_numpy()
+    labels = table["label"].to_numpy()[labelled]
+    known = facts[labelled]
+    paths = table["path"].to_numpy()[labelled]
+    names = [path.rpartition("/")[2] for path in paths]
+    properties = {
+        "extension": [name.rpartition(".")[2].lower() for name in names],
+        "format": known["format"].tolist(),
+        "colour mode": known["mode"].tolist(),
+        "size": [f"{width}x{height}" for width, height in zip(known["width"], known["height"], strict=True)],
+    }
+    problems = []
+    for name, values in properties.items():
+        problems += _leak(name, values, labels)
+    # The network never sees a file name: worth knowing, no reason to stop.
+    return problems + _leak("file name", [_name_stem(name) for name in names], labels, severity="warning")
+
+
+def _name_stem(name: str) -> str:
+    """``cat_0012.jpg`` -> ``cat_``: the leading letters; names made of digits and hex codes give nothing."""
+    stem = name.rpartition(".")[0] or name
+    letters = ""
+    for character in stem:
+        if character.isdigit():
+            break
+        letters += character
+    return letters
+
+
+def _leak(name: str, values: list[str], labels: np.ndarray, severity: str = "error") -> list[Problem]:
+    """A property leaks when each value means one label and chance cannot explain it.
+
+    ``refused`` when every label has values of its own; a warning when single labels do.
+    """
+    counts = pd.crosstab(pd.Series(values), pd.Series(labels))
+    if len(counts) < 2 or counts.to_numpy().sum() < 4:
+        return []
+    pure = (counts.gt(0).sum(axis=1) == 1) & (counts.sum(axis=1) >= 2)
+    owned = counts[pure].sum(axis=0)
+    telling = owned[(owned >= 0.95 * counts.sum(axis=0)) & (owned > 0)]
+    # Two sizes per image on average would make any table "pure": ask for repeated values.
+    if telling.empty or len(counts) > max(4, 0.2 * len(labels)):
+        return []
+    rows = []
+    for label in telling.index:
+        column = counts.loc[pure, label]
+        rows.append(f"{label}: {first_few(column[column > 0].index, 2)}")
+    everything = len(telling) == counts.shape[1]
+    scope = "every label" if everything else f"{len(telling)} of {counts.shape[1]} labels"
+    message = (
+        f"The {name} alone gives away {scope}. Save all images in the same way, or the score means nothing."
+    )
+    return [Problem(f"label readable from {name}", message, rows, severity if everything else "warning")]
+
+
+# ---- duplicates ----
+
+
+def _exact_duplicates(table: pd.DataFrame, facts: pd.DataFrame) -> list[Problem]:
+    hashes = facts["pixel_hash"].astype(object).where(facts["error"] == "", None)
+    groups = [rows.tolist() for rows in equal_rows(hashes)]
+    return _duplicate_problems(table, groups, "exact duplicates")
+
+
+def _near_duplicates(table: pd.DataFrame, facts: pd.DataFrame) -> list[Problem]:
+    facts = facts.reset_index(drop=True)
+    groups = Groups(len(table))
+    join_near(groups, facts, near_pairs(facts))
+    members = [rows.tolist() for rows in equal_rows(pd.Series(groups.numbers()))]
+    return _duplicate_problems(table, members, "near duplicates")
+
+
+def _duplicate_problems(table: pd.DataFrame, groups: list[list[int]], kind: str) -> list[Problem]:
+    """Sort groups of equal images into: one label, several labels, training against test."""
+    split, label = table["split"].to_numpy(), table["label"].to_numpy()
+    ids = table["image_id"].to_numpy()
+    same: list[list[int]] = []
+    torn: list[list[int]] = []
+    across: list[list[int]] = []
+    for rows in groups:
+        labelled = [row for row in rows if split[row] != "test"]
+        if len(labelled) > 1:
+            labels = {label[row] for row in labelled}
+            (torn if len(labels) > 1 else same).append(labelled)
+        if labelled and len(labelled) < len(rows):
+            across.append(rows)
+
+    def problem(where: str, found: list[list[int]], advice: str) -> list[Problem]:
+        if not found:
+            return []
+        count = sum(len(rows) for rows in found)
+        names = [" = ".join(_tagged(ids, label, rows)) for rows in found]
+        message = f"{count} images in {len(found)} groups. {advice}"
+        return [Problem(f"{kind} {where}", message, names, "warning")]
+
+    return [
+        *problem(
+            "under several labels", torn, "They stay in one fold; at most one label of each can be right."
+        ),
+        *problem("in train", same, "They stay in one fold, so the score is not flattered."),
+        *problem(
+            "in train and test", across, "They count on the leaderboard; the out-of-fold score ignores it."
+        ),
+    ]
+
+
+def _tagged(ids: np.ndarray, label: np.ndarray, rows: list[int]) -> list[str]:
+    """Up to three names with their labels."""
+    tagged = [
+        f"{ids[row]} [{label[row]}]" if label[row] is not None else f"{ids[row]} [test]" for row in rows[:3]
+    ]
+    return tagged + ([f"{len(rows) - 3} more"] if len(rows) > 3 else [])
+
+
+# ---- training against test ----
+
+
+def _shift(table: pd.DataFrame, facts: pd.DataFrame) -> list[Problem]:
+    is_test = (table["split"] == "test").to_numpy()
+    train, test = facts[~is_test], facts[is_test]
+    if min(len(train), len(test)) < LEAST_FOR_SHIFT:
+        return []
+    chance = 3 * np.sqrt(1 / len(train) + 1 / len(test))  # three standard errors of the effect size
+    rows = []
+    for name in ("brightness", "contrast", "sharpness"):
+        first, second = (np.log1p(part[name].to_numpy(np.float64)) for part in (train, test))
+        if name == "brightness":
+            first, second = (part[name].to_numpy(np.float64) for part in (train, test))
+        spread = np.sqrt((first.var() + second.var()) / 2)
+        effect = (second.mean() - first.mean()) / max(spread, 1e-6)
+        if abs(effect) > max(SHIFT_THRESHOLD, chance):
+            word = "higher" if effect > 0 else "lower"
+            rows.append(f"{name} {abs(effect):.2f} standard deviations {word} in test")
+    for name in ("format", "mode"):
+        rows += _share_shift(name, train[name], test[name])
+    sizes = [part["width"].astype(str) + "x" + part["height"].astype(str) for part in (train, test)]
+    rows += _share_shift("size", sizes[0], sizes[1])
+    if not rows:
+        return []
+    message = "The test images differ, so the out-of-fold score may promise too much. Augment towards them."
+    return [Problem("train and test differ", message, rows, "warning")]
+
+
+def _share_shift(name: str, train: pd.Series, test: pd.Series) -> list[str]:
+    first, second = (part.value_counts(normalize=True) for part in (train, test))
+    excess = second.sub(first, fill_value=0.0)
+    share = float(excess[excess > 0].sum())
+    if share <= SHARE_THRESHOLD or len(first) > 0.2 * len(train):  # sizes all different tell nothing
+        return []
+    return [f"{name} {excess.idxmax()} more often in test, {share:.0%} of the images moved"]

@@ -1,0 +1,66 @@
+"""Tables as people send them."""
+
+from pathlib import Path
+
+import pytest
+
+from competition.data.csvfile import read_csv
+from competition.errors import UserError
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"id,label\n1,a\n007,b\n",
+        b"\xef\xbb\xbfid,label\r\n1,a\r\n007,b\r\n",
+        b"id;label\n1;a\n007;b",
+        b"id\tlabel\n1\ta\n\n007\tb\n",
+        b'"id"|"label"\n"1"|"a"\n"007"|"b"\n',
+        "id,label\n1,a\n007,b\n".encode("utf-16"),
+        b" id , label\n1,a\n007,b\n",
+    ],
+)
+def test_every_spelling_reads_the_same(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(data)
+    table = read_csv(str(path))
+    assert (table.columns, table.rows) == (["id", "label"], [["1", "a"], ["007", "b"]])
+
+
+def test_quoted_newlines_keep_line_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text('id,text\n1,"two\nlines; and, more"\n2,b\n')
+    table = read_csv(str(path))
+    assert table.rows == [["1", "two\nlines; and, more"], ["2", "b"]]
+    assert table.lines == [3, 4]
+
+
+def test_windows_code_page(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes("id,label\n1,café\n".encode("cp1252"))
+    assert read_csv(str(path)).rows == [["1", "café"]]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "empty"),
+        (b"id,label\n1,a,b\n", r"line 2 \(3\)"),
+        (b"id,label\n1\n", r"line 2 \(1\)"),
+        (b"id,id\n1,a\n", "named twice: id"),
+        (b"id,label\n\x001,a\n", "NUL"),
+        (b'id,label\n1,"a"b\n', "line 2"),
+    ],
+)
+def test_refused(tmp_path: Path, data: bytes, message: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=message):
+        read_csv(str(path))
+
+
+def test_unknown_column_names_the_flag(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("image,class\n1,a\n")
+    with pytest.raises(UserError, match=r"did you mean 'class'.*--label-column"):
+        read_csv(str(path)).column("clas", "--label-column")

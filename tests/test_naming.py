@@ -1,0 +1,42 @@
+"""From ids to files."""
+
+import pytest
+
+from competition.data.naming import match_images, split_of_folder
+
+FILES = ["train_images/1.png", "train_images/sub/2.jpg", "test_images/1.png", "extra/img.003.png"]
+
+
+@pytest.mark.parametrize(
+    ("image_id", "split", "file"),
+    [
+        ("1", "train", "train_images/1.png"),
+        ("1.png", "test", "test_images/1.png"),
+        ("train_images/1.png", "train", "train_images/1.png"),
+        ("./train_images\\1.png", "train", "train_images/1.png"),
+        ("sub/2", "train", "train_images/sub/2.jpg"),
+        ("2.jpg", "train", "train_images/sub/2.jpg"),
+        ("img.003", "train", "extra/img.003.png"),
+        ("2", "val", "train_images/sub/2.jpg"),
+    ],
+)
+def test_readings_of_an_id(image_id: str, split: str, file: str) -> None:
+    assert match_images([image_id], FILES, split) == ({image_id: file}, {})
+
+
+def test_test_ids_never_take_training_images() -> None:
+    assert match_images(["2"], FILES, "test") == ({}, {})
+
+
+def test_equally_good_files_are_ambiguous() -> None:
+    found, ambiguous = match_images(["1"], ["images/a/1.png", "images/b/1.png"], "train")
+    assert found == {}
+    assert ambiguous == {"1": ["images/a/1.png", "images/b/1.png"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [("train", "train"), ("test-images", "test"), ("images_val", "val"), ("Validation", "val"), ("cats", None)],
+)
+def test_split_of_folder(name: str, split: str | None) -> None:
+    assert split_of_folder(name) == split
