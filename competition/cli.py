@@ -14,6 +14,7 @@ from typing import Any, NoReturn, TypeVar
 
 from competition.config import Settings, choices_of, flag, hint_of
 from competition.errors import UserError, did_you_mean
+from competition.process import settle
 
 SettingsType = TypeVar("SettingsType", bound=Settings)
 
@@ -108,8 +109,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def run_command(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None = None) -> NoReturn:
     """Run a command's main function; user errors become one message on stderr and exit code 2."""
-    # albumentations asks the network for its newest version at import unless told not to.
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    settle()
     try:
         code = main(argv) or 0
     except UserError as error:

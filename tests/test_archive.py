@@ -153,7 +153,8 @@ def test_threads_and_forks_share_an_archive(tmp_path: Path) -> None:
     theirs = [queue.get(timeout=30) for _ in processes]
     for process in processes:
         process.join()
-    assert all(ours) and all(theirs)
+    assert all(ours)
+    assert all(theirs)
 
 
 def test_natural_order() -> None:

@@ -8,7 +8,7 @@ PACKAGE = REPOSITORY / "competition"
 # Each module may import from its own line and from those above it.
 FLOORS = [
     ["errors"],
-    ["config", "metrics", "runs", "torchvision_operators"],
+    ["config", "metrics", "process", "runs", "torchvision_operators"],
     ["cli"],
     ["data"],
     ["folds", "predictions", "models"],

@@ -100,9 +100,7 @@ def _refuse_unsafe(archive: str, members: list[zipfile.ZipInfo]) -> None:
         )
     locked = [member.filename for member in members if member.flag_bits & 1]
     if locked:
-        raise UserError(
-            f"{archive}: encrypted members: {first_few(locked)}. Unpack it with its password first."
-        )
+        raise UserError(f"{archive}: encrypted members: {first_few(locked)}. Unpack it with its password first.")
     large = [member.filename for member in members if _is_bomb(member)]
     total = sum(member.file_size for member in members)
     packed = max(1, os.path.getsize(archive))
@@ -121,9 +119,7 @@ def _leaves_archive(name: str) -> bool:
 
 def _is_bomb(member: zipfile.ZipInfo) -> bool:
     ratio = member.file_size / max(1, member.compress_size)
-    return member.file_size > MEMBER_LIMIT or (
-        member.file_size > MEMBER_BOMB_BYTES and ratio > MEMBER_BOMB_RATIO
-    )
+    return member.file_size > MEMBER_LIMIT or (member.file_size > MEMBER_BOMB_BYTES and ratio > MEMBER_BOMB_RATIO)
 
 
 def read_bytes(path: str, limit: int = MEMBER_LIMIT) -> bytes:
@@ -187,9 +183,7 @@ def _refuse_source(source: Path) -> None:
         if source.parent.is_dir():
             near = [entry.name for entry in source.parent.iterdir()]
         raise UserError(f"{source}: no such file or folder{did_you_mean(source.name, near)}.")
-    raise UserError(
-        f"{source}: neither a folder nor a .zip. Name the folder or the zip that holds the images."
-    )
+    raise UserError(f"{source}: neither a folder nor a .zip. Name the folder or the zip that holds the images.")
 
 
 def _list_folder(source: Path) -> dict[str, str]:

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from competition.data.decode import Decoded, Resize
 
 DECODE_CHUNK = 64  # images per task: long enough to hide the hand-over, short enough for a live bar
-DROP_AFTER_BYTES = 128 << 20  # gathered bytes after which pages are given back: bounds resident memory
+DROP_AFTER_BYTES = 128 << 20  # mapped bytes after which pages are given back: bounds resident memory
+FAULT_AROUND_BYTES = 64 << 10  # what Linux maps around a page that is touched, asked for or not
 FACT_BYTES = 320  # disk space of one image's facts, generously
 _NUMBERS = {
     "bytes": np.int64,
@@ -48,6 +49,7 @@ _NUMBERS = {
     "sharpness": np.float32,
 }
 _NAMES = ("mode", "format")
+_FACTS_ONLY = "-facts"  # ends the folder name of a cache without pixels
 
 
 class ImageStore:
@@ -61,7 +63,7 @@ class ImageStore:
     def __init__(self, folder: Path, paths: Sequence[str], workers: int | None = None) -> None:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         self.folder = folder
-        self.fingerprint: str = folder.name
+        self.fingerprint: str = folder.name.removesuffix(_FACTS_ONLY)
         self.shape: tuple[int, int, int, int] = tuple(meta["shape"])
         self.is_stored: bool = meta["is_stored"]
         self._resize: Resize = meta["resize"]
@@ -73,14 +75,14 @@ class ImageStore:
 
     def _forget(self) -> None:
         self._facts: pd.DataFrame | None = None
-        self._pixels: np.ndarray | None = None  # (N, S * S * 3), a view of the map
+        self._pixels: np.ndarray | None = None  # (N, S, S, 3), a view of the map
         self._map: mmap.mmap | None = None
-        self._gathered = 0
+        self._mapped_bytes = 0
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
-        state.update(_facts=None, _pixels=None, _map=None, _gathered=0, _pool=None)
+        state.update(_facts=None, _pixels=None, _map=None, _mapped_bytes=0, _pool=None)
         return state
 
     def __len__(self) -> int:
@@ -112,8 +114,8 @@ class ImageStore:
             return out
         pixels = self._mapped()
         # "clip" writes straight into `out`, "raise" goes through a buffer; the bounds are checked above
-        np.take(pixels, rows, axis=0, out=out.reshape(len(rows), -1), mode="clip")
-        self._drop_pages(out.nbytes)
+        np.take(pixels, rows, axis=0, out=out, mode="clip")
+        self._drop_pages(out.nbytes + len(rows) * FAULT_AROUND_BYTES)
         return out
 
     def _mapped(self) -> np.ndarray:
@@ -121,20 +123,20 @@ class ImageStore:
             with open(self.folder / "images.npy", "rb") as file:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             if hasattr(mmap, "MADV_RANDOM"):
-                self._map.madvise(
-                    mmap.MADV_RANDOM
-                )  # reading ahead would fill memory with images nobody asked for
+                self._map.madvise(mmap.MADV_RANDOM)  # reading ahead would fill memory with images nobody asked for
             count = int(np.prod(self.shape, dtype=np.int64))
             flat = np.frombuffer(self._map, np.uint8, count=count, offset=self._offset)
-            self._pixels = flat.reshape(len(self), -1)
+            self._pixels = flat.reshape(self.shape)
         return self._pixels
 
-    def _drop_pages(self, gathered: int) -> None:
+    def _drop_pages(self, mapped: int) -> None:
         """Give mapped pages back now and then; they stay in the system's own cache, which it may reclaim."""
-        self._gathered += gathered
-        if self._gathered >= DROP_AFTER_BYTES and self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
+        self._mapped_bytes += mapped
+        if self._map is None or len(self._map) <= DROP_AFTER_BYTES or not hasattr(mmap, "MADV_DONTNEED"):
+            return
+        if self._mapped_bytes >= DROP_AFTER_BYTES:
             self._map.madvise(mmap.MADV_DONTNEED)
-            self._gathered = 0
+            self._mapped_bytes = 0
 
     def _decode_into(self, rows: np.ndarray, out: np.ndarray) -> None:
         from competition.data.decode import decode_pixels
@@ -178,7 +180,7 @@ def open_images(
     key = cache_key(paths, image_size, resize)
     cache_dir = Path(cache_dir).expanduser()
     is_stored = len(paths) * image_size * image_size * 3 <= limit_bytes
-    folder = cache_dir / (key if is_stored else f"{key}-facts")
+    folder = cache_dir / (key if is_stored else key + _FACTS_ONLY)
     if not _is_whole(folder):
         try:
             cache_dir.mkdir(parents=True, exist_ok=True)
@@ -295,9 +297,7 @@ def _require_space(folder: Path, needed: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _as_user_error(
-    error: OSError, cache_dir: Path, count: int, image_size: int, is_stored: bool
-) -> UserError:
+def _as_user_error(error: OSError, cache_dir: Path, count: int, image_size: int, is_stored: bool) -> UserError:
     needed = _bytes_needed(count, image_size, is_stored)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         try:
@@ -415,9 +415,7 @@ def _save_facts(path: Path, facts: list["Decoded"]) -> None:
     for name in _NAMES:
         values, codes = np.unique(np.array([getattr(fact, name) for fact in facts], "U"), return_inverse=True)
         arrays[name], arrays[f"{name}_codes"] = values, codes.astype(np.int16)
-    arrays["thumbnail"] = np.frombuffer(b"".join(fact.thumbnail for fact in facts), np.uint8).reshape(
-        len(facts), -1
-    )
+    arrays["thumbnail"] = np.frombuffer(b"".join(fact.thumbnail for fact in facts), np.uint8).reshape(len(facts), -1)
     with open(path, "wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
         file.flush()

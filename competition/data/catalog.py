@@ -43,9 +43,7 @@ class Problem:
     message: str  # what, where, what to do
     rows: list[str] = field(default_factory=list)  # the names concerned
     severity: str = "error"  # "error" | "warning"
-    image_ids: tuple[
-        str, ...
-    ] = ()  # what `--on-bad skip` leaves out; empty on an error: skipping does not help
+    image_ids: tuple[str, ...] = ()  # what `--on-bad skip` leaves out; empty on an error: skipping does not help
 
 
 @dataclass(frozen=True)
@@ -132,9 +130,7 @@ def open_catalog(
     _report_unnamed(draft)
     table = _as_table(draft.rows)
     _refuse_unlabelled(table, source)
-    return Catalog(
-        table, source, layout, draft.id_column, draft.label_column, draft.submission_ids, draft.problems
-    )
+    return Catalog(table, source, layout, draft.id_column, draft.label_column, draft.submission_ids, draft.problems)
 
 
 _TABLES_OF_TEST = {"test", "sample"}
@@ -260,9 +256,7 @@ class _CsvReader:
         choices += [name for known in _LABEL_NAMES for name in rest if name.lower() == known]
         if not choices and len(rest) != 1:
             has = f"has {first_few(rest, 10)}" if rest else f"has only {id_column!r}"
-            raise UserError(
-                f"{table.path}: which column is the label? It {has}. Name it with --label-column."
-            )
+            raise UserError(f"{table.path}: which column is the label? It {has}. Name it with --label-column.")
         return (choices or rest)[0]
 
     def _group_column(self, table: CsvFile) -> list[str | None]:
@@ -321,18 +315,14 @@ class _CsvReader:
         self.draft.used.update(found.values())
         missing = [name for name in dict.fromkeys(ids) if name not in found and name not in ambiguous]
         severity = "warning" if split == "test" else "error"
-        advice = (
-            "They are predicted from a blank image" if split == "test" else "Add the files or remove the rows"
-        )
+        advice = "They are predicted from a blank image" if split == "test" else "Add the files or remove the rows"
         if missing:
             message = f"{path} names {len(missing)} images that are not there. {advice}."
             skip = () if split == "test" else tuple(missing)
             self.draft.problems.append(Problem("image named but missing", message, missing, severity, skip))
         if ambiguous:
             rows = [f"{name} ({first_few(files, 2)})" for name, files in ambiguous.items()]
-            message = (
-                f"{path}: {len(rows)} ids fit several files. Write the folder into the id, or use --images."
-            )
+            message = f"{path}: {len(rows)} ids fit several files. Write the folder into the id, or use --images."
             skip = () if split == "test" else tuple(ambiguous)
             self.draft.problems.append(Problem("id fits several files", message, rows, severity, skip))
         return found
@@ -347,11 +337,7 @@ class _CsvReader:
                 continue
             column = self._id_column(table, "test")
             cells = [cell.strip() for cell in table.column(column, "--id-column")]
-            if (
-                table is test
-                and self.draft.label_column in table.columns
-                and column != self.draft.label_column
-            ):
+            if table is test and self.draft.label_column in table.columns and column != self.draft.label_column:
                 labels = dict(zip(cells, table.column(self.draft.label_column, ""), strict=True))
             self._report_test_lists(table.path, ids, cells)
             self.draft.id_column = column
@@ -381,16 +367,12 @@ class _CsvReader:
             self.draft.problems.append(Problem("test lists differ", message, rows, "warning"))
 
     def _read_test_folder(self) -> None:
-        names = [
-            name for name in self.names if "/" in name and split_of_folder(name.partition("/")[0]) == "test"
-        ]
+        names = [name for name in self.names if "/" in name and split_of_folder(name.partition("/")[0]) == "test"]
         bare = bool(self.draft.rows) and not any(is_image(row[0]) for row in self.draft.rows)
         by_id = {name.partition("/")[2]: name for name in sorted(names, key=natural_key)}
         ids = {without_extension(image_id) if bare else image_id: name for image_id, name in by_id.items()}
         self.draft.used.update(names)
-        self.draft.rows += [
-            (image_id, self.files[name], None, "test", None) for image_id, name in ids.items()
-        ]
+        self.draft.rows += [(image_id, self.files[name], None, "test", None) for image_id, name in ids.items()]
         self.draft.submission_ids = list(ids) or None
 
 
@@ -483,9 +465,7 @@ def _read_manifest(draft: _Draft, tables: dict[str, str]) -> tuple[dict[str, str
 def _compare_manifest(draft: _Draft, stated: dict[str, str]) -> None:
     rows = [row[0] for row in draft.rows if row[2] is not None and stated.get(row[0], row[2]) != row[2]]
     if rows:
-        message = (
-            f"manifest.csv and the class folder disagree on {len(rows)} labels. Move the files or mend it."
-        )
+        message = f"manifest.csv and the class folder disagree on {len(rows)} labels. Move the files or mend it."
         draft.problems.append(Problem("manifest disagrees", message, rows, "error", tuple(rows)))
 
 

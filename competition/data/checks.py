@@ -10,9 +10,7 @@ from competition.data.duplicates import Groups, equal_rows, join_equal, join_nea
 from competition.errors import first_few
 
 SHIFT_THRESHOLD = 0.3  # difference of the means in standard deviations: visible, well above chance
-SHARE_THRESHOLD = (
-    0.2  # part of the test images with a format or size that the training images do not have so often
-)
+SHARE_THRESHOLD = 0.2  # part of the test images with a format or size that the training images do not have so often
 LEAST_FOR_SHIFT = 20  # images on each side
 NAMES_SHOWN = 5
 
@@ -183,9 +181,7 @@ def _leak(name: str, values: list[str], labels: np.ndarray, severity: str = "err
         rows.append(f"{label}: {first_few(column[column > 0].index, 2)}")
     everything = len(telling) == counts.shape[1]
     scope = "every label" if everything else f"{len(telling)} of {counts.shape[1]} labels"
-    message = (
-        f"The {name} alone gives away {scope}. Save all images in the same way, or the score means nothing."
-    )
+    message = f"The {name} alone gives away {scope}. Save all images in the same way, or the score means nothing."
     return [Problem(f"label readable from {name}", message, rows, severity if everything else "warning")]
 
 
@@ -230,21 +226,15 @@ def _duplicate_problems(table: pd.DataFrame, groups: list[list[int]], kind: str)
         return [Problem(f"{kind} {where}", message, names, "warning")]
 
     return [
-        *problem(
-            "under several labels", torn, "They stay in one fold; at most one label of each can be right."
-        ),
+        *problem("under several labels", torn, "They stay in one fold; at most one label of each can be right."),
         *problem("in train", same, "They stay in one fold, so the score is not flattered."),
-        *problem(
-            "in train and test", across, "They count on the leaderboard; the out-of-fold score ignores it."
-        ),
+        *problem("in train and test", across, "They count on the leaderboard; the out-of-fold score ignores it."),
     ]
 
 
 def _tagged(ids: np.ndarray, label: np.ndarray, rows: list[int]) -> list[str]:
     """Up to three names with their labels."""
-    tagged = [
-        f"{ids[row]} [{label[row]}]" if label[row] is not None else f"{ids[row]} [test]" for row in rows[:3]
-    ]
+    tagged = [f"{ids[row]} [{label[row]}]" if label[row] is not None else f"{ids[row]} [test]" for row in rows[:3]]
     return tagged + ([f"{len(rows) - 3} more"] if len(rows) > 3 else [])
 
 

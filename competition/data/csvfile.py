@@ -76,9 +76,7 @@ def _check_shape(path: str, columns: list[str], rows: list[list[str]], lines: li
     twice = sorted({name for name in columns if columns.count(name) > 1})
     if twice:
         raise UserError(f"{path}: columns named twice: {first_few(twice)}. Rename one of each.")
-    uneven = [
-        f"line {line} ({len(row)})" for row, line in zip(rows, lines, strict=True) if len(row) != len(columns)
-    ]
+    uneven = [f"line {line} ({len(row)})" for row, line in zip(rows, lines, strict=True) if len(row) != len(columns)]
     if uneven:
         raise UserError(
             f"{path}: {len(uneven)} rows without exactly {len(columns)} cells as in the header "

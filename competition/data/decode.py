@@ -35,9 +35,7 @@ class Decoded:
     """Pixels (S, S, 3) uint8 RGB, black when ``error`` is not empty, and the facts of one image."""
 
     pixels: np.ndarray
-    error: str = (
-        ""  # "KIND: detail"; KIND is missing, empty, truncated, not an image, too large or unreadable
-    )
+    error: str = ""  # "KIND: detail"; KIND is missing, empty, truncated, not an image, too large or unreadable
     byte_count: int = 0
     width: int = 0  # pixels as stored, before EXIF orientation
     height: int = 0
@@ -91,9 +89,7 @@ class _TooLargeError(Exception):
 
 
 def _sounds_truncated(message: str) -> bool:
-    return any(
-        word in message.lower() for word in ("truncated", "broken", "incomplete", "eof", "unexpected end")
-    )
+    return any(word in message.lower() for word in ("truncated", "broken", "incomplete", "eof", "unexpected end"))
 
 
 def _hash(data: "bytes | memoryview") -> int:
@@ -105,8 +101,7 @@ def _open(data: bytes) -> Image.Image:
     pixels = image.width * image.height
     if pixels > MAX_PIXELS:
         raise _TooLargeError(
-            f"{image.width} x {image.height} = {pixels / 1e6:,.0f} megapixels, "
-            f"limit {MAX_PIXELS / 1e6:,.0f}; shrink it"
+            f"{image.width} x {image.height} = {pixels / 1e6:,.0f} megapixels, limit {MAX_PIXELS / 1e6:,.0f}; shrink it"
         )
     return image
 
@@ -129,9 +124,7 @@ def _decode(data: bytes, image_size: int, resize: Resize) -> Decoded:
         mode=mode,
         format=image.format or "",
         content_hash=_hash(data),
-        pixel_hash=_hash(repr(full.shape).encode() + full.tobytes())
-        if full.size < 1 << 20
-        else _hash(full.data),
+        pixel_hash=_hash(repr(full.shape).encode() + full.tobytes()) if full.size < 1 << 20 else _hash(full.data),
         perceptual_hash=_perceptual_hash(grey),
         brightness=float(grey.mean()),
         contrast=float(grey.std()),

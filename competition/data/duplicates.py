@@ -76,9 +76,7 @@ def near_pairs(facts: pd.DataFrame) -> np.ndarray:
 
 def thumbnails(facts: pd.DataFrame) -> np.ndarray:
     """Return (N, 192) uint8."""
-    return np.frombuffer(b"".join(facts["thumbnail"]), np.uint8).reshape(
-        len(facts), THUMBNAIL * THUMBNAIL * 3
-    )
+    return np.frombuffer(b"".join(facts["thumbnail"]), np.uint8).reshape(len(facts), THUMBNAIL * THUMBNAIL * 3)
 
 
 def _distances(hashes: np.ndarray, pairs: np.ndarray) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 Colour, place, size and angle tell nothing about the class, so a linear model on pixels stays near chance,
 while a small convolutional network learns it in a minute. A few duplicates, a few near-duplicates and one
-damaged file are there for the checks to find. The same files, byte for byte, come from the same seed and library versions.
+damaged file are there for the checks to find. The same seed and library versions give the same files, byte for
+byte.
 """
 
 import os

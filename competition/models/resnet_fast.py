@@ -49,17 +49,18 @@ class ResNetFast(OwnNetwork):
     """3x3 stem, three stages of basic blocks at halving resolution, average pool, classifier.
 
     6,239,764 parameters at 100 classes, 64x64 (228 million multiply-adds).
-    The stem's stride sets the cost. Keep the last stage near 4x4: ``stem_stride`` 1 for 32 px, 2 for 64, 4 for 128. Any
-    image of at least 8 * ``stem_stride`` px works, so training may begin on smaller ones. ``drop_path_rate`` is the
-    last block's share of dropped residuals; it rises linearly from the first.
+    The stem's stride sets the cost: without ``stem_stride`` it follows from the image size, 1 for 32 px, 2 for 64, 4 for
+    128, so that the last stage stays near 4x4. Any image of at least 8 times the stride works, so training may begin
+    on smaller ones. ``drop_path_rate`` is the last block's share of dropped residuals; it rises linearly from the first.
     """
 
     def __init__(
         self,
         num_classes: int = 100,
         in_chans: int = 3,
+        img_size: int = 64,
         stem_width: int = 48,
-        stem_stride: int = 2,
+        stem_stride: int | None = None,
         widths: Sequence[int] = (96, 192, 384),
         depths: Sequence[int] = (2, 2, 2),
         activation: str = "relu",
@@ -69,7 +70,8 @@ class ResNetFast(OwnNetwork):
         super().__init__()
         if len(widths) != len(depths):
             raise UserError(f"resnet_fast: widths {tuple(widths)} and depths {tuple(depths)} must be equally many")
-        self.stem = conv_norm(in_chans, stem_width, 3, stem_stride, activation)  # (B, 48, H/2, W/2)
+        stride = stem_stride or stride_for(img_size)
+        self.stem = conv_norm(in_chans, stem_width, 3, stride, activation)  # at 64 px: (B, 48, H/2, W/2)
         self.blocks = nn.Sequential()
         channels, total = stem_width, sum(depths)
         for width, depth in zip(widths, depths, strict=True):
@@ -84,6 +86,11 @@ class ResNetFast(OwnNetwork):
 
     def pool_features(self, x: Tensor) -> Tensor:
         return x.mean((2, 3))  # (B, 384, h, w) -> (B, 384)
+
+
+def stride_for(image_size: int) -> int:
+    """Return the stem's stride for pictures of a size: the power of two that leaves 32 to 63 px, at most 8."""
+    return min(8, 2 ** max(0, (image_size // 32).bit_length() - 1))
 
 
 # timm's registry calls an entry point by keyword; this pipe is its boundary.

@@ -1,0 +1,35 @@
+"""How a process uses its machine: set before torch is imported, worth more than any tuning of the loop.
+
+Measured on 2 cores with resnet18 at 64 px: keeping freed memory 1.1 times the images/s (6 times where the system takes
+memory back from a virtual machine); threads that sleep while they wait 1.1 to 1.2 times on a quiet machine, and 10 times beside one
+other busy process.
+"""
+
+import ctypes
+import os
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
+
+
+def settle() -> None:
+    """Set thread waiting and memory keeping; what the user has set in the environment stays."""
+    # libgomp's threads spin while they wait, and take the core from whoever they wait for.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # albumentations asks the network for its newest version at import unless told not to.
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    keep_freed_memory()
+
+
+def keep_freed_memory() -> bool:
+    """Let glibc's malloc reuse large blocks instead of handing them back to the system after every layer.
+
+    Each training step frees and takes the same large tensors; handing them back costs a page fault per 4 kB. Returns
+    whether the C library has the switch.
+    """
+    if any(name.startswith("MALLOC_") for name in os.environ):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return False  # another C library: musl, macOS, Windows
+    return bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1))

@@ -1,0 +1,223 @@
+"""Each kind of problem is found, told once, and weighed: an error or a warning."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from competition.data.cache import open_images
+from competition.data.catalog import Catalog, Problem, open_catalog
+from competition.data.checks import check, duplicate_groups, format_report
+
+RNG = np.random.default_rng(0)
+
+
+def noise(size: int = 16, seed: int | None = None) -> Image.Image:
+    """Structured, so that hashes mean something: 4 x 4 random colours, enlarged."""
+    rng = RNG if seed is None else np.random.default_rng(seed)
+    small = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
+    return small.resize((size, size), Image.Resampling.BICUBIC)
+
+
+def make(root: Path, images: dict[str, Image.Image]) -> Path:
+    for name, image in images.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        image.save(root / name)
+    return root
+
+
+def plain(per_class: int = 6) -> dict[str, Image.Image]:
+    return {f"train/{label}/{index}.png": noise() for label in ("a", "b") for index in range(per_class)}
+
+
+def facts_of(catalog: Catalog, root: Path) -> pd.DataFrame:
+    cache_dir = root.parent / "cache"
+    return open_images(
+        catalog.table, image_size=16, resize="squash", cache_dir=cache_dir, limit_bytes=1 << 30, progress=False
+    ).facts
+
+
+def found(root: Path, folds: int = 3) -> dict[str, Problem]:
+    catalog = open_catalog(root)
+    problems = check(catalog, facts_of(catalog, root), folds=folds)
+    assert len({problem.kind for problem in problems}) == len(problems)
+    return {problem.kind: problem for problem in problems}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+def test_a_good_set_has_no_problems(root: Path) -> None:
+    make(root, {**plain(), **{f"test/{index}.png": noise() for index in range(6)}})
+    assert found(root) == {}
+    assert format_report([], open_catalog(root)).endswith("No problems found.")
+
+
+def test_damaged_training_images_are_errors_and_test_images_warnings(root: Path) -> None:
+    make(root, {**plain(), "test/1.png": noise(), "test/2.png": noise()})
+    (root / "train/a/0.png").write_bytes(b"")
+    (root / "train/a/1.png").write_bytes((root / "train/a/1.png").read_bytes()[:200])
+    (root / "train/b/0.png").write_text("<html>")
+    (root / "test/1.png").write_bytes(b"")
+    catalog = open_catalog(root)
+    problems = check(catalog, facts_of(catalog, root), folds=3)
+    assert [(p.kind, p.severity, p.image_ids) for p in problems] == [
+        ("empty file", "error", ("train/a/0.png",)),
+        ("truncated image", "error", ("train/a/1.png",)),
+        ("not an image", "error", ("train/b/0.png",)),
+        ("empty file", "warning", ()),
+    ]
+    report = format_report(problems, catalog)
+    assert "train/a/0.png (empty: 0 bytes)" in report
+    assert report.endswith("train without these 3 images with --on-bad skip.")
+
+
+def test_classes_too_small_count_readable_images(root: Path) -> None:
+    make(root, {**plain(3), "train/c/1.png": noise(), "train/c/2.png": noise(), "train/c/3.png": noise()})
+    assert "class too small for the folds" not in found(root)
+    (root / "train/c/3.png").write_bytes(b"")
+    problem = found(root)["class too small for the folds"]
+    assert (problem.rows, problem.severity, problem.image_ids) == (["c (2)"], "error", ())
+
+
+def test_no_training_images(root: Path) -> None:
+    make(root, {"test/1.png": noise(), "test/2.png": noise()})
+    assert list(found(root)) == ["no training images"]
+
+
+def test_exact_duplicates(root: Path) -> None:
+    twin, torn, across = noise(), noise(), noise()
+    images = {
+        **plain(),
+        "train/a/twin1.png": twin,
+        "train/a/twin2.bmp": twin,
+        "train/a/torn.png": torn,
+        "train/b/torn.png": torn,
+        "train/b/across.png": across,
+        "test/across.png": across,
+    }
+    problems = found(make(root, images))
+    assert {kind: problem.rows for kind, problem in problems.items()} == {
+        "exact duplicates under several labels": ["train/a/torn.png [a] = train/b/torn.png [b]"],
+        "exact duplicates in train": ["train/a/twin1.png [a] = train/a/twin2.bmp [a]"],
+        "exact duplicates in train and test": ["train/b/across.png [b] = across.png [test]"],
+    }
+    assert {problem.severity for problem in problems.values()} == {"warning"}
+
+
+def test_all_black_images_are_one_group_and_only_a_warning(root: Path) -> None:
+    black = {f"train/{label}/black{index}.png": Image.new("RGB", (16, 16)) for label in "ab" for index in range(3)}
+    make(root, {**plain(), **black})
+    problems = found(root)
+    assert list(problems) == ["exact duplicates under several labels"]
+    catalog = open_catalog(root)
+    groups = duplicate_groups(facts_of(catalog, root), catalog.table)
+    is_black = catalog.table["image_id"].str.contains("black").to_numpy()
+    assert len(set(groups[is_black])) == 1
+    assert len(set(groups)) == 13
+
+
+def test_near_duplicates_recompressed_and_resized(root: Path, tmp_path: Path) -> None:
+    original = noise(64, seed=5)
+    original.save(tmp_path / "worse.jpg", quality=60)
+    images = {
+        **plain(),
+        "train/a/original.png": original,
+        "train/a/recompressed.png": Image.open(tmp_path / "worse.jpg"),
+        "train/b/resized.png": original.resize((48, 48), Image.Resampling.LANCZOS),
+    }
+    catalog = open_catalog(make(root, images))
+    facts = facts_of(catalog, root)
+    kinds = [problem.kind for problem in check(catalog, facts, folds=3)]
+    assert kinds == ["near duplicates under several labels"]
+    groups = dict(zip(catalog.table["image_id"], duplicate_groups(facts, catalog.table), strict=True))
+    names = ("train/a/original.png", "train/a/recompressed.png", "train/b/resized.png")
+    assert len({groups[name] for name in names}) == 1
+    assert len(set(groups.values())) == len(groups) - 2
+
+
+def test_groups_join_duplicates_and_given_groups(root: Path) -> None:
+    images = plain(3)
+    images["train/b/0.png"] = images["train/a/0.png"]
+    catalog = open_catalog(make(root, images))
+    table = catalog.table.copy()
+    table["group"] = [None, "g", None, None, "g", None]
+    assert duplicate_groups(facts_of(catalog, root), table).tolist() == [0, 1, 2, 0, 1, 3]
+
+
+def test_damaged_images_are_nobodys_duplicates(root: Path) -> None:
+    make(root, plain(3))
+    for name in ("a/0", "a/1"):
+        (root / f"train/{name}.png").write_bytes(b"same damage")
+    catalog = open_catalog(root)
+    assert len(set(duplicate_groups(facts_of(catalog, root), catalog.table))) == 6
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        ("extension", lambda name, image: (name.replace(".png", ".bmp"), image)),
+        ("colour mode", lambda name, image: (name, image.convert("L"))),
+        ("size", lambda name, image: (name, image.resize((20, 20)))),
+    ],
+)
+def test_label_readable_without_looking(root: Path, kind: str, change) -> None:
+    images = [change(name, image) if "/a/" in name else (name, image) for name, image in plain().items()]
+    problem = found(make(root, dict(images)))[f"label readable from {kind}"]
+    assert problem.severity == "error"
+    assert problem.image_ids == ()
+    assert len(problem.rows) == 2
+
+
+def test_one_leaking_class_of_three_is_a_warning(root: Path) -> None:
+    images = {**plain(), **{f"train/c/{index}.png": noise(20) for index in range(6)}}
+    problem = found(make(root, images))["label readable from size"]
+    assert (problem.severity, problem.rows) == ("warning", ["c: 20x20"])
+
+
+def test_file_names(root: Path) -> None:
+    table = ["id,label", *(f"{label}_{index:03d},{label}" for label in ("cat", "dog") for index in range(6))]
+    make(root, {f"images/{row.partition(',')[0]}.png": noise() for row in table[1:]})
+    (root / "train.csv").write_text("\n".join(table))
+    problem = found(root)["label readable from file name"]
+    assert (problem.severity, problem.rows) == ("warning", ["cat: cat_", "dog: dog_"])
+
+
+@pytest.mark.parametrize("pattern", ["{index:04d}", "img_{index}", "{code:08x}-4a"])
+def test_harmless_names_raise_no_alarm(root: Path, pattern: str) -> None:
+    rng = np.random.default_rng(3)
+    names = [pattern.format(index=index, code=rng.integers(1 << 32)) for index in range(24)]
+    rows = [f"{name},{'ab'[index // 12]}" for index, name in enumerate(names)]
+    make(root, {f"images/{name}.png": noise() for name in names})
+    (root / "train.csv").write_text("\n".join(["id,label", *rows]))
+    assert found(root) == {}
+
+
+def test_many_different_sizes_raise_no_alarm(root: Path) -> None:
+    images = {
+        f"train/{label}/{index}.png": noise(16 + 2 * index + (label == "b")) for label in "ab" for index in range(12)
+    }
+    assert "label readable from size" not in found(make(root, images))
+
+
+def test_shift_in_brightness_and_sharpness(root: Path) -> None:
+    rng = np.random.default_rng(0)
+
+    def grain(level: int, spread: int) -> Image.Image:
+        return Image.fromarray(rng.integers(level - spread, level + spread, (16, 16, 3), dtype=np.uint8))
+
+    train = {f"train/{label}/{index}.png": grain(100, 60) for label in "ab" for index in range(20)}
+    test = {f"test/{index}.png": grain(140, 20) for index in range(30)}
+    problem = found(make(root, {**train, **test}))["train and test differ"]
+    assert problem.severity == "warning"
+    assert [row.split()[0] for row in problem.rows] == ["brightness", "contrast", "sharpness"]
+
+
+def test_shift_in_size(root: Path) -> None:
+    images = {**plain(15), **{f"test/{index}.png": noise(20) for index in range(25)}}
+    rows = found(make(root, images))["train and test differ"].rows
+    assert any(row.startswith("size 20x20") for row in rows)

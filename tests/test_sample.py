@@ -1,0 +1,98 @@
+"""The embedded competition: complete, repeatable, with something for the checks to find."""
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from competition.data.cache import open_images
+from competition.data.catalog import open_catalog
+from competition.data.checks import check
+from competition.data.csvfile import read_csv
+from competition.data.sample import SHAPES, draw, render_sample, sample_truth
+from competition.errors import UserError
+from tests.conftest import REPOSITORY
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return render_sample(tmp_path_factory.mktemp("sample") / "sample")
+
+
+def digest(folder: Path) -> str:
+    names = sorted(path for path in folder.rglob("*") if path.is_file())
+    return hashlib.sha256(b"".join(bytes(p.relative_to(folder)) + p.read_bytes() for p in names)).hexdigest()
+
+
+def test_is_a_whole_competition(folder: Path) -> None:
+    catalog = open_catalog(folder)
+    assert catalog.problems == []  # the truth is hidden, every file is named
+    assert len(catalog.class_names) == 12
+    assert len(catalog.of("train")) == 2407
+    assert len(catalog.of("test")) == 601
+    truth = read_csv(str(sample_truth(folder)))
+    assert truth.column("image_id", "") == catalog.submission_ids
+    assert set(truth.column("label", "")) == set(catalog.class_names)
+
+
+def test_checks_have_something_to_say(folder: Path, tmp_path: Path) -> None:
+    catalog = open_catalog(folder)
+    store = open_images(
+        catalog.table, image_size=32, resize="squash", cache_dir=tmp_path, limit_bytes=1 << 30, progress=False
+    )
+    problems = check(catalog, store.facts, folds=5)
+    assert [(problem.kind, len(problem.rows), problem.severity) for problem in problems] == [
+        ("truncated image", 1, "error"),
+        ("exact duplicates under several labels", 1, "warning"),
+        ("exact duplicates in train", 3, "warning"),
+        ("exact duplicates in train and test", 1, "warning"),
+        ("near duplicates in train", 3, "warning"),
+    ]
+    assert problems[0].image_ids == ("train_0000.png",)
+
+
+def test_another_process_draws_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+    code = f"from competition.data.sample import *; render_sample(Path({str(tmp_path / 's')!r}))"
+    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)
+    assert digest(tmp_path / "s") == digest(folder)
+
+
+def test_is_drawn_once_and_renewed_when_older(folder: Path) -> None:
+    before = folder.stat().st_ino
+    assert render_sample(folder).stat().st_ino == before
+    (folder / ".truth" / "version").write_text("0\n")
+    assert render_sample(folder).stat().st_ino != before
+
+
+def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("keep")
+    with pytest.raises(UserError, match="holds other files"):
+        render_sample(tmp_path)
+    assert (tmp_path / "mine.txt").read_text() == "keep"
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        render_sample(tmp_path / "file" / "sample")
+
+
+@pytest.mark.parametrize("label", sorted(SHAPES))
+def test_shapes(label: str) -> None:
+    image = draw(label, [1, 2])
+    assert (image.shape, image.dtype) == ((32, 32, 3), np.uint8)
+    assert (draw(label, [1, 2]) == image).all()
+    assert (draw(label, [1, 3]) != image).any()
+
+
+def test_a_linear_rule_on_pixels_fails() -> None:
+    """The nearest class mean, the simplest linear classifier, stays near chance (1 in 12)."""
+    names = sorted(SHAPES)
+    images = np.array([[draw(name, [7, index]) for index in range(60)] for name in names], dtype=np.float32)
+    means = images[:, :40].mean(axis=1).reshape(12, -1)
+    held = images[:, 40:].reshape(12 * 20, -1)
+    nearest = ((held[:, None] - means[None]) ** 2).sum(axis=2).argmin(axis=1)
+    assert (nearest == np.repeat(np.arange(12), 20)).mean() < 0.3
