@@ -211,17 +211,20 @@ DATA, NETWORK, TRAINING, MACHINE, OUTPUT = "data", "network", "training", "machi
 
 @dataclass(frozen=True)
 class DataSettings(Settings):
-    """Where the images are and how they are read."""
+    """Where the images are and how they are read.
 
-    data: Path | None = setting(None, DATA, "folder or zip of the competition; without it, the embedded sample")
-    train_csv: Path | None = setting(None, DATA, "CSV of training ids and labels, if not found by looking")
-    val_csv: Path | None = setting(None, DATA, "CSV of validation ids and labels")
-    test_csv: Path | None = setting(None, DATA, "CSV of test ids")
-    images: Path | None = setting(None, DATA, "folder that holds the images named in the CSVs")
-    id_column: str | None = setting(None, DATA, "column of image ids in the CSVs")
-    label_column: str | None = setting(None, DATA, "column of labels in the CSVs")
-    group_column: str | None = setting(None, DATA, "column whose equal values must share a fold")
-    on_bad: Literal["fail", "skip"] = setting("fail", DATA, "bad images: refuse to start, or leave them out and say so")
+    None of it is part of a run's identity: a run knows its images by their contents, wherever they lie.
+    """
+
+    data: Path | None = setting(None, DATA, "folder or zip of the competition; without it, the embedded sample", identity=False)
+    train_csv: Path | None = setting(None, DATA, "CSV of training ids and labels, if not found by looking", identity=False)
+    val_csv: Path | None = setting(None, DATA, "CSV of validation ids and labels", identity=False)
+    test_csv: Path | None = setting(None, DATA, "CSV of test ids", identity=False)
+    images: Path | None = setting(None, DATA, "folder that holds the images named in the CSVs", identity=False)
+    id_column: str | None = setting(None, DATA, "column of image ids in the CSVs", identity=False)
+    label_column: str | None = setting(None, DATA, "column of labels in the CSVs", identity=False)
+    group_column: str | None = setting(None, DATA, "column whose equal values must share a fold", identity=False)
+    on_bad: Literal["fail", "skip"] = setting("fail", DATA, "bad images: refuse to start, or leave them out and say so", identity=False)
     cache_dir: Path = setting(
         Path("~/.cache/competition"), DATA, "where decoded images are kept for later runs", identity=False
     )

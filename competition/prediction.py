@@ -68,7 +68,7 @@ def _open_member(folder: Path, allow_partial: bool) -> Member:
             f"{folder}: {first_few(missing)} not finished ({len(finished)} of {len(wanted)} are). "
             "Train on with the same train.py command, or use what there is with --allow-partial"
         )
-    return Member(folder, finished, tuple(run["class_names"]), settings)
+    return Member(folder, finished, tuple(run["identity"]["class_names"]), settings)
 
 
 def open_test(settings: PredictSettings, members: Sequence[Member]) -> Catalog:
@@ -190,7 +190,7 @@ def _record(
                 "weights": [hash_file(folder / "model.safetensors") for folder in member.fold_folders],
                 "views": settings.views or member.settings.views,
                 "fold_file": run["fold_file"],
-                "fold_hash": run["fold_hash"],
+                "fold_hash": run["identity"]["fold_hash"],
                 "out_of_fold": {key: read_json(score)[key] for key in ("macro_f1", "interval_95")}
                 if score.exists()
                 else None,

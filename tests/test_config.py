@@ -87,5 +87,5 @@ def test_plain_values_build_the_same_settings():
 
 def test_identity_leaves_out_what_does_not_change_the_result():
     plain = TrainSettings().plain(identity_only=True)
-    assert not {"run", "time_limit", "workers", "only_folds", "cache_dir", "tensorboard"} & set(plain)
-    assert {"seed", "epochs", "model", "data"} <= set(plain)
+    assert not {"run", "time_limit", "workers", "only_folds", "data", "cache_dir", "tensorboard"} & set(plain)
+    assert {"seed", "epochs", "model", "image_size"} <= set(plain)

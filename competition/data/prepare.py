@@ -95,7 +95,7 @@ def prepare_images(
     fatal = [problem for problem in errors if is_strict or not problem.image_ids]
     if fatal:
         hint = " (or leave those images out with --on-bad skip)" if all(problem.image_ids for problem in fatal) else ""
-        raise UserError(f"{catalog.source}: {len(fatal)} problems stop the training: mend them{hint}")
+        raise UserError(f"{catalog.source}: the errors above stop the training: mend them{hint}")
     bad = {name for problem in errors for name in problem.image_ids}
     table = catalog.table.assign(row=np.arange(len(catalog.table)))
     table = table[~(table["image_id"].isin(bad) & (table["split"] != "test"))].reset_index(drop=True)

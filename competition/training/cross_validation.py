@@ -72,20 +72,19 @@ def open_run(settings: TrainSettings) -> Run:
     preprocessing = choose_preprocessing(settings, catalog)
     images = prepare_images(settings, catalog, preprocessing.image_size, preprocessing.resize, settings.folds)
     table = images.labelled(with_validation=not settings.holdout)
-    folder = settings.run or Path("runs") / run_name(settings, catalog)
-    fold_path, folds = open_folds(settings, images, table)
+    path, folds = open_folds(settings, images, table)
     data = training_data(images, table)
-    facts = {
-        "fold_file": str(fold_path),
-        "fold_hash": hash_file(fold_path),
-        "data": str(catalog.source),
-        "data_fingerprint": images.store.fingerprint,
+    check_pruning_source(settings, data.class_names, preprocessing.image_size)
+    identity = {
+        **settings.plain(identity_only=True),
         "image_size": preprocessing.image_size,
         "class_names": list(data.class_names),
         "images": len(table),
+        "images_hash": fingerprint(images, table),
+        "fold_hash": hash_file(path),
     }
-    check_pruning_source(settings, data.class_names, preprocessing.image_size)
-    claim_folder(folder, settings, facts)
+    folder = settings.run or Path("runs") / run_name(settings, identity)
+    claim_folder(folder, settings, identity, {"data": str(catalog.source), "fold_file": str(path)})
     machine = choose_machine(folder, settings, data, preprocessing)
     return Run(folder, settings, data, folds, preprocessing, machine, images)
 
@@ -103,11 +102,21 @@ def choose_preprocessing(settings: TrainSettings, catalog: Catalog) -> Preproces
     return Preprocessing(size or natural_size(catalog), settings.resize, average, deviation)
 
 
-def run_name(settings: TrainSettings, catalog: Catalog) -> str:
+def fingerprint(images: PreparedImages, table: pd.DataFrame) -> str:
+    """Return 16 hex digits of what is trained on: ids, labels and contents, in whatever order and place."""
+    contents = images.store.facts["content_hash"].to_numpy()[table["row"]]
+    rows = sorted(zip(table["image_id"], table["label"], contents.tolist(), strict=True))
+    return f"{counted_seed(repr(rows)):016x}"
+
+
+def run_name(settings: TrainSettings, identity: dict[str, Any]) -> str:
     """Return a name made from data, network and settings: the same command finds its own run again."""
-    source = settings.data.resolve().stem if settings.data else "sample"
-    digest = counted_seed(yaml.safe_dump(settings.plain(identity_only=True)), str(catalog.source))
-    return f"{source}-{settings.model}-{digest:016x}"[:-8]
+    return f"{data_name(settings)}-{settings.model}-{counted_seed(repr(identity)):016x}"[:-8]
+
+
+def data_name(settings: TrainSettings) -> str:
+    """Return the short name of the data for file names."""
+    return settings.data.resolve().stem if settings.data else "sample"
 
 
 def open_folds(settings: TrainSettings, images: PreparedImages, table: pd.DataFrame) -> tuple[Path, pd.DataFrame]:
@@ -128,9 +137,8 @@ def fold_path(settings: TrainSettings) -> Path:
     if settings.fold_file is not None:
         given = Path(settings.fold_file)
         return given if given.suffix or given.exists() else FOLDER / f"{given}.csv"
-    source = settings.data.resolve().stem if settings.data else "sample"
     extras = ("-holdout" if settings.holdout else "") + (f"-x{settings.repeats}" if settings.repeats > 1 else "")
-    return FOLDER / f"{source}-{settings.folds}{extras}-seed{settings.seed}.csv"
+    return FOLDER / f"{data_name(settings)}-{settings.folds}{extras}-seed{settings.seed}.csv"
 
 
 def training_data(images: PreparedImages, table: pd.DataFrame) -> TrainingData:
@@ -147,26 +155,24 @@ def training_data(images: PreparedImages, table: pd.DataFrame) -> TrainingData:
     )
 
 
-def claim_folder(folder: Path, settings: TrainSettings, facts: dict[str, Any]) -> None:
+def claim_folder(folder: Path, settings: TrainSettings, identity: dict[str, Any], notes: dict[str, str]) -> None:
     """Write the run's settings, or compare them with what the folder was begun with.
 
     Raises:
         UserError: the folder belongs to other settings, folds or images; the differences are listed.
     """
-    plain = settings.plain()
     if (folder / "run.json").exists():
-        before = read_json(folder / "run.json")
-        old = before["settings"] | {name: before[name] for name in facts}
-        new = settings.plain(identity_only=True) | facts
-        differ = [f"  {name}: {old.get(name)!r} then, {new[name]!r} now" for name in new if old.get(name) != new[name]]
-        if differ:
+        before = read_json(folder / "run.json")["identity"]
+        changed = [name for name in identity if before.get(name) != identity[name]]
+        differ = [f"  {name}: {before.get(name)!r} then, {identity[name]!r} now" for name in changed]
+        if changed:
             raise UserError(f"{folder} was begun with other settings:\n" + "\n".join(differ) + "\nchoose another --run")
         return
     if folder.exists() and any(folder.glob("fold_*")):
         raise UserError(f"{folder} holds folds but no run.json: choose another --run")
-    write_atomically(folder / "settings.yaml", yaml.safe_dump({**plain, "run": None}, sort_keys=False))
+    write_atomically(folder / "settings.yaml", yaml.safe_dump({**settings.plain(), "run": None}, sort_keys=False))
     write_json(folder / "environment.json", environment())
-    write_json(folder / "run.json", {"settings": settings.plain(identity_only=True), **facts})
+    write_json(folder / "run.json", {**notes, "identity": identity})
 
 
 def choose_machine(folder: Path, settings: TrainSettings, data: TrainingData, preprocessing: Preprocessing) -> Machine:
