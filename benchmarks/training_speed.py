@@ -27,7 +27,8 @@ from competition.data.prepare import decode, find_data
 from competition.inference import Preprocessing
 from competition.runs import environment
 from competition.training.display import Display
-from competition.training.fit import FoldTraining, Machine, TrainingData
+from competition.training.fit import FoldTraining
+from competition.training.inputs import FoldJob, Machine, TrainingData
 from competition.training.precision import probe_precision
 
 SIZE, BATCH, CLASSES, IMAGES = 64, 128, 20, 4000
@@ -64,7 +65,7 @@ def toolkit_steps(settings: TrainSettings, folder: Path) -> tuple[Iterator[int],
 
         training._batches = watched  # type: ignore[method-assign]
         while True:
-            training._train_epoch()
+            training.train_epoch()
             yield sum(done)
             done.clear()
 
@@ -85,25 +86,25 @@ def make_training(
     machine = Machine(torch.device("cpu"), precision, 0)
     held_out = np.zeros(len(data.labels), dtype=bool)
     held_out[:1] = True
-    return FoldTraining(
-        settings, data, held_out, 0, folder, preprocessing, machine, Display([0], settings.epochs), float("inf")
-    )
+    job = FoldJob(settings, data, held_out, 0, folder, preprocessing, machine)
+    return FoldTraining(job, Display([0], settings.epochs))
 
 
 def bare_steps(training: FoldTraining) -> Iterator[int]:
     """Take forward, backward and optimiser steps on one resident batch."""
-    precision, device = training.machine.precision, training.machine.device
+    learner, device = training.learner, training.job.machine.device
+    precision = training.job.machine.precision
     pictures, positions = next(training.loader.epoch(0))
-    images = training.preprocessing.to_input(pictures, device, precision.memory_format)
-    labels = training.labels[positions]
-    training.network.train()
+    images = training.job.preprocessing.to_input(pictures, device, precision.memory_format)
+    labels = learner._labels[positions]
+    learner.network.train()
     while True:
         with precision.autocast(device):
-            logits = training.network(images)
-        loss = training.loss(logits.float(), labels)
-        training.optimizer.zero_grad(set_to_none=True)
+            logits = learner.network(images)
+        loss = learner._loss(logits.float(), labels)
+        learner.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        training.optimizer.step()
+        learner.optimizer.step()
         yield len(images)
 
 

@@ -75,11 +75,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         for name in ("mean", "std"):
             preprocessing[name] = tuple(preprocessing[name])
         return Checkpoint(
-            **{
-                **values,
-                "class_names": tuple(values["class_names"]),
-                "precision": Precision(**values["precision"]),
-            },
+            **{**values, "class_names": tuple(values["class_names"]), "precision": Precision(**values["precision"])},
             preprocessing=Preprocessing(**preprocessing),
         )
     except (KeyError, TypeError, AttributeError, OSError) as error:

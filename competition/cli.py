@@ -72,14 +72,7 @@ def add_settings(parser: argparse.ArgumentParser, cls: type[Settings]) -> None:
 
 
 def _placeholder(hint: Any) -> str:
-    names = {
-        int: "N",
-        float: "X",
-        Path: "PATH",
-        str: "NAME",
-        dict[str, Any]: "K=V,...",
-        tuple[int, ...]: "N,N",
-    }
+    names = {int: "N", float: "X", Path: "PATH", str: "NAME", dict[str, Any]: "K=V,...", tuple[int, ...]: "N,N"}
     return names.get(hint, "TIME")
 
 

@@ -216,15 +216,21 @@ class DataSettings(Settings):
     None of it is part of a run's identity: a run knows its images by their contents, wherever they lie.
     """
 
-    data: Path | None = setting(None, DATA, "folder or zip of the competition; without it, the embedded sample", identity=False)
-    train_csv: Path | None = setting(None, DATA, "CSV of training ids and labels, if not found by looking", identity=False)
+    data: Path | None = setting(
+        None, DATA, "folder or zip of the competition; without it, the embedded sample", identity=False
+    )
+    train_csv: Path | None = setting(
+        None, DATA, "CSV of training ids and labels, if not found by looking", identity=False
+    )
     val_csv: Path | None = setting(None, DATA, "CSV of validation ids and labels", identity=False)
     test_csv: Path | None = setting(None, DATA, "CSV of test ids", identity=False)
     images: Path | None = setting(None, DATA, "folder that holds the images named in the CSVs", identity=False)
     id_column: str | None = setting(None, DATA, "column of image ids in the CSVs", identity=False)
     label_column: str | None = setting(None, DATA, "column of labels in the CSVs", identity=False)
     group_column: str | None = setting(None, DATA, "column whose equal values must share a fold", identity=False)
-    on_bad: Literal["fail", "skip"] = setting("fail", DATA, "bad images: refuse to start, or leave them out and say so", identity=False)
+    on_bad: Literal["fail", "skip"] = setting(
+        "fail", DATA, "bad images: refuse to start, or leave them out and say so", identity=False
+    )
     cache_dir: Path = setting(
         Path("~/.cache/competition"), DATA, "where decoded images are kept for later runs", identity=False
     )
@@ -275,16 +281,10 @@ class TrainSettings(DataSettings):
     batch_size: int = setting(256, TRAINING, "images per optimisation step", low=2)
     learning_rate: float = setting(5e-3, TRAINING, "peak learning rate", low=1e-9, high=100)
     optimizer: str = setting(
-        "nmuon",
-        TRAINING,
-        "any of timm's: sgd, adam, adamw, rmsprop, muon, nmuon (Muon with Nesterov), lion, ...",
+        "nmuon", TRAINING, "any of timm's: sgd, adam, adamw, rmsprop, muon, nmuon (Muon with Nesterov), lion, ..."
     )
     momentum: float | None = setting(
-        None,
-        TRAINING,
-        "momentum of the optimisers that have one; auto: 0.95 for Muon, else 0.9",
-        low=0,
-        high=0.9999,
+        None, TRAINING, "momentum of the optimisers that have one; auto: 0.95 for Muon, else 0.9", low=0, high=0.9999
     )
     weight_decay: float = setting(0.05, TRAINING, "weight decay, not applied to biases and norms", low=0, high=10)
     layer_decay: float = setting(
@@ -307,11 +307,7 @@ class TrainSettings(DataSettings):
         "light", TRAINING, "none, light, medium, heavy, a seed's own policy, or an albumentations YAML file"
     )
     copies: int = setting(
-        0,
-        TRAINING,
-        "augmented copies appended to the training set, each fixed for all epochs",
-        low=0,
-        high=100,
+        0, TRAINING, "augmented copies appended to the training set, each fixed for all epochs", low=0, high=100
     )
     mix: Literal["none", "mixup", "cutmix", "both"] = setting(
         "cutmix", TRAINING, "mix pairs of images and their labels"

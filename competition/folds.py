@@ -17,12 +17,7 @@ FOLDER = Path("folds")
 
 
 def make_folds(
-    image_ids: list[str],
-    labels: list[str],
-    groups: NDArray[np.int64],
-    folds: int,
-    repeats: int = 1,
-    seed: int = 0,
+    image_ids: list[str], labels: list[str], groups: NDArray[np.int64], folds: int, repeats: int = 1, seed: int = 0
 ) -> pd.DataFrame:
     """Deal images into folds, stratified by label, groups whole.
 

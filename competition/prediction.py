@@ -101,11 +101,7 @@ def predict_test(settings: PredictSettings, members: Sequence[Member], catalog: 
             probabilities = predict_probabilities(
                 network,
                 _test_loader(
-                    settings,
-                    catalog,
-                    checkpoint.preprocessing.image_size,
-                    checkpoint.preprocessing.resize,
-                    device,
+                    settings, catalog, checkpoint.preprocessing.image_size, checkpoint.preprocessing.resize, device
                 ),
                 len(class_names),
                 checkpoint.preprocessing,
@@ -145,11 +141,7 @@ def output_path(settings: PredictSettings, members: Sequence[Member]) -> Path:
 
 
 def write_outputs(
-    path: Path,
-    settings: PredictSettings,
-    members: Sequence[Member],
-    catalog: Catalog,
-    predictions: Predictions,
+    path: Path, settings: PredictSettings, members: Sequence[Member], catalog: Catalog, predictions: Predictions
 ) -> None:
     """Write the submission and, beside it, what made it."""
     write_submission(
@@ -164,11 +156,7 @@ def write_outputs(
 
 
 def _record(
-    path: Path,
-    settings: PredictSettings,
-    members: Sequence[Member],
-    catalog: Catalog,
-    predictions: Predictions,
+    path: Path, settings: PredictSettings, members: Sequence[Member], catalog: Catalog, predictions: Predictions
 ) -> dict[str, Any]:
     record: dict[str, Any] = {
         "submission": path.name,

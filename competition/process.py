@@ -1,8 +1,7 @@
 """How a process uses its machine: set before torch is imported, worth more than any tuning of the loop.
 
-Measured on 2 cores with resnet18 at 64 px: keeping freed memory 1.1 times the images/s (6 times where the system takes
-memory back from a virtual machine); threads that sleep while they wait 1.1 to 1.2 times on a quiet machine, and 10 times beside one
-other busy process.
+Measured on 2 cores at 64 px: keeping freed memory gave 1.1 times the images/s (6 times where the host takes memory
+back from a virtual machine); threads that sleep while they wait gave 1.2 times alone, 10 times beside a busy process.
 """
 
 import ctypes

@@ -108,15 +108,7 @@ def hash_file(path: Path) -> str:
 
 def environment() -> dict[str, Any]:
     """Return what made a run: command, machine and the versions that can change a number."""
-    packages = (
-        "torch",
-        "timm",
-        "albumentations",
-        "numpy",
-        "opencv-python-headless",
-        "scikit-learn",
-        "pandas",
-    )
+    packages = ("torch", "timm", "albumentations", "numpy", "opencv-python-headless", "scikit-learn", "pandas")
     return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "python": platform.python_version(),

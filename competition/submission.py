@@ -83,12 +83,7 @@ def _read(
 
 
 def _refuse_differences(
-    submission: Path,
-    truth: Path,
-    ids: list[str],
-    labels: list[str],
-    true_ids: list[str],
-    true_labels: list[str],
+    submission: Path, truth: Path, ids: list[str], labels: list[str], true_ids: list[str], true_labels: list[str]
 ) -> None:
     problems = []
     for path, names in ((submission, ids), (truth, true_ids)):

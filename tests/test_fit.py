@@ -17,7 +17,8 @@ from competition.inference import Preprocessing
 from competition.runs import read_history
 from competition.training import fit
 from competition.training.display import Display
-from competition.training.fit import FoldTraining, Machine, TimeUp, TrainingData, fit_fold
+from competition.training.fit import FoldTraining, TimeUp, fit_fold
+from competition.training.inputs import FoldJob, Machine, TrainingData
 from competition.training.precision import Precision
 from tests.conftest import ArrayImages
 
@@ -82,15 +83,19 @@ def data():
 HELD_OUT = np.arange(COUNT) % 5 == 0
 
 
-def arguments(settings, data, folder):
+def job(settings, data, folder):
+    folder.mkdir(parents=True, exist_ok=True)
     preprocessing = Preprocessing(SIZE, "squash", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     machine = Machine(torch.device("cpu"), Precision(), 0)
-    return settings, data, HELD_OUT, 0, folder, preprocessing, machine, Display([0], settings.epochs)
+    return FoldJob(settings, data, HELD_OUT, 0, folder, preprocessing, machine)
+
+
+def training(settings, data, folder):
+    return FoldTraining(job(settings, data, folder), Display([0], settings.epochs))
 
 
 def run(settings, data, folder, **options):
-    folder.mkdir(parents=True, exist_ok=True)
-    return fit_fold(*arguments(settings, data, folder), **options)
+    return fit_fold(job(settings, data, folder), Display([0], settings.epochs), **options)
 
 
 def test_a_fold_learns_and_leaves_its_files(data, tmp_path):
@@ -124,15 +129,16 @@ def test_a_finished_fold_is_not_trained_again(data, tmp_path):
 def test_stopping_anywhere_changes_nothing(data, tmp_path, stop_at, changes, monkeypatch):
     settings = SETTINGS.replace(**changes)
     undisturbed = run(settings, data, tmp_path / "a")
-    take_step = FoldTraining._train_batch
+    batches = FoldTraining._batches
 
-    def interrupted(self, *batch):
-        if self.progress.step == stop_at:
-            self.save()
-            raise KeyboardInterrupt
-        return take_step(self, *batch)
+    def interrupted(self):
+        for batch in batches(self):
+            if self.progress.step == stop_at:
+                self.save()
+                raise KeyboardInterrupt
+            yield batch
 
-    monkeypatch.setattr(FoldTraining, "_train_batch", interrupted)
+    monkeypatch.setattr(FoldTraining, "_batches", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(settings, data, tmp_path / "b")
     monkeypatch.undo()
@@ -160,23 +166,23 @@ def test_the_time_limit_saves_and_the_same_call_goes_on(data, tmp_path):
 
 def test_memory_that_runs_out_halves_the_micro_batch(data, tmp_path, capsys):
     settings = SETTINGS.replace(model_options={"most_images": 5}, batch_size=16)
-    training = FoldTraining(*arguments(settings, data, tmp_path), math.inf)
-    training._train_epoch()
-    assert training.progress.micro_batch == 4
-    assert training.progress.step == training.loader.batches_per_epoch
+    fold = training(settings, data, tmp_path)
+    fold.train_epoch()
+    assert fold.learner.micro_batch == 4
+    assert fold.progress.step == fold.loader.batches_per_epoch
     said = capsys.readouterr().out
     assert "memory ran out with 15 images at once; going on with 8" in said
     assert "going on with 4" in said
 
 
 def test_accumulated_gradients_are_those_of_the_whole_batch(data, tmp_path):
-    training = FoldTraining(*arguments(SETTINGS.replace(dropout=0.0), data, tmp_path), math.inf)
-    training.network.eval()  # batch norm would see other groups
+    learner = training(SETTINGS.replace(dropout=0.0), data, tmp_path).learner
+    learner.network.eval()  # batch norm would see other groups
     images, labels = torch.rand(10, 3, SIZE, SIZE), torch.arange(10) % 3
     gradients = []
     for size in (10, 3):
-        training._accumulate(images, labels, labels, 1.0, size)
-        gradients.append(torch.cat([p.grad.flatten() for p in training.network.parameters()]))
+        learner.accumulate(images, labels, labels, 1.0, size)
+        gradients.append(torch.cat([p.grad.flatten() for p in learner.network.parameters()]))
     torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-4)
 
 
@@ -190,19 +196,25 @@ def test_a_loss_that_is_not_finite_stops_with_advice(data, tmp_path):
 def test_stopping_after_no_gain_keeps_the_best(data, tmp_path, monkeypatch):
     scores = iter([0.5, 0.9, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6])
     monkeypatch.setattr(FoldTraining, "_record_validation", lambda self, predictions: next(scores))
-    training = FoldTraining(
-        *arguments(SETTINGS.replace(stop_after=2, validate_every=1, epochs=20), data, tmp_path), math.inf
-    )
-    training.run()
-    assert training.progress.epoch == 4
-    assert training.progress.best == 0.9
-    assert training.best_weights is not None
+    fold = training(SETTINGS.replace(stop_after=2, validate_every=1, epochs=20), data, tmp_path)
+    fold.run()
+    assert fold.progress.epoch == 4
+    assert fold.progress.best == 0.9
+    assert fold.best_weights is not None
 
 
 def test_the_state_is_saved_while_an_epoch_is_under_way(data, tmp_path, monkeypatch):
     monkeypatch.setattr(fit, "SAVE_SECONDS", 0.0)
-    training = FoldTraining(*arguments(SETTINGS, data, tmp_path), math.inf)
+    fold = training(SETTINGS, data, tmp_path)
     steps = []
     monkeypatch.setattr(FoldTraining, "save", lambda self: steps.append(self.progress.step))
-    training._train_epoch()
-    assert steps == list(range(1, training.loader.batches_per_epoch + 1))
+    fold.train_epoch()
+    assert steps == list(range(1, fold.loader.batches_per_epoch + 1))
+
+
+def test_tensorboard_gets_the_same_numbers(data, tmp_path):
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    run(SETTINGS.replace(tensorboard=True), data, tmp_path)
+    events = event_accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    expected = [record["train_loss"] for record in read_history(tmp_path / "history.jsonl") if "train_loss" in record]
+    assert [event.value for event in events.Scalars("train_loss")] == pytest.approx(expected, rel=1e-6)

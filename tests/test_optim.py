@@ -5,13 +5,7 @@ import torch
 from torch import nn
 
 from competition.errors import UserError
-from competition.training.optim import (
-    create_loss,
-    create_optimizer,
-    growing_size,
-    schedule_factor,
-    set_learning_rate,
-)
+from competition.training.optim import create_loss, create_optimizer, growing_size, schedule_factor, set_learning_rate
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,10 @@ from competition.models.weights import describe_weights
 from competition.predictions import Predictions, class_numbers, load_predictions, pool, save_csv, save_predictions
 from competition.runs import counted_seed, environment, hash_file, read_json, write_atomically, write_json
 from competition.training.display import Display
-from competition.training.fit import Machine, TimeUp, TrainingData, fit_fold, is_finished
+from competition.training.fit import TimeUp, fit_fold, is_finished
+from competition.training.inputs import FoldJob, Machine, TrainingData
 from competition.training.precision import Precision, pick_device, probe_precision
+from competition.training.record import refuse_missing_tensorboard
 from competition.training.start import check_pruning_source, starting_network
 
 
@@ -56,6 +58,12 @@ class Run:
         """Return ``runs/NAME/fold_K``."""
         return self.folder / f"fold_{fold}"
 
+    def job(self, fold: int) -> FoldJob:
+        """Return one fold to train."""
+        rows = held_out(self.folds, fold, self.settings.folds)
+        folder = self.fold_folder(fold)
+        return FoldJob(self.settings, self.data, rows, fold, folder, self.preprocessing, self.machine)
+
     @property
     def fold_numbers(self) -> list[int]:
         """Every fold of the run, counted over the repeats."""
@@ -65,6 +73,7 @@ class Run:
 def open_run(settings: TrainSettings) -> Run:
     """Open the data, the folds and the run folder; refuse what does not fit before anything is trained."""
     check_network(settings.model, settings.model_options)
+    refuse_missing_tensorboard(settings.tensorboard)
     if settings.weights is not None:
         info = describe_weights(settings.weights, name=settings.model)
         settings = settings.replace(model_options={**info.options, **settings.model_options})
@@ -124,10 +133,7 @@ def open_folds(settings: TrainSettings, images: PreparedImages, table: pd.DataFr
     path = fold_path(settings)
     ids, labels = table["image_id"].tolist(), table["label"].tolist()
     if not path.exists() and (settings.fold_file is None or path.parent == FOLDER):
-        save_folds(
-            path,
-            make_folds(ids, labels, images.groups(table), settings.folds, settings.repeats, settings.seed),
-        )
+        save_folds(path, make_folds(ids, labels, images.groups(table), settings.folds, settings.repeats, settings.seed))
         print(f"folds: {path} made; every later run on these images reads it")
     return path, load_folds(path, ids, labels, settings.folds, settings.repeats)
 
@@ -191,12 +197,7 @@ def choose_machine(folder: Path, settings: TrainSettings, data: TrainingData, pr
     images = preprocessing.to_input(pictures, torch.device("cpu"), torch.contiguous_format)
     choice, rates = probe_precision(network, images, settings.precision, device)
     write_json(
-        path,
-        {
-            "number_format": choice.number_format,
-            "channels_last": choice.channels_last,
-            "images_per_second": rates,
-        },
+        path, {"number_format": choice.number_format, "channels_last": choice.channels_last, "images_per_second": rates}
     )
     timed = ", ".join(f"{name} {rate:,.0f}" for name, rate in rates.items())
     print(f"precision: {choice} (images/s in a short probe: {timed})", flush=True)
@@ -216,17 +217,7 @@ def train_folds(run: Run, start: float) -> bool:
     with Display(numbers, settings.epochs) as display:
         for fold in numbers:
             try:
-                fit_fold(
-                    settings,
-                    run.data,
-                    held_out(run.folds, fold, settings.folds),
-                    fold,
-                    run.fold_folder(fold),
-                    run.preprocessing,
-                    run.machine,
-                    display,
-                    deadline,
-                )
+                fit_fold(run.job(fold), display, deadline)
             except TimeUp:
                 return False
     return True

@@ -14,12 +14,7 @@ CYCLES = 4  # of the cyclic schedule
 
 
 def create_optimizer(
-    network: nn.Module,
-    name: str,
-    learning_rate: float,
-    weight_decay: float,
-    momentum: float | None,
-    layer_decay: float,
+    network: nn.Module, name: str, learning_rate: float, weight_decay: float, momentum: float | None, layer_decay: float
 ) -> torch.optim.Optimizer:
     """Return one of timm's optimisers over the parameters that are trained.
 

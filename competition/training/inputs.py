@@ -1,0 +1,88 @@
+"""What a fold is a pure function of: the decoded labelled images, the settings, and how the network runs."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from competition.config import TrainSettings
+from competition.data.loader import Images, Loader
+from competition.inference import Preprocessing
+from competition.runs import counted_seed
+from competition.training.precision import Precision
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The labelled images of a run, decoded.
+
+    Attributes:
+        image_ids: (N,) names.
+        labels: (N,) class numbers.
+        class_names: K names.
+        keys: (N,) 64-bit numbers that depend on the ids alone.
+        rows: (N,) row of each image in the store.
+        images: the store.
+    """
+
+    image_ids: NDArray[np.str_]
+    labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    keys: NDArray[np.uint64]
+    rows: NDArray[np.int64]
+    images: Images
+
+    def loader(self, which: NDArray[np.intp], batch_size: int, **options: Any) -> Loader:
+        """Return batches of some of the images; the options are `Loader`'s."""
+        return Loader(self.images, self.rows[which], self.keys[which], batch_size, **options)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and how the network runs: the same for every fold of a run."""
+
+    device: torch.device
+    precision: Precision
+    workers: int
+
+
+@dataclass(frozen=True)
+class FoldJob:
+    """One fold to train.
+
+    Attributes:
+        settings: what to train.
+        data: all labelled images of the run, N of them.
+        held_out: (N,) which of them this fold predicts.
+        fold: number of the fold.
+        folder: the fold's own folder; nothing outside it is written.
+        preprocessing: stored with the checkpoint.
+        machine: device, precision, workers.
+    """
+
+    settings: TrainSettings
+    data: TrainingData
+    held_out: NDArray[np.bool_]
+    fold: int
+    folder: Path
+    preprocessing: Preprocessing
+    machine: Machine
+
+    @cached_property
+    def seed(self) -> int:
+        """All that the fold's randomness depends on, with epoch, step and image."""
+        return counted_seed(self.settings.seed, "fold", self.fold)
+
+    @cached_property
+    def train_rows(self) -> NDArray[np.intp]:
+        """Positions in ``data`` to train on."""
+        return np.flatnonzero(~self.held_out)
+
+    @cached_property
+    def valid_rows(self) -> NDArray[np.intp]:
+        """Positions in ``data`` to predict."""
+        return np.flatnonzero(self.held_out)
