@@ -276,7 +276,7 @@ class TrainSettings(DataSettings):
         "structured", NETWORK, "remove whole channels, or set the smallest weights to zero"
     )
 
-    epochs: int = setting(16, TRAINING, "passes over the training images of a fold", low=1)
+    epochs: int = setting(22, TRAINING, "passes over the training images of a fold", low=1)
     steps: int | None = setting(None, TRAINING, "optimisation steps, in place of --epochs", low=1)
     batch_size: int = setting(256, TRAINING, "images per optimisation step", low=2)
     learning_rate: float = setting(5e-3, TRAINING, "peak learning rate", low=1e-9, high=100)
@@ -323,9 +323,9 @@ class TrainSettings(DataSettings):
         None, TRAINING, "decay per step of the moving average of weights; auto: none", low=0, high=0.99999
     )
     views: int = setting(
-        2,
+        6,
         TRAINING,
-        "views averaged for a held-out image: 1 plain, 2 mirrored too, to 6 shifted, to 8 blurred",
+        "views averaged for a held-out image: 1 plain, 2 mirrored, to 6 shifted, to 8 blurred",
         low=1,
         high=8,
     )

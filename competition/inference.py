@@ -66,9 +66,18 @@ def blurred(images: Tensor) -> Tensor:
 
 
 def views_of(count: int) -> list[View]:
-    """Return the first ``count`` of: plain, mirrored, four shifts, blurred, mirrored and blurred."""
-    shifts = [shifted(1, 0), shifted(-1, 0), shifted(0, 1), shifted(0, -1)]
-    return [lambda images: images, mirrored, *shifts, blurred, lambda images: mirrored(blurred(images))][:count]
+    """Return the first ``count`` of: plain, mirrored, four shifts (two of them mirrored), blurred, blurred and mirrored."""
+    views: list[View] = [
+        lambda images: images,
+        mirrored,
+        shifted(1, 0),
+        lambda images: mirrored(shifted(-1, 0)(images)),
+        shifted(0, 1),
+        lambda images: mirrored(shifted(0, -1)(images)),
+        blurred,
+        lambda images: mirrored(blurred(images)),
+    ]
+    return views[:count]
 
 
 @torch.inference_mode()
