@@ -66,7 +66,7 @@ def blurred(images: Tensor) -> Tensor:
 
 
 def views_of(count: int) -> list[View]:
-    """Return the first ``count`` of: plain, mirrored, four shifts (two of them mirrored), blurred, blurred and mirrored."""
+    """Return the first ``count`` of: plain, mirrored, four shifts (two of them mirrored), blurred, both."""
     views: list[View] = [
         lambda images: images,
         mirrored,

@@ -1,6 +1,7 @@
 """The real scripts on tiny data: train, go on, predict, score; killed for real; refused in words."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import random
@@ -15,11 +16,16 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import save_file
 
 import predict
 import train
 from competition.__main__ import main as competition
+from competition.checkpoint import open_checkpoint, save_checkpoint
 from competition.cli import run_command
+from competition.models.budget import count_nonzero
+from competition.models.factory import create_network
 from competition.predictions import load_predictions
 from competition.runs import read_history
 from tests.conftest import REPOSITORY
@@ -212,6 +218,62 @@ def test_the_time_limit_ends_with_code_3_and_the_same_command_goes_on(folders, p
     assert Path("runs/t/fold_0/state.pt").exists()
     code, out, _ = answer(train.main, [*words, "--time-limit", "1s", "--epochs", "2000"], capsys)
     assert "fold 0: going on from epoch" in out
+
+
+def test_a_zip_is_used_in_place(folders, place, capsys):
+    shutil.make_archive("tiny", "zip", folders)
+    words = ["--data", "tiny.zip", "--run", "runs/z", *place, *TINY, "--epochs", "1"]
+    assert answer(train.main, words, capsys)[0] == 0
+    assert answer(predict.main, ["runs/z", "--out", "z.csv", *place], capsys)[0] == 0
+    assert len(pd.read_csv("z.csv")) == 9
+    assert {path.name for path in Path().iterdir()} >= {"tiny.zip", "runs", "folds"}
+    assert not Path("train").exists()
+
+
+def test_repeats_average_two_dealings(folders, place, capsys):
+    words = ["--data", folders, "--run", "runs/r", "--repeats", "2", *place, *TINY, "--epochs", "1"]
+    assert answer(train.main, words, capsys)[0] == 0
+    assert len(list(Path("runs/r").glob("fold_*"))) == 4
+    assert len(load_predictions(Path("runs/r/oof.npz")).image_ids) == 30
+    assert answer(predict.main, ["runs/r", *place], capsys)[0] == 0
+
+
+@pytest.mark.parametrize("method", ["structured", "magnitude"])
+def test_pruning_under_a_limit_and_tuning_on(folders, finished, capsys, method):
+    words = ["--data", folders, "--run", "runs/p", *finished, *TINY, "--epochs", "1"]
+    prune = ["--prune-from", "runs/a", "--max-parameters", "50000", "--prune-method", method]
+    assert answer(train.main, [*words, *prune], capsys)[0] == 0
+    network, _ = open_checkpoint(Path("runs/p/fold_0"))
+    assert count_nonzero(network) <= 50_000
+    assert answer(predict.main, ["runs/p", *finished], capsys)[0] == 0
+
+
+def test_frozen_layers_keep_the_weights_they_started_from(folders, place, capsys):
+    start = create_network("mycnn", 7, image_size=32)
+    save_file(start.state_dict(), "start.safetensors")
+    words = ["--data", folders, "--run", "runs/f", *place, *TINY, "--weights", "start.safetensors", "--only-folds", "0"]
+    assert answer(train.main, [*words, "--freeze", "all"], capsys)[0] == 0
+    trained, _ = open_checkpoint(Path("runs/f/fold_0"))
+    head = set(dict(trained.get_classifier().named_parameters(prefix="classifier")))
+    for name, tensor in trained.state_dict().items():
+        assert name in head or torch.equal(tensor, start.state_dict()[name])
+    assert head
+
+
+def test_runs_are_joined_by_class_name(finished, capsys):
+    """The same networks with their classes in another order must not change the answer."""
+    shutil.copytree("runs/a", "runs/b")
+    for fold in ("fold_0", "fold_1"):
+        path = Path("runs/b") / fold
+        network, checkpoint = open_checkpoint(path)
+        order = [2, 0, 1]
+        head = network.get_classifier()
+        head.weight.data, head.bias.data = head.weight.data[order], head.bias.data[order]
+        names = tuple(checkpoint.class_names[number] for number in order)
+        save_checkpoint(path, network, dataclasses.replace(checkpoint, class_names=names))
+    for name, runs in (("one", ["runs/a"]), ("both", ["runs/a", "runs/b"])):
+        assert answer(predict.main, [*runs, "--out", f"{name}.csv", *finished], capsys)[0] == 0
+    assert Path("one.csv").read_text() == Path("both.csv").read_text()
 
 
 # train.py that saves its state every few milliseconds, so that kills also land inside a write of the state.

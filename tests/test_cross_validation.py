@@ -1,0 +1,63 @@
+"""The steps of train.py that decide something: folder identity, fold table names, pooled scores."""
+
+import json
+
+import numpy as np
+import pytest
+
+from competition.config import TrainSettings
+from competition.errors import UserError
+from competition.training import cross_validation as steps
+
+
+def test_a_folder_keeps_its_identity(tmp_path):
+    settings, identity = TrainSettings(), {"epochs": 3, "fold_hash": "a"}
+    steps.claim_folder(tmp_path / "run", settings, identity, {"data": "here"})
+    steps.claim_folder(tmp_path / "run", settings, identity, {"data": "elsewhere"})  # moved, not changed
+    with pytest.raises(UserError) as refusal:
+        steps.claim_folder(tmp_path / "run", settings, {"epochs": 3, "fold_hash": "b"}, {})
+    assert "fold_hash: 'a' then, 'b' now" in str(refusal.value)
+    assert "epochs" not in str(refusal.value)
+
+
+def test_folds_without_a_run_are_not_taken_over(tmp_path):
+    (tmp_path / "run" / "fold_0").mkdir(parents=True)
+    with pytest.raises(UserError, match="holds folds but no run.json"):
+        steps.claim_folder(tmp_path / "run", TrainSettings(), {}, {})
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({}, "folds/sample-5-seed0.csv"),
+        ({"data": "x/cats.zip", "folds": 3, "seed": 2}, "folds/cats-3-seed2.csv"),
+        ({"data": "x/cats", "repeats": 2, "holdout": True}, "folds/cats-5-holdout-x2-seed0.csv"),
+        ({"fold_file": "mine"}, "folds/mine.csv"),
+        ({"fold_file": "there/mine.csv"}, "there/mine.csv"),
+    ],
+)
+def test_where_the_fold_table_is(settings, name):
+    assert str(steps.fold_path(TrainSettings(**settings))) == name
+
+
+def test_names_depend_on_settings_and_images():
+    settings = TrainSettings(data="x/cats")
+    names = {steps.run_name(settings, identity) for identity in ({"a": 1}, {"a": 2}, {"b": 1})}
+    assert len(names) == 3
+    assert all(name.startswith("cats-resnet_fast-") for name in names)
+
+
+def test_the_probes_choice_is_used_by_every_later_start(tmp_path):
+    (tmp_path / "precision.json").write_text(json.dumps({"number_format": "bf16", "channels_last": False}))
+    machine = steps.choose_machine(tmp_path, TrainSettings(workers=3), data=None, preprocessing=None)
+    assert str(machine.precision) == "bf16 contiguous"
+    assert machine.workers == 3
+
+
+def test_the_description_names_the_interval_and_a_picked_epoch():
+    score = {"macro_f1": 0.5, "interval_95": [0.4, 0.6], "accuracy": 0.55, "per_fold": {"0": 0.5}, "warning": "picked"}
+    text = steps.describe({**score, "holdout": {"macro_f1": 0.7, "interval_95": [0.6, 0.8]}})
+    assert "out-of-fold macro F1 0.5000, 95 % interval [0.400, 0.600]" in text
+    assert "holdout macro F1 0.7000" in text
+    assert "note: picked" in text
+    assert np.char.count(text, "\n") == 3
