@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from competition.cli import Parser, add_settings, read_settings, run_command
-from competition.config import DataSettings
+from competition.config import CheckSettings, DataSettings
 from competition.errors import UserError, did_you_mean
 
 
@@ -13,11 +13,10 @@ def check(argv: Sequence[str]) -> int:
     """Look for everything wrong with a data set before any training."""
     parser = Parser(check.__doc__ or "", prog="python -m competition check")
     parser.add_argument("path", nargs="?", metavar="DATA", help="folder or zip; without it, the embedded sample")
-    parser.add_argument("--folds", type=int, default=5, help="folds that every class must fill (default 5)")
-    add_settings(parser, DataSettings)
+    add_settings(parser, CheckSettings)
     values = vars(parser.parse(argv))
-    path, folds = values.pop("path"), values.pop("folds")
-    settings = read_settings(DataSettings, values | ({"data": path} if path else {}))
+    path = values.pop("path")
+    settings = read_settings(CheckSettings, values | ({"data": path} if path else {}))
 
     from competition.data.checks import check as find_problems
     from competition.data.checks import format_report
@@ -25,7 +24,7 @@ def check(argv: Sequence[str]) -> int:
 
     catalog = find_data(settings)
     store = decode(settings, catalog, natural_size(catalog), "squash")
-    problems = find_problems(catalog, store.facts, folds=folds)
+    problems = find_problems(catalog, store.facts, folds=settings.folds)
     print(format_report(problems, catalog))
     return 2 if any(problem.severity == "error" for problem in problems) else 0
 

@@ -115,7 +115,9 @@ def run_command(main: Callable[[Sequence[str] | None], int | None], argv: Sequen
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
             raise
         where = f" ({error.filename})" if error.filename else ""
-        _fail(f"{error.strerror}{where}: free some space or name another place; what was finished is kept", 2)
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = "free some space or name another place" if is_full else "mend the permission or name another place"
+        _fail(f"{error.strerror}{where}: {advice}; what was finished is kept", 2)
     sys.exit(code)
 
 

@@ -240,6 +240,13 @@ class DataSettings(Settings):
 
 
 @dataclass(frozen=True)
+class CheckSettings(DataSettings):
+    """Everything ``check`` can be told."""
+
+    folds: int = setting(5, DATA, "folds that every class must fill", low=2, high=100)
+
+
+@dataclass(frozen=True)
 class TrainSettings(DataSettings):
     """Everything `train.py` can be told."""
 

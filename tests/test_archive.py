@@ -60,6 +60,12 @@ def test_a_link_that_leads_back_is_followed_once(tmp_path: Path) -> None:
     assert list(list_files(tmp_path)) == ["a/1.png"]
 
 
+def test_broken_links_are_listed_and_pipes_are_not(tmp_path: Path) -> None:
+    (tmp_path / "lost.png").symlink_to(tmp_path / "nowhere.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    assert list(list_files(tmp_path)) == ["lost.png"]
+
+
 @pytest.mark.parametrize("name", ["../evil.png", "/etc/evil.png", "a/../../evil.png", "C:\\evil.png"])
 def test_members_outside_are_refused(tmp_path: Path, name: str) -> None:
     path = make_zip(tmp_path / "bad.zip", {"ok.png": b"1", name: b"2"})

@@ -1,11 +1,8 @@
-"""One decode shared by everybody: whole or absent, noticed changes, bounded size and memory."""
+"""One decode shared by everybody: the same pixels everywhere, noticed changes, bounded size and memory."""
 
+import mmap
 import os
 import pickle
-import signal
-import subprocess
-import sys
-import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,8 +14,6 @@ from PIL import Image
 
 from competition.data import cache, decode
 from competition.data.cache import ImageStore, open_images
-from competition.errors import UserError
-from tests.conftest import REPOSITORY
 
 
 def write_images(folder: Path, count: int, size: int = 12) -> pd.DataFrame:
@@ -57,22 +52,6 @@ def test_gather_returns_the_decoded_pixels_in_any_order(table: pd.DataFrame, tmp
     for row in (-1, 70):
         with pytest.raises(IndexError):
             store.gather(np.array([row]))
-
-
-def test_facts_follow_the_table(table: pd.DataFrame, tmp_path: Path) -> None:
-    Path(table["path"][3]).write_bytes(b"")
-    Path(table["path"][4]).write_bytes(Path(table["path"][5]).read_bytes())
-    Path(table["path"][6]).unlink()
-    store = opened(table, tmp_path / "cache")
-    facts = store.facts
-    assert facts["error"][3] == "empty: 0 bytes"
-    assert facts["error"][6] == "missing: no such file"
-    assert (facts["error"] == "").sum() == 68
-    assert facts["pixel_hash"][4] == facts["pixel_hash"][5] != facts["pixel_hash"][7]
-    assert facts["content_hash"][4] == facts["content_hash"][5]
-    assert (facts["width"][0], facts["format"][0], facts["mode"][0]) == (12, "PNG", "RGB")
-    assert facts["perceptual_hash"].dtype == np.uint64
-    assert store.gather(np.array([3, 6])).max() == 0
 
 
 def test_second_open_reads_no_image(table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,96 +120,32 @@ def test_pickled_and_forked_stores_read_the_same(table: pd.DataFrame, tmp_path: 
         assert all(pool.map(lambda _: (store.gather(np.arange(70)) == expected).all(), range(20)))
 
 
-def test_pages_are_given_back(table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class Advised:
+    """A map that notes what it is told."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.advice: list[int] = []
+
+    def __len__(self) -> int:
+        return self.size
+
+    def madvise(self, advice: int) -> None:
+        self.advice.append(advice)
+
+
+@pytest.mark.parametrize(("keep_bytes", "drops"), [(0, 2), (1 << 20, 0)])
+def test_only_large_files_give_their_pages_back(
+    table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep_bytes: int, drops: int
+) -> None:
+    monkeypatch.setattr(cache, "KEEP_MAPPED_BYTES", keep_bytes)
     monkeypatch.setattr(cache, "DROP_AFTER_BYTES", 1000)
     store = opened(table, tmp_path / "cache")
     expected = store.gather(np.arange(70))
+    assert (store.gather(np.arange(70)) == expected).all()  # after a drop the pages come back with the same pixels
     assert store._mapped_bytes == 0
-    assert (store.gather(np.arange(70)) == expected).all()
-
-
-SLOW_DECODE = """
-import sys, time
-import pandas as pd
-from pathlib import Path
-from competition.data import cache, decode
-real = decode.decode_file
-def slow(*args):
-    time.sleep(0.02)
-    return real(*args)
-decode.decode_file = slow
-table = pd.read_csv(sys.argv[1], dtype=str)
-print("go", flush=True)
-cache.open_images(table, image_size=8, resize="squash", cache_dir=Path(sys.argv[2]), limit_bytes=1 << 30, workers=1)
-print("done", flush=True)
-"""
-
-
-def start_slow_decode(table: pd.DataFrame, folder: Path) -> subprocess.Popen[str]:
-    table.to_csv(folder / "table.csv", index=False)
-    command = [sys.executable, "-c", SLOW_DECODE, str(folder / "table.csv"), str(folder / "cache")]
-    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "go\n"
-    until = time.monotonic() + 20
-    while not list((folder / "cache").glob("*.tmp-*/images.npy")):
-        assert time.monotonic() < until
-        time.sleep(0.01)
-    return process
-
-
-def test_killed_decode_leaves_nothing_usable(table: pd.DataFrame, tmp_path: Path) -> None:
-    process = start_slow_decode(table, tmp_path)
-    time.sleep(0.3)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not list((tmp_path / "cache").glob("*/meta.json"))
-    (left,) = (tmp_path / "cache").glob("*.tmp-*")
-    opened(write_images(tmp_path / "others", 1), tmp_path / "cache")  # sweeps what the dead process left
-    assert not left.exists()
-    assert len(opened(table, tmp_path / "cache").facts) == 70
-
-
-def test_two_processes_decode_once(table: pd.DataFrame, tmp_path: Path) -> None:
-    process = start_slow_decode(table, tmp_path)
-    (building,) = (tmp_path / "cache").glob("*.tmp-*")
-    opened(write_images(tmp_path / "others", 1), tmp_path / "cache")  # must not sweep a live decode
-    assert building.exists()
-    opened(table, tmp_path / "cache")  # waits
-    assert process.wait(timeout=30) == 0
-    assert len(list((tmp_path / "cache").glob("*/meta.json"))) == 2
-    assert not list((tmp_path / "cache").glob("*.tmp-*"))
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path):
-    """A disk of 64 KiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("mounting a tmpfs is not permitted here")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
-
-
-@pytest.mark.parametrize("look_first", [True, False])
-def test_full_disk(table: pd.DataFrame, small_disk: Path, monkeypatch: pytest.MonkeyPatch, look_first: bool) -> None:
-    if not look_first:  # somebody else fills the disk after we looked
-        monkeypatch.setattr(cache, "_require_space", lambda folder, needed: None)
-    needed = 70 * 32 * 32 * 3 + 70 * cache.FACT_BYTES + 4096
-    with pytest.raises(UserError, match=rf"{small_disk}.*no space.*{needed:,} bytes.*--cache-dir"):
-        opened(table, small_disk, image_size=32)
-    assert [path.suffix for path in small_disk.iterdir()] == [".lock"]
-    assert len(opened(table[:5], small_disk)) == 5  # what fits still works
-
-
-def test_cache_dir_that_is_a_file(table: pd.DataFrame, tmp_path: Path) -> None:
-    (tmp_path / "cache").write_text("")
-    with pytest.raises(UserError, match="cannot be written.*--cache-dir"):
-        opened(table, tmp_path / "cache")
-
-
-def test_progress_without_a_terminal(table: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    opened(table, tmp_path / "cache", progress=True)
-    assert "Decoded 70 of 70 images" in capsys.readouterr().err
+    noted = Advised(70 * 8 * 8 * 3)
+    monkeypatch.setattr(store, "_map", noted)
+    for _ in range(2):
+        store.gather(np.arange(70))
+    assert noted.advice == [mmap.MADV_DONTNEED] * drops

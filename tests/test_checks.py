@@ -51,6 +51,16 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+def test_a_class_without_one_readable_image_is_named(root: Path) -> None:
+    make(root, plain())
+    for path in (root / "train" / "b").iterdir():
+        path.write_bytes(b"")
+    assert found(root)["class too small for the folds"].rows == ["b (0)"]
+    for path in (root / "train" / "a").iterdir():
+        path.write_bytes(b"")
+    assert found(root)["class too small for the folds"].rows == ["a (0)", "b (0)"]
+
+
 def test_a_good_set_has_no_problems(root: Path) -> None:
     make(root, {**plain(), **{f"test/{index}.png": noise() for index in range(6)}})
     assert found(root) == {}

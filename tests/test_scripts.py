@@ -324,7 +324,7 @@ def test_killed_at_random_moments_the_predictions_are_bit_identical(folders, tmp
         (["--max-parameters", "10"], "over the limit of 10"),
         (["--fold-file", "nowhere.csv"], "nowhere.csv does not exist"),
         (["--weights", "nowhere.safetensors"], "nowhere.safetensors"),
-        (["--folds", "60", "--only-folds", "0"], "fewer separate images than the 60 folds"),
+        (["--folds", "60", "--only-folds", "0"], "class too small for the folds"),
         (["--device", "cuda"], "--device cuda"),
         (["--train-csv", "nowhere.csv"], "nowhere.csv"),
         (["--prune-from", "runs/none", "--max-parameters", "9"], "runs/none"),

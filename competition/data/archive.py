@@ -26,6 +26,7 @@ MEMBER_BOMB_BYTES = 256 << 20
 _MEMBER_PATH = re.compile(r"(?is)^(.*?\.zip)::(.+)$")
 _archives: dict[tuple[int, str], zipfile.ZipFile] = {}  # (process id, archive) -> handle
 _opening = threading.Lock()
+_EFFECTIVE_IDS = os.access in os.supports_effective_ids  # whoever opens the file, not whoever started us
 
 
 def _renew_lock() -> None:
@@ -151,13 +152,14 @@ def _read_member(archive: str, member: str, limit: int) -> bytes:
 def signature(path: str) -> tuple[int, int]:
     """Return (bytes, modification time in ns), or (bytes, CRC) in a zip; (-1, -1) when there is no such file.
 
-    Cheap: a stat or a look into the archive's directory, never a read of the contents.
+    The time of a file that may not be read is -1. Cheap: a look into the directory, never a read of the contents.
     """
     archive, member = split_path(path)
     try:
         if member is None:
             status = os.stat(path)
-            return status.st_size, status.st_mtime_ns
+            is_readable = os.access(path, os.R_OK, effective_ids=_EFFECTIVE_IDS)
+            return status.st_size, status.st_mtime_ns if is_readable else -1  # chmod leaves the time as it was
         info = _open_archive(archive).getinfo(member)
         return info.file_size, info.CRC
     except (OSError, KeyError):
@@ -169,9 +171,13 @@ def list_files(source: Path) -> dict[str, str]:
 
     A zip at the top of a folder is read as a folder of the same name. Raises UserError.
     """
-    if source.is_dir():
+    try:
+        is_folder, is_zip = source.is_dir(), source.suffix.lower() == ".zip" and source.is_file()
+    except PermissionError:
+        raise UserError(f"{source}: permission denied. Make the folders above it readable (chmod u+rx).") from None
+    if is_folder:
         return _list_folder(source)
-    if source.suffix.lower() == ".zip" and source.is_file():
+    if is_zip:
         return _list_archive(str(source))
     _refuse_source(source)
     raise AssertionError("unreachable")
@@ -198,7 +204,7 @@ def _list_folder(source: Path) -> dict[str, str]:
                 pending.append((name + "/", entry.path))
             elif prefix == "" and entry.name.lower().endswith(".zip"):
                 files.update(_mounted(entry.path))
-            elif (is_image(entry.name) or is_table(entry.name)) and entry.is_file():  # a pipe would block
+            elif (is_image(entry.name) or is_table(entry.name)) and _is_file_or_broken_link(entry):
                 files[name] = entry.path
     return dict(sorted(files.items()))
 
@@ -214,6 +220,11 @@ def _entries(folder: str, seen: set[tuple[int, int]]) -> list["os.DirEntry[str]"
             return [entry for entry in entries if not _is_clutter(entry.name)]
     except PermissionError:
         raise UserError(f"{folder}: permission denied. Make the folder readable (chmod u+rx).") from None
+
+
+def _is_file_or_broken_link(entry: "os.DirEntry[str]") -> bool:
+    """A link to nowhere is listed, so that somebody says it is missing; a pipe is not: reading it would block."""
+    return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
 
 
 def _list_archive(archive: str) -> dict[str, str]:

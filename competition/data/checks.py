@@ -26,7 +26,7 @@ def check(catalog: Catalog, facts: pd.DataFrame, *, folds: int) -> list[Problem]
     problems = [
         *catalog.problems,
         *_unreadable(table, facts),
-        *_small_classes(table[good], folds),
+        *_small_classes(table, good, folds),
         *_leaks(table[good], facts[good]),
         *_exact_duplicates(table, facts),
         *_near_duplicates(table, facts),
@@ -116,11 +116,12 @@ def _unreadable(table: pd.DataFrame, facts: pd.DataFrame) -> list[Problem]:
     return problems
 
 
-def _small_classes(table: pd.DataFrame, folds: int) -> list[Problem]:
-    labelled = table[table["split"] != "test"]
-    if labelled.empty:
+def _small_classes(table: pd.DataFrame, good: np.ndarray, folds: int) -> list[Problem]:
+    """Count readable images; a class that has none left counts too."""
+    labelled = (table["split"] != "test").to_numpy()
+    if not labelled.any():
         return [Problem("no training images", "Nothing here has a label; it can only be predicted.", [])]
-    counts = labelled["label"].value_counts().sort_index()
+    counts = pd.Series(good[labelled]).groupby(table["label"].to_numpy()[labelled]).sum()
     rows = [f"{label} ({count})" for label, count in counts.items() if count < folds]
     if not rows:
         return []

@@ -1,8 +1,9 @@
 """One image's bytes -> RGB pixels and what is worth knowing about them; damage is a fact, not an exception.
 
 Decided here: transparency is laid on white, EXIF orientation is applied, an animation gives its first frame,
-16-bit and float images are scaled to 8 bits. 20,000 x 20,000 pixels decode (about 2 GB while it lasts, one such
-image at a time); above ``MAX_PIXELS`` an image is refused by its ``error``.
+16-bit and float images are scaled to 8 bits. 20,000 x 20,000 pixels decode, one such image at a time: a PNG takes
+1.9 GB while it lasts, 3.4 GB with transparency and 3.8 GB as a palette with a transparent colour. Above ``MAX_PIXELS``
+an image is refused by its ``error``.
 """
 
 import hashlib

@@ -52,8 +52,10 @@ def equal_rows(keys: pd.Series) -> list[np.ndarray]:
     codes = pd.factorize(keys, use_na_sentinel=True)[0]
     order = np.argsort(codes, kind="stable")
     cuts = np.flatnonzero(np.diff(codes[order])) + 1
-    runs = np.split(order, cuts)
-    return sorted((run for run in runs if len(run) > 1 and codes[run[0]] >= 0), key=lambda run: int(run[0]))
+    starts, stops = np.append(0, cuts), np.append(cuts, len(order))
+    repeated = stops - starts > 1  # one image alone, the usual case, costs no Python step
+    runs = [order[start:stop] for start, stop in zip(starts[repeated], stops[repeated], strict=True)]
+    return sorted((run for run in runs if codes[run[0]] >= 0), key=lambda run: int(run[0]))
 
 
 def near_pairs(facts: pd.DataFrame) -> np.ndarray:
@@ -120,6 +122,8 @@ def join_near(groups: Groups, facts: pd.DataFrame, pairs: np.ndarray) -> None:
 
     That keeps a chain of small steps (the frames of a long interpolation) from becoming one huge group.
     """
+    if not len(pairs):
+        return
     small = thumbnails(facts)
     heads = np.arange(len(facts))  # the image that stands for a near-duplicate group
     near = Groups(len(facts))

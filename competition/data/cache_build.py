@@ -1,0 +1,245 @@
+"""Make the folder of a cache: decode in parallel, write pixels and facts, rename when whole.
+
+    CACHE_DIR/KEY.lock      held while somebody decodes; the kernel drops it when that process dies
+    CACHE_DIR/KEY.tmp-PID   what is being made
+
+What a killed process left in ``KEY.tmp-PID`` is swept by the next decode.
+"""
+
+import errno
+import json
+import os
+import shutil
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from competition.data.facts import FACT_BYTES, save_facts
+from competition.errors import UserError
+
+if TYPE_CHECKING:
+    from competition.data.decode import Decoded, Resize
+
+DECODE_CHUNK = 64  # images per task: long enough to hide the hand-over, short enough for a live bar
+
+
+@dataclass(frozen=True)
+class CachePlan:
+    """What a cache shall hold."""
+
+    paths: list[str]  # files or ``ARCHIVE.zip::MEMBER``, one per image
+    image_size: int  # pixels on a side
+    resize: "Resize"
+    is_stored: bool  # whether the pixels are kept, or only the facts
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(N, S, S, 3)."""
+        return (len(self.paths), self.image_size, self.image_size, 3)
+
+    def bytes_needed(self) -> int:
+        """Return the disk space it takes, a little more than less."""
+        pixels = len(self.paths) * self.image_size * self.image_size * 3 if self.is_stored else 0
+        return pixels + len(self.paths) * FACT_BYTES + 4096
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether the folder is a finished cache."""
+    return (folder / "meta.json").is_file()
+
+
+def make_cache(folder: Path, plan: CachePlan, workers: int | None, progress: bool) -> None:
+    """Decode everything into ``folder``, unless another process has just done so.
+
+    Raises UserError when the disk is full or the folder cannot be written.
+    """
+    cache_dir = folder.parent
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        with _locked(folder, progress):
+            if not is_whole(folder):
+                _sweep(cache_dir, folder)
+                _build(folder, plan, workers, progress)
+    except OSError as error:
+        raise _as_user_error(error, cache_dir, plan) from None
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _locked(folder: Path, progress: bool) -> Iterator[None]:
+    """Hold ``FOLDER.lock``; wait while another process decodes the same images."""
+    with open(folder.with_name(folder.name + ".lock"), "w") as file:
+        if not _try_lock(file.fileno()):
+            if progress:
+                print(f"Another process is decoding these images; waiting for {folder}", file=sys.stderr)
+            _lock(file.fileno())
+        yield
+
+
+def _try_lock(descriptor: int) -> bool:
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        # A file system without locks: go on; the rename still keeps caches whole.
+        return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
+    return True
+
+
+def _lock(descriptor: int) -> None:
+    import fcntl
+
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def _sweep(cache_dir: Path, mine: Path) -> None:
+    """Remove what killed decodes left; whoever still decodes holds the lock, even on another host."""
+    for left in cache_dir.glob("*.tmp-*"):
+        key = left.name.partition(".tmp-")[0]
+        if key == mine.name:
+            shutil.rmtree(left, ignore_errors=True)
+            continue
+        with open(cache_dir / f"{key}.lock", "a") as file:
+            if _try_lock(file.fileno()):
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _build(folder: Path, plan: CachePlan, workers: int | None, progress: bool) -> None:
+    _require_space(folder.parent, plan.bytes_needed())
+    beside = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
+    beside.mkdir()
+    try:
+        decoded = _decode_all(plan, workers, progress)
+        facts, offset = _write_images(beside / "images.npy", plan, decoded)
+        save_facts(beside / "facts.npz", facts)
+        meta = {
+            "shape": plan.shape,
+            "resize": plan.resize,
+            "is_stored": plan.is_stored,
+            "offset": offset,
+            "errors": {str(row): fact.error for row, fact in enumerate(facts) if fact.error},
+        }
+        _write_synced(beside / "meta.json", json.dumps(meta).encode())
+        shutil.rmtree(folder, ignore_errors=True)  # a folder without meta.json is nobody's cache
+        os.replace(beside, folder)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+
+
+def _require_space(folder: Path, needed: int) -> None:
+    if shutil.disk_usage(folder).free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _as_user_error(error: OSError, cache_dir: Path, plan: CachePlan) -> UserError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        needed = plan.bytes_needed()
+        try:
+            free = f"{shutil.disk_usage(cache_dir).free / 1e6:,.1f} MB are free"
+        except OSError:
+            free = "less is free"
+        return UserError(
+            f"{cache_dir}: no space for the decoded images: {needed / 1e6:,.1f} MB ({needed:,} bytes) are "
+            f"needed, {free}. Free some, name another folder with --cache-dir, or lower --cache-limit to "
+            "decode as needed."
+        )
+    return UserError(f"{cache_dir}: cannot be written ({error}). Name another folder with --cache-dir.")
+
+
+def _decode_all(plan: CachePlan, workers: int | None, progress: bool) -> Iterator["Decoded"]:
+    """Yield every image in order. Threads: decoders release the interpreter lock, nothing is pickled."""
+    from competition.data.decode import decode_file
+
+    def decode(start: int) -> list["Decoded"]:
+        return [decode_file(path, plan.image_size, plan.resize) for path in plan.paths[start : start + DECODE_CHUNK]]
+
+    count = max(1, workers or usable_cores())
+    pool = ThreadPoolExecutor(count)
+    try:
+        with _progress(len(plan.paths), progress) as advance:
+            for chunk in _map_in_order(pool, decode, range(0, len(plan.paths), DECODE_CHUNK), ahead=2 * count):
+                yield from chunk
+                advance(len(chunk))
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _map_in_order(
+    pool: ThreadPoolExecutor, function: Callable[[int], list["Decoded"]], items: Iterable[int], ahead: int
+) -> Iterator[list["Decoded"]]:
+    """Like ``pool.map`` with at most ``ahead`` results in memory."""
+    waiting: deque[Any] = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) > ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+@contextmanager
+def _progress(total: int, wanted: bool) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal; elsewhere one line when done, and one every ten seconds until then."""
+    if wanted and sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("Decoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True)) as bar:
+            task = bar.add_task("", total=total)
+            yield lambda count: bar.advance(task, count)
+        return
+    start = last = time.monotonic()
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done, last
+        done += count
+        now = time.monotonic()
+        if wanted and (done >= total or now - last > 10):
+            last = now
+            print(f"Decoded {done:,} of {total:,} images in {now - start:.1f} s", file=sys.stderr, flush=True)
+
+    yield advance
+
+
+def _write_images(path: Path, plan: CachePlan, decoded: Iterable["Decoded"]) -> tuple[list["Decoded"], int]:
+    """Write the pixels as a .npy file; return the facts without pixels, and the header's size.
+
+    Written, not mapped: on a full disk a write fails with an error, a mapped page kills the process.
+    """
+    nothing = np.empty(0, np.uint8)
+    facts = []
+    if not plan.is_stored:
+        return [replace(one, pixels=nothing) for one in decoded], 0
+    with open(path, "wb", buffering=1 << 20) as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": plan.shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        offset = file.tell()
+        for one in decoded:
+            file.write(one.pixels.data)
+            facts.append(replace(one, pixels=nothing))
+        file.flush()
+        os.fsync(file.fileno())
+    return facts, offset
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,193 @@
+"""A CSV beside its images: ``train.csv``, ``val.csv``, ``test.csv`` and ``sample_submission.csv``.
+
+Which column holds the ids is found by looking which one names images; ids come with or without extension.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from competition.data.archive import is_image, natural_key
+from competition.data.csvfile import CsvFile, read_csv
+from competition.data.draft import Draft, Problem
+from competition.data.naming import match_images, split_of_folder, without_extension
+from competition.errors import UserError, first_few
+
+_ID_NAMES = ("image_id", "id", "image", "file", "filename", "file_name", "name", "path", "img", "uuid")
+_LABEL_NAMES = ("label", "class", "target", "category", "labels", "y", "class_name", "class_id")
+_EMPTY_LABELS = frozenset({"", "nan", "NaN", "<NA>"})  # what pandas writes for a missing value
+_LOOK_AT = 300  # values of a column that are looked up to see whether it names images
+
+
+@dataclass
+class CsvReader:
+    """Reads the tables into a draft; UserError when a column cannot be found or holds empty cells."""
+
+    draft: Draft
+    tables: dict[str, str]
+    pool: dict[str, str] | None  # images named by --images; None: those of the source
+    wanted: dict[str, str | None]  # column names given by flags
+
+    def read(self) -> None:
+        """Add the rows of every table to the draft, smaller faults to its problems."""
+        self.files = self.pool if self.pool is not None else self.draft.files
+        self.names = [name for name in self.files if is_image(name)]
+        self.sample = read_csv(self.tables["sample"]) if "sample" in self.tables else None
+        seen: dict[str, str] = {}
+        for split in ("train", "val"):
+            if split in self.tables:
+                self._read_labelled(read_csv(self.tables[split]), split, seen)
+        self._read_test({label for _, _, label, _, _ in self.draft.rows if label is not None})
+
+    def _match(self, ids: Iterable[str], split: str) -> tuple[dict[str, str], dict[str, list[str]]]:
+        return match_images(ids, self.names, None if self.pool is not None else split)
+
+    def _id_column(self, table: CsvFile, split: str) -> str:
+        """The column whose values name images, most of them at least; UserError when there is none."""
+        if self.wanted["id"] and (split != "test" or self.wanted["id"] in table.columns):
+            table.column(self.wanted["id"], "--id-column")
+            return self.wanted["id"]
+        hits = {}
+        for name in table.columns:
+            values = set(table.column(name, "--id-column")[:_LOOK_AT]) - {""}
+            hits[name] = len(self._match(values, split)[0]) / max(1, len(values))
+        # Equal hits: the usual names first, then the order in the file.
+        best = max(table.columns, key=lambda name: (hits[name], name.lower() in _ID_NAMES))
+        if hits[best] == 0 and table.rows:
+            looked = [f"{name} ({table.column(name, '')[0]!r})" for name in table.columns]
+            raise UserError(
+                f"{table.path}: no column names an image that is there. Columns with their first value: "
+                f"{first_few(looked)}; images there: {first_few(self.names, 3) or 'none'}. "
+                "Name the column with --id-column, or the folder with --images."
+            )
+        return best
+
+    def _label_column(self, table: CsvFile, id_column: str) -> str:
+        if self.wanted["label"]:
+            table.column(self.wanted["label"], "--label-column")
+            return self.wanted["label"]
+        rest = [name for name in table.columns if name != id_column and name.lower() != "group"]
+        asked = self.sample.columns[1:] if self.sample else []
+        choices = [name for name in asked if name in rest]
+        choices += [name for known in _LABEL_NAMES for name in rest if name.lower() == known]
+        if not choices and len(rest) != 1:
+            has = f"has {first_few(rest, 10)}" if rest else f"has only {id_column!r}"
+            raise UserError(f"{table.path}: which column is the label? It {has}. Name it with --label-column.")
+        return (choices or rest)[0]
+
+    def _group_column(self, table: CsvFile) -> list[str | None]:
+        name = self.wanted["group"] or next((name for name in table.columns if name.lower() == "group"), None)
+        if name is None:
+            return [None] * len(table.rows)
+        return [cell.strip() or None for cell in table.column(name, "--group-column")]
+
+    def _read_labelled(self, table: CsvFile, split: str, seen: dict[str, str]) -> None:
+        """Add the rows of a labelled table; ``seen`` holds the labels of ids that are in the draft."""
+        id_column = self._id_column(table, split)
+        label_column = self._label_column(table, id_column)
+        if split == "train":
+            self.draft.id_column, self.draft.label_column = id_column, label_column
+        ids = [image_id.strip() for image_id in table.column(id_column, "--id-column")]
+        labels = [label.strip() for label in table.column(label_column, "--label-column")]
+        self._refuse_empty(table, ids, labels, id_column, label_column)
+        found = self._resolve(ids, split, table.path)
+        groups = self._group_column(table)
+        twice: list[str] = []
+        torn: list[str] = []
+        for image_id, label, group in zip(ids, labels, groups, strict=True):
+            if image_id in seen:
+                (twice if seen[image_id] == label else torn).append(image_id)
+                continue
+            seen[image_id] = label
+            if image_id in found:
+                self.draft.rows.append((image_id, self.files[found[image_id]], label, split, group))
+        self._report_twice(table.path, twice, torn)
+
+    def _report_twice(self, path: str, twice: list[str], torn: list[str]) -> None:
+        if twice:
+            message = f"{path} names {len(set(twice))} images again with the same label; each is used once."
+            self.draft.problems.append(Problem("image named twice", message, sorted(set(twice)), "warning"))
+        if torn:
+            names = sorted(set(torn))
+            message = f"{path} gives {len(names)} images two different labels. Keep the right row of each."
+            self.draft.problems.append(
+                Problem("image named twice with different labels", message, names, "error", tuple(names))
+            )
+
+    def _refuse_empty(
+        self, table: CsvFile, ids: list[str], labels: list[str], id_column: str, label_column: str
+    ) -> None:
+        for cells, column, empty in ((ids, id_column, {""}), (labels, label_column, _EMPTY_LABELS)):
+            lines = [line for cell, line in zip(cells, table.lines, strict=True) if cell in empty]
+            if lines:
+                raise UserError(
+                    f"{table.path}: column {column!r} is empty or NaN in {len(lines)} rows: "
+                    f"line {first_few(lines)}. Fill in or remove these rows."
+                )
+
+    def _resolve(self, ids: list[str], split: str, path: str) -> dict[str, str]:
+        """Return {id: file name} and report ids without a file or with several."""
+        found, ambiguous = self._match(ids, split)
+        self.draft.used.update(found.values())
+        missing = [name for name in dict.fromkeys(ids) if name not in found and name not in ambiguous]
+        severity = "warning" if split == "test" else "error"
+        advice = "They are predicted from a blank image" if split == "test" else "Add the files or remove the rows"
+        if missing:
+            message = f"{path} names {len(missing)} images that are not there. {advice}."
+            skip = () if split == "test" else tuple(missing)
+            self.draft.problems.append(Problem("image named but missing", message, missing, severity, skip))
+        if ambiguous:
+            rows = [f"{name} ({first_few(files, 2)})" for name, files in ambiguous.items()]
+            message = f"{path}: {len(rows)} ids fit several files. Write the folder into the id, or use --images."
+            skip = () if split == "test" else tuple(ambiguous)
+            self.draft.problems.append(Problem("id fits several files", message, rows, severity, skip))
+        return found
+
+    def _read_test(self, classes: set[str]) -> None:
+        """Add the test images: those of the sample submission, else of test.csv, else of the test folder."""
+        test = read_csv(self.tables["test"]) if "test" in self.tables else None
+        labels: dict[str, str] = {}
+        ids: list[str] = []
+        for table in (test, self.sample):
+            if table is None:
+                continue
+            column = self._id_column(table, "test")
+            cells = [cell.strip() for cell in table.column(column, "--id-column")]
+            if table is test and self.draft.label_column in table.columns and column != self.draft.label_column:
+                labels = dict(zip(cells, table.column(self.draft.label_column, ""), strict=True))
+            self._report_test_lists(table.path, ids, cells)
+            self.draft.id_column = column
+            self.draft.submission_ids = list(dict.fromkeys(cells))
+            ids += cells
+        if self.sample is not None and len(self.sample.columns) > 1:
+            rest = [name for name in self.sample.columns if name != self.draft.id_column]
+            self.draft.label_column = rest[0]
+        if test is None and self.sample is None:
+            self._read_test_folder()
+            return
+        path = test.path if test is not None else self.tables["sample"]
+        found = self._resolve(list(dict.fromkeys(ids)), "test", path)
+        for image_id in dict.fromkeys(ids):
+            label = labels.get(image_id, "").strip()
+            file = self.files[found[image_id]] if image_id in found else str(Path(path).parent / image_id)
+            self.draft.rows.append((image_id, file, label if label in classes else None, "test", None))
+
+    def _report_test_lists(self, path: str, before: list[str], cells: list[str]) -> None:
+        twice = sorted(name for name, count in Counter(cells).items() if count > 1)
+        if twice:
+            message = f"{path} names {len(twice)} test images more than once; each gets one row."
+            self.draft.problems.append(Problem("test image named twice", message, twice, "warning"))
+        if before and set(before) != set(cells):
+            rows = sorted(set(before) ^ set(cells))
+            message = f"{path} and the test list differ in {len(rows)} ids; the submission follows {path}."
+            self.draft.problems.append(Problem("test lists differ", message, rows, "warning"))
+
+    def _read_test_folder(self) -> None:
+        names = [name for name in self.names if "/" in name and split_of_folder(name.partition("/")[0]) == "test"]
+        bare = bool(self.draft.rows) and not any(is_image(row[0]) for row in self.draft.rows)
+        by_id = {name.partition("/")[2]: name for name in sorted(names, key=natural_key)}
+        ids = {without_extension(image_id) if bare else image_id: name for image_id, name in by_id.items()}
+        self.draft.used.update(names)
+        self.draft.rows += [(image_id, self.files[name], None, "test", None) for image_id, name in ids.items()]
+        self.draft.submission_ids = list(ids) or None

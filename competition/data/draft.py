@@ -1,0 +1,60 @@
+"""What the readers of the layouts share: a draft of the table, and the problems met on the way."""
+
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from competition.data.archive import is_image
+
+COLUMNS = ("image_id", "path", "label", "split", "group")
+FOLDER_NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+
+Row = tuple[str, str, str | None, str, str | None]  # in the order of COLUMNS
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something found wrong with the data; an error stops training unless its images can be skipped."""
+
+    kind: str  # a few words, the headline of the report
+    message: str  # what, where, what to do
+    rows: list[str] = field(default_factory=list)  # the names concerned
+    severity: str = "error"  # "error" | "warning"
+    image_ids: tuple[str, ...] = ()  # what `--on-bad skip` leaves out; empty on an error: skipping does not help
+
+
+@dataclass
+class Draft:
+    """What a layout reader has gathered so far."""
+
+    files: dict[str, str]  # name relative to the root -> path
+    rows: list[Row] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    used: set[str] = field(default_factory=set)  # file names that some row or table named
+    id_column: str = "image_id"
+    label_column: str = "label"
+    submission_ids: list[str] | None = None
+
+    @property
+    def images(self) -> list[str]:
+        """The names of all images, used or not."""
+        return [name for name in self.files if is_image(name)]
+
+    def labelled_tops(self) -> set[str]:
+        """Return the top folders that hold ``CLASS/IMAGE`` or deeper."""
+        return {name.partition("/")[0] for name in self.images if name.count("/") >= 2}
+
+    def report_unnamed(self) -> None:
+        """Add a problem that names the images nobody used."""
+        rows = [name for name in self.images if name not in self.used]
+        if rows:
+            message = f"{len(rows)} images have no row in a table and no class folder; they are not used."
+            self.problems.append(Problem("image present but not named", message, rows, "warning"))
+
+    def as_table(self) -> pd.DataFrame:
+        """Return the rows as a table of ``COLUMNS``."""
+        # object, not pandas' string type: None stays None and equal strings are stored once
+        columns = list(zip(*self.rows, strict=True)) or [()] * len(COLUMNS)
+        return pd.DataFrame(
+            {name: pd.Series(list(values), dtype=object) for name, values in zip(COLUMNS, columns, strict=True)}
+        )

@@ -1,0 +1,99 @@
+"""Labelled folders: ``train/CLASS/*`` with optional ``val`` and ``test``, or ``CLASS/*`` alone."""
+
+from pathlib import Path
+
+from competition.data.archive import natural_key
+from competition.data.csvfile import CsvFile, read_csv
+from competition.data.draft import FOLDER_NAMES, Draft, Problem
+from competition.data.naming import match_images
+from competition.errors import UserError, first_few
+
+
+def read_folders(draft: Draft, tables: dict[str, str], source: Path) -> str:
+    """Add every labelled and test image to the draft and return the layout's name.
+
+    ``tables`` may hold a sample submission or test list, and a ``manifest.csv`` that states groups and labels.
+    Raises UserError when the images lie in train and test folders without a class.
+    """
+    tops = {name.partition("/")[0] for name in draft.images if "/" in name}
+    split_of = {top: split for top in tops for split, known in FOLDER_NAMES.items() if top.lower() in known}
+    labelled = draft.labelled_tops()
+    layout = "class folders" if any(split_of.get(top) == "train" for top in labelled) else "labelled folder"
+    if layout == "labelled folder":
+        only_test = tops == {top for top in tops if split_of.get(top) == "test"} and tops
+        if tops and tops == split_of.keys() and not only_test:
+            raise UserError(
+                f"{source}: {first_few(sorted(tops))} hold images without labels. Put them into one folder per "
+                "class (train/CLASS/IMAGE), or add a train.csv with an id and a label column."
+            )
+        split_of = split_of if only_test else {}
+    groups, stated = _read_manifest(draft, tables)
+    _add_labelled(draft, split_of, groups)
+    _add_test_folder(draft, split_of, tables)
+    _compare_manifest(draft, stated)
+    return layout
+
+
+def _add_labelled(draft: Draft, split_of: dict[str, str], groups: dict[str, str]) -> None:
+    for name in draft.images:
+        parts = name.split("/")
+        split = split_of.get(parts[0], "" if split_of else "train")
+        if split in ("train", "val") and len(parts) > (2 if split_of else 1):
+            label = parts[1] if split_of else parts[0]
+            draft.rows.append((name, draft.files[name], label, split, groups.get(name)))
+            draft.used.add(name)
+
+
+def _add_test_folder(draft: Draft, split_of: dict[str, str], tables: dict[str, str]) -> None:
+    """Test images keep the label of their folder when it is named like a training class."""
+    classes = {row[2] for row in draft.rows}
+    names = [name for name in draft.images if split_of.get(name.partition("/")[0]) == "test"]
+    for name in sorted(names, key=natural_key):
+        image_id = name.partition("/")[2]
+        top = image_id.partition("/")[0]
+        label = top if "/" in image_id and top in classes else None
+        draft.rows.append((image_id, draft.files[name], label, "test", None))
+        draft.used.add(name)
+    ids = [row[0] for row in draft.rows if row[3] == "test"]
+    draft.submission_ids = ids or None
+    listed = tables.get("sample") or tables.get("test")
+    if listed and ids:
+        _follow_list(draft, read_csv(listed), names, ids)
+
+
+def _follow_list(draft: Draft, table: CsvFile, names: list[str], ids: list[str]) -> None:
+    """A sample submission or test list beside class folders decides spelling, order and columns."""
+    wanted = [cell.strip() for cell in table.column(table.columns[0], "--id-column")]
+    found, _ = match_images(wanted, names, None)
+    missing = [image_id for image_id in wanted if image_id not in found]
+    if missing:
+        message = f"{table.path} names {len(missing)} images that are not there."
+        draft.problems.append(Problem("image named but missing", message, missing, "warning"))
+    spelled = {name.partition("/")[2]: image_id for image_id, name in found.items()}
+    draft.rows = [(spelled.get(row[0], row[0]), *row[1:]) if row[3] == "test" else row for row in draft.rows]
+    draft.submission_ids = list(dict.fromkeys(wanted))
+    draft.id_column = table.columns[0]
+    draft.label_column = table.columns[1] if len(table.columns) > 1 else draft.label_column
+
+
+def _read_manifest(draft: Draft, tables: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return ({file name: group}, {file name: label}) as a ``manifest.csv`` states them."""
+    if "manifest" not in tables:
+        return {}, {}
+    manifest = read_csv(tables["manifest"])
+    ids = manifest.column("image_id", "the header of manifest.csv")
+    found, _ = match_images(ids, draft.images, None)
+
+    def stated(column: str) -> dict[str, str]:
+        cells = manifest.column(column, "") if column in manifest.columns else []
+        pairs = zip(ids, cells, strict=False)
+        return {found[name]: cell.strip() for name, cell in pairs if name in found and cell.strip()}
+
+    return stated("group"), stated("label")
+
+
+def _compare_manifest(draft: Draft, stated: dict[str, str]) -> None:
+    rows = [row[0] for row in draft.rows if row[2] is not None and stated.get(row[0], row[2]) != row[2]]
+    if rows:
+        message = f"manifest.csv and the class folder disagree on {len(rows)} labels. Move the files or mend it."
+        draft.problems.append(Problem("manifest disagrees", message, rows, "error", tuple(rows)))

@@ -1,0 +1,108 @@
+"""A cache is made whole or not at all: killed, raced, out of space."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from competition.data import cache_build
+from competition.data.facts import FACT_BYTES
+from competition.errors import UserError
+from tests.conftest import REPOSITORY
+from tests.test_cache import opened, write_images
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> pd.DataFrame:
+    return write_images(tmp_path / "images", 70)
+
+
+SLOW_DECODE = """
+import sys, time
+import pandas as pd
+from pathlib import Path
+from competition.data import cache, decode
+real = decode.decode_file
+def slow(*args):
+    time.sleep(0.02)
+    return real(*args)
+decode.decode_file = slow
+table = pd.read_csv(sys.argv[1], dtype=str)
+print("go", flush=True)
+cache.open_images(table, image_size=8, resize="squash", cache_dir=Path(sys.argv[2]), limit_bytes=1 << 30, workers=1)
+print("done", flush=True)
+"""
+
+
+def start_slow_decode(table: pd.DataFrame, folder: Path) -> subprocess.Popen[str]:
+    table.to_csv(folder / "table.csv", index=False)
+    command = [sys.executable, "-c", SLOW_DECODE, str(folder / "table.csv"), str(folder / "cache")]
+    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "go\n"
+    until = time.monotonic() + 20
+    while not list((folder / "cache").glob("*.tmp-*/images.npy")):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    return process
+
+
+def test_killed_decode_leaves_nothing_usable(table: pd.DataFrame, tmp_path: Path) -> None:
+    process = start_slow_decode(table, tmp_path)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not list((tmp_path / "cache").glob("*/meta.json"))
+    (left,) = (tmp_path / "cache").glob("*.tmp-*")
+    opened(write_images(tmp_path / "others", 1), tmp_path / "cache")  # sweeps what the dead process left
+    assert not left.exists()
+    assert len(opened(table, tmp_path / "cache").facts) == 70
+
+
+def test_two_processes_decode_once(table: pd.DataFrame, tmp_path: Path) -> None:
+    process = start_slow_decode(table, tmp_path)
+    (building,) = (tmp_path / "cache").glob("*.tmp-*")
+    opened(write_images(tmp_path / "others", 1), tmp_path / "cache")  # must not sweep a live decode
+    assert building.exists()
+    opened(table, tmp_path / "cache")  # waits
+    assert process.wait(timeout=30) == 0
+    assert len(list((tmp_path / "cache").glob("*/meta.json"))) == 2
+    assert not list((tmp_path / "cache").glob("*.tmp-*"))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path):
+    """A disk of 64 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting a tmpfs is not permitted here")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize("look_first", [True, False])
+def test_full_disk(table: pd.DataFrame, small_disk: Path, monkeypatch: pytest.MonkeyPatch, look_first: bool) -> None:
+    if not look_first:  # somebody else fills the disk after we looked
+        monkeypatch.setattr(cache_build, "_require_space", lambda folder, needed: None)
+    needed = 70 * 32 * 32 * 3 + 70 * FACT_BYTES + 4096
+    with pytest.raises(UserError, match=rf"{small_disk}.*no space.*{needed:,} bytes.*--cache-dir"):
+        opened(table, small_disk, image_size=32)
+    assert [path.suffix for path in small_disk.iterdir()] == [".lock"]
+    assert len(opened(table[:5], small_disk)) == 5  # what fits still works
+
+
+def test_cache_dir_that_is_a_file(table: pd.DataFrame, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("")
+    with pytest.raises(UserError, match="cannot be written.*--cache-dir"):
+        opened(table, tmp_path / "cache")
+
+
+def test_progress_without_a_terminal(table: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    opened(table, tmp_path / "cache", progress=True)
+    assert "Decoded 70 of 70 images" in capsys.readouterr().err

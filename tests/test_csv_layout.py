@@ -1,0 +1,69 @@
+"""Which columns, which files, which order: what tables say about images, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from competition.data.catalog import open_catalog
+from competition.errors import UserError
+from tests.test_catalog import IMAGES, TRAIN, make, rows
+
+
+def test_sample_submission_decides_columns_and_order(tmp_path: Path) -> None:
+    tables = {
+        "train.csv": '\ufefffile;kind;comment\na;x;one\nb;y;"two\nlines"\n',
+        "test.csv": "file\nc\nd\n",
+        "sample_submission.csv": "Id,kind\nd,x\nc,x\n",
+    }
+    catalog = open_catalog(make(tmp_path, ["images/a.jpg", "images/b.jpg", "images/c.jpg", "images/d.jpg"], tables))
+    assert (catalog.id_column, catalog.label_column) == ("Id", "kind")
+    assert catalog.submission_ids == ["d", "c"]
+    assert rows(catalog)[:2] == [("a", "x", "train"), ("b", "y", "train")]
+
+
+def test_every_problem_is_named(tmp_path: Path) -> None:
+    tables = {"train.csv": "id,label\na,x\nb,y\na,x\nb,x\nlost,x\ntwins,x\n", "test.csv": "id\nt\ngone\n"}
+    files = ["train/a.png", "train/b.png", "train/spare.png", "train/1/twins.png", "train/2/twins.png", "test/t.png"]
+    catalog = open_catalog(make(tmp_path, files, tables))
+    found = {problem.kind: problem for problem in catalog.problems}
+    assert found["image named twice"].severity == "warning"
+    assert found["image named twice with different labels"].image_ids == ("b",)
+    missing = [problem for problem in catalog.problems if problem.kind == "image named but missing"]
+    assert [(problem.rows, problem.severity, problem.image_ids) for problem in missing] == [
+        (["lost"], "error", ("lost",)),
+        (["gone"], "warning", ()),
+    ]
+    assert found["id fits several files"].image_ids == ("twins",)
+    assert "train/spare.png" in found["image present but not named"].rows
+    assert catalog.submission_ids == ["t", "gone"]
+    assert catalog.of("test")["image_id"].tolist() == ["t", "gone"]  # it still needs a prediction
+    assert catalog.labelled()["image_id"].is_unique
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("id,label\n1,a\n2,\n", r"'label' is empty or NaN in 1 rows: line 3"),
+        ("id,label\n1,a\n2,nan\n", r"'label' is empty or NaN"),
+        ("id,label\n1,a\n,b\n", r"'id' is empty"),
+        ("id\n1\n2\n", "which column is the label"),
+        ("id,p,q\n1,a,b\n2,b,a\n", "--label-column"),
+        ("id,label\n8,a\n9,b\n", "no column names an image"),
+    ],
+)
+def test_refused_tables(tmp_path: Path, table: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        open_catalog(make(tmp_path, IMAGES, {"train.csv": table}))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"label_column": "lable"}, r"no column 'lable' \(did you mean 'label'\?\)"),
+        ({"id_column": "name"}, "no column 'name'"),
+        ({"group_column": "patient"}, "no column 'patient'"),
+    ],
+)
+def test_refused_columns(tmp_path: Path, flags: dict[str, str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        open_catalog(make(tmp_path, IMAGES, TRAIN), **flags)
