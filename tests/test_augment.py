@@ -59,10 +59,7 @@ def test_a_users_file_is_read(tmp_path, picture):
 
 @pytest.mark.parametrize(
     ("pipeline", "said"),
-    [
-        (A.Compose([A.Resize(8, 8)]), "must keep size and type"),
-        (A.Compose([A.Normalize()]), "must keep size and type"),
-    ],
+    [(A.Compose([A.Resize(8, 8)]), "must keep size and type"), (A.Compose([A.Normalize()]), "must keep size and type")],
 )
 def test_a_users_file_must_keep_size_and_type(tmp_path, pipeline, said):
     path = tmp_path / "mine.yaml"
@@ -71,10 +68,7 @@ def test_a_users_file_must_keep_size_and_type(tmp_path, pipeline, said):
         create_policy(str(path), 32)
 
 
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [("meduim", "did you mean 'medium'"), ("nowhere.yaml", "does not exist")],
-)
+@pytest.mark.parametrize(("name", "said"), [("meduim", "did you mean 'medium'"), ("nowhere.yaml", "does not exist")])
 def test_unknown_policies_are_refused(name, said):
     with pytest.raises(UserError, match=said):
         create_policy(name, 32)

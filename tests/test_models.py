@@ -18,17 +18,7 @@ from competition.models.factory import (
 
 torch.set_num_threads(1)
 CLASSES = 7
-KEYS = {
-    "resnet_ab",
-    "plain_cnn",
-    "dilated_cnn",
-    "base_cnn",
-    "imp_cnn",
-    "mycnn",
-    "mlp",
-    "resnet_small",
-    "resnet_fast",
-}
+KEYS = {"resnet_ab", "plain_cnn", "dilated_cnn", "base_cnn", "imp_cnn", "mycnn", "mlp", "resnet_small", "resnet_fast"}
 # Narrow forms, so that contracts that do not depend on width stay fast.
 NARROW = {
     "base_cnn": {"width": 8, "dense_widths": (32,)},

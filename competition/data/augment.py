@@ -67,11 +67,7 @@ def _imp_cnn(size: int) -> list[A.BasicTransform]:
     return [
         # zoom range of -0.3 to +0.2: scale 0.7 to 1.2
         A.Affine(
-            rotate=(-20, 20),
-            translate_percent=(-0.1, 0.1),
-            scale=(0.7, 1.2),
-            border_mode=cv2.BORDER_REPLICATE,
-            p=1.0,
+            rotate=(-20, 20), translate_percent=(-0.1, 0.1), scale=(0.7, 1.2), border_mode=cv2.BORDER_REPLICATE, p=1.0
         ),
         A.RGBShift(r_shift_limit=(-51, 51), g_shift_limit=(-51, 51), b_shift_limit=(-51, 51), p=1.0),  # 0.2 of 255
         _mirror(),
@@ -81,11 +77,7 @@ def _imp_cnn(size: int) -> list[A.BasicTransform]:
 def _resnet_small(size: int) -> list[A.BasicTransform]:
     return [
         A.Affine(
-            rotate=(-15, 15),
-            translate_percent=(-0.1, 0.1),
-            scale=(0.9, 1.1),
-            border_mode=cv2.BORDER_REPLICATE,
-            p=1.0,
+            rotate=(-15, 15), translate_percent=(-0.1, 0.1), scale=(0.9, 1.1), border_mode=cv2.BORDER_REPLICATE, p=1.0
         ),
         _mirror(),
     ]

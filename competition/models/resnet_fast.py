@@ -8,13 +8,7 @@ from timm.models import build_model_with_cfg, register_model
 from torch import Tensor, nn
 
 from competition.errors import UserError
-from competition.models.common import (
-    OwnNetwork,
-    conv_norm,
-    initialise_convolutions,
-    make_activation,
-    pretrained_cfg,
-)
+from competition.models.common import OwnNetwork, conv_norm, initialise_convolutions, make_activation, pretrained_cfg
 
 default_cfgs = {"resnet_fast": pretrained_cfg("stem.0", 64)}
 
@@ -29,8 +23,7 @@ class FastBlock(nn.Module):
     def __init__(self, in_channels: int, channels: int, stride: int, activation: str, drop_path: float = 0.0) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            conv_norm(in_channels, channels, 3, stride, activation=activation),
-            conv_norm(channels, channels, 3),
+            conv_norm(in_channels, channels, 3, stride, activation=activation), conv_norm(channels, channels, 3)
         )
         nn.init.zeros_(self.body[1][1].weight)  # type: ignore[index]
         self.skip = nn.Sequential()
@@ -49,9 +42,9 @@ class ResNetFast(OwnNetwork):
     """3x3 stem, three stages of basic blocks at halving resolution, average pool, classifier.
 
     6,239,764 parameters at 100 classes, 64x64 (228 million multiply-adds).
-    The stem's stride sets the cost: without ``stem_stride`` it follows from the image size, 1 for 32 px, 2 for 64, 4 for
-    128, so that the last stage stays near 4x4. Any image of at least 8 times the stride works, so training may begin
-    on smaller ones. ``drop_path_rate`` is the last block's share of dropped residuals; it rises linearly from the first.
+    The stem's stride sets the cost: without ``stem_stride`` it follows from the image size, 1 for 32 px, 2 for 64, 4
+    for 128, so that the last stage stays near 4x4. Any image of at least 8 times the stride works, so training may
+    begin on smaller ones. ``drop_path_rate`` is the last block's share of dropped residuals; it rises from the first.
     """
 
     def __init__(

@@ -6,13 +6,7 @@ from typing import Any
 from timm.models import build_model_with_cfg, register_model
 from torch import Tensor, nn
 
-from competition.models.common import (
-    OwnNetwork,
-    conv_norm,
-    initialise_convolutions,
-    make_activation,
-    pretrained_cfg,
-)
+from competition.models.common import OwnNetwork, conv_norm, initialise_convolutions, make_activation, pretrained_cfg
 
 default_cfgs = {
     "resnet_ab": pretrained_cfg("stem.0", 32),
@@ -128,8 +122,7 @@ class MyCNN(OwnNetwork):
 def basic_block(in_channels: int, channels: int, stride: int, projects: bool, activation: str) -> Residual:
     """y = act(conv3x3(conv3x3(x)) + skip(x)), the skip a 1x1 convolution where it ``projects``."""
     body = nn.Sequential(
-        conv_norm(in_channels, channels, 3, stride, activation=activation),
-        conv_norm(channels, channels, 3),
+        conv_norm(in_channels, channels, 3, stride, activation=activation), conv_norm(channels, channels, 3)
     )
     skip = conv_norm(in_channels, channels, 1, stride) if projects else None
     return Residual(body, skip, make_activation(activation))
