@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from competition.cli import Parser, add_settings, read_settings, run_command
 from competition.config import PredictSettings
+from competition.errors import counted
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,9 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     predictions = steps.predict_test(settings, members, catalog)
     path = steps.output_path(settings, members)
     steps.write_outputs(path, settings, members, catalog, predictions)
-    print(
-        f"{path}: {len(predictions.image_ids)} rows from {sum(len(member.fold_folders) for member in members)} networks"
-    )
+    networks = sum(len(member.fold_folders) for member in members)
+    print(f"{path}: {counted(len(predictions.image_ids), 'row')} from {counted(networks, 'network')}")
     return 0
 
 

@@ -17,6 +17,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" (did you mean {matches[0]!r}?)" if matches else ""
 
 
+def counted(count: int, noun: str) -> str:
+    """Return ``1 image``, ``1,234 images``."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
 def first_few(names: Iterable[object], limit: int = 5) -> str:
     """Join up to ``limit`` names for a message and count the rest: ``a, b, c and 7 more``."""
     listed = [str(name) for name in names]

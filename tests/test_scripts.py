@@ -183,7 +183,7 @@ def test_a_partial_run_asks_for_permission(finished, capsys):
     assert "--allow-partial" in err
     code, out, _ = answer(predict.main, ["runs/a", "--allow-partial", *finished], capsys)
     assert code == 0
-    assert "from 1 networks" in out
+    assert "from 1 network\n" in out
 
 
 def test_runs_with_other_classes_are_refused(finished, capsys):

@@ -7,7 +7,7 @@ import pandas as pd
 
 from competition.data.catalog import Catalog, Problem
 from competition.data.duplicates import Groups, equal_rows, join_equal, join_near, near_pairs
-from competition.errors import first_few
+from competition.errors import counted, first_few
 
 SHIFT_THRESHOLD = 0.3  # difference of the means in standard deviations: visible, well above chance
 SHARE_THRESHOLD = 0.2  # part of the test images with a format or size that the training images do not have so often
@@ -74,13 +74,11 @@ def _what_to_do(problems: list[Problem]) -> str:
     if not problems:
         return "No problems found."
     if not errors:
-        return f"{warnings} warnings, no errors: training can start."
+        return f"{counted(warnings, 'warning')}, no errors: training can start."
+    found = f"{counted(len(errors), 'error')}, {counted(warnings, 'warning')}."
     if stubborn:
-        return f"{len(errors)} errors, {warnings} warnings. Mend first: {first_few(stubborn)}."
-    return (
-        f"{len(errors)} errors, {warnings} warnings. Mend the files, "
-        f"or train without these {skipped} images with --on-bad skip."
-    )
+        return f"{found} Mend first: {first_few(stubborn)}."
+    return f"{found} Mend the files, or leave out {counted(skipped, 'image')} with --on-bad skip."
 
 
 # ---- single images ----
@@ -111,7 +109,7 @@ def _unreadable(table: pd.DataFrame, facts: pd.DataFrame) -> list[Problem]:
                 named = [f"{name} ({facts['error'].iloc[row]})" for name, row in zip(ids, rows, strict=True)]
                 where = "test" if is_test else "training"
                 advice = "Predicted from a black image" if is_test else "Replace or remove them"
-                message = f"{len(rows)} {where} images. {advice}."
+                message = f"{counted(len(rows), f'{where} image')}. {advice}."
                 problems.append(Problem(title, message, named, severity, () if is_test else tuple(ids)))
     return problems
 
@@ -223,7 +221,7 @@ def _duplicate_problems(table: pd.DataFrame, groups: list[list[int]], kind: str)
             return []
         count = sum(len(rows) for rows in found)
         names = [" = ".join(_tagged(ids, label, rows)) for rows in found]
-        message = f"{count} images in {len(found)} groups. {advice}"
+        message = f"{counted(count, 'image')} in {counted(len(found), 'group')}. {advice}"
         return [Problem(f"{kind} {where}", message, names, "warning")]
 
     return [

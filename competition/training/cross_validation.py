@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from competition import metrics
-from competition.checkpoint import open_checkpoint
+from competition.checkpoint import open_checkpoint, read_checkpoint
 from competition.config import TrainSettings
 from competition.data.catalog import Catalog
 from competition.data.loader import image_keys
@@ -30,6 +30,8 @@ from competition.training.inputs import FoldJob, Machine, TrainingData
 from competition.training.precision import Precision, pick_device, probe_precision
 from competition.training.record import refuse_missing_tensorboard
 from competition.training.start import check_pruning_source, starting_network
+
+HALF = (0.5, 0.5, 0.5)  # pixels to [-1, 1]
 
 
 @dataclass(frozen=True)
@@ -99,16 +101,13 @@ def open_run(settings: TrainSettings) -> Run:
 
 
 def choose_preprocessing(settings: TrainSettings, catalog: Catalog) -> Preprocessing:
-    """Return input size and normalisation: the weights' own where there are weights."""
-    size, average, deviation = settings.image_size, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+    """Return input size and normalisation: those of what the network starts from, where it does not start fresh."""
+    if settings.prune_from is not None:
+        return read_checkpoint(settings.prune_from / "fold_0").preprocessing
     if settings.weights is not None:
         info = describe_weights(settings.weights, name=settings.model)
-        size, average, deviation = size or info.image_size, info.mean, info.std
-    if settings.prune_from is not None:
-        from competition.checkpoint import read_checkpoint
-
-        return read_checkpoint(settings.prune_from / "fold_0").preprocessing
-    return Preprocessing(size or natural_size(catalog), settings.resize, average, deviation)
+        return Preprocessing(settings.image_size or info.image_size, settings.resize, info.mean, info.std)
+    return Preprocessing(settings.image_size or natural_size(catalog), settings.resize, HALF, HALF)
 
 
 def fingerprint(images: PreparedImages, table: pd.DataFrame) -> str:

@@ -71,7 +71,7 @@ def candidates(requested: str, device: torch.device) -> list[Precision]:
 
 
 def probe_precision(
-    network: nn.Module, images: Tensor, requested: str, device: torch.device, seconds: float = 2.0
+    network: nn.Module, images: Tensor, requested: str, device: torch.device, seconds: float = 1.2
 ) -> tuple[Precision, dict[str, float]]:
     """Time training steps of a copy of the network and return the fastest finite combination.
 
