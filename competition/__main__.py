@@ -49,9 +49,9 @@ def score(argv: Sequence[str]) -> int:
 
 def _sample_truth() -> Path:
     from competition.data.prepare import sample_folder
-    from competition.data.sample import sample_truth
+    from competition.data.sample import render_sample, sample_truth
 
-    return sample_truth(sample_folder(DataSettings()))
+    return sample_truth(render_sample(sample_folder(DataSettings())))
 
 
 VERBS: dict[str, Callable[[Sequence[str]], int]] = {"check": check, "score": score}

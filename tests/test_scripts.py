@@ -366,6 +366,7 @@ def test_bad_images_stop_the_training_unless_they_are_left_out(folders, place, c
     assert "--on-bad skip" in err
     code, out, _ = answer(train.main, [*words, "--on-bad", "skip"], capsys)
     assert code == 0
+    assert "left out of the training: 1 image\n" in out
     assert json.loads(Path("runs/b/run.json").read_text())["identity"]["images"] == 29
 
 

@@ -13,7 +13,7 @@ from competition.data.cache import ImageStore, open_images
 from competition.data.catalog import Catalog, Problem, open_catalog
 from competition.data.checks import check, duplicate_groups, format_report
 from competition.data.sample import render_sample
-from competition.errors import UserError
+from competition.errors import UserError, counted
 
 LARGEST_AUTOMATIC_SIZE = 128  # px; larger pictures are shrunk unless --image-size says otherwise
 
@@ -97,6 +97,8 @@ def prepare_images(
         hint = " (or leave those images out with --on-bad skip)" if all(problem.image_ids for problem in fatal) else ""
         raise UserError(f"{catalog.source}: the errors above stop the training: mend them{hint}")
     bad = {name for problem in errors for name in problem.image_ids}
+    if bad:
+        print(f"left out of the training: {counted(len(bad), 'image')}", flush=True)
     table = catalog.table.assign(row=np.arange(len(catalog.table)))
     table = table[~(table["image_id"].isin(bad) & (table["split"] != "test"))].reset_index(drop=True)
     return PreparedImages(catalog, table, store, image_size, problems)
