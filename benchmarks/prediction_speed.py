@@ -21,8 +21,9 @@ import torch
 from competition.data.loader import Loader
 from competition.inference import Preprocessing, predict_probabilities, views_of
 from competition.models.factory import create_network
+from competition.precision import pick_device
 from competition.runs import environment
-from competition.training.precision import pick_device, probe_precision
+from competition.training.probe import probe_precision
 
 SIZE, BATCH, CLASSES, IMAGES = 64, 256, 100, 2048
 

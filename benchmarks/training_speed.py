@@ -34,7 +34,7 @@ from competition.runs import environment
 from competition.training.display import Display
 from competition.training.fit import FoldTraining
 from competition.training.inputs import FoldJob, Machine, TrainingData
-from competition.training.precision import probe_precision
+from competition.training.probe import probe_precision
 
 SIZE, BATCH, CLASSES, IMAGES = 64, 128, 20, 4000
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from competition.errors import UserError
 from competition.inference import Preprocessing
+from competition.precision import Precision
 from competition.runs import hash_file, read_json, write_atomically, write_json
-from competition.training.precision import Precision
 
 
 @dataclass(frozen=True)

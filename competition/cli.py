@@ -12,9 +12,9 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from competition.config import Settings, choices_of, flag, hint_of
 from competition.errors import UserError, did_you_mean
 from competition.process import settle
+from competition.settings import Settings, choices_of, flag, hint_of
 
 SettingsType = TypeVar("SettingsType", bound=Settings)
 

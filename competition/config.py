@@ -1,210 +1,14 @@
 """Every setting of the toolkit: its type, default, unit, limits and help text, in one place.
 
-Command-line flags, YAML keys and attribute names are the same words. A settings object is frozen and cannot
-be wrong: construction converts and checks every value and raises one `UserError` naming all that is wrong.
-
-This module is read by ``--help``, so it imports nothing heavy.
+Command-line flags, YAML keys and attribute names are the same words.
 """
 
-import dataclasses
-import types
-import typing
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from competition.errors import UserError, did_you_mean
-
-Choice = tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What is known about one setting beyond its type and default."""
-
-    help: str
-    section: str
-    unit: str = ""
-    low: float | None = None
-    high: float | None = None
-    # An identity setting changes what a run computes; the others only change how or how far it gets there.
-    identity: bool = True
-
-
-def setting(default: Any, section: str, help: str, **limits: Any) -> Any:
-    """Declare one dataclass field with its `Spec`."""
-    metadata = {"spec": Spec(help=help, section=section, **limits)}
-    if isinstance(default, dict):
-        return field(default_factory=lambda: dict(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
-
-
-def parse_duration(text: str | float) -> float:
-    """Return seconds: ``90``, ``"90s"``, ``"15m"``, ``"1.5h"``."""
-    units = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-    text = str(text).strip().lower()
-    number, unit = (text[:-1], units[text[-1]]) if text and text[-1] in units else (text, 1.0)
-    return float(number) * unit
-
-
-class Duration(float):
-    """Seconds, written in settings as ``90``, ``15m`` or ``1.5h``."""
-
-
-def flag(name: str) -> str:
-    """Return the command-line spelling of a setting: ``learning_rate`` -> ``--learning-rate``."""
-    return "--" + name.replace("_", "-")
-
-
-def hint_of(cls: type, name: str) -> tuple[Any, bool]:
-    """Return (type without ``| None``, whether None is allowed) of one setting."""
-    hint = typing.get_type_hints(cls)[name]
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        inner = [part for part in typing.get_args(hint) if part is not type(None)]
-        return inner[0], len(inner) < len(typing.get_args(hint))
-    return hint, False
-
-
-def choices_of(hint: Any) -> Choice:
-    """Return the allowed words of a ``Literal`` setting, or nothing."""
-    return typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
-
-
-def _to_bool(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    raise ValueError
-
-
-def _to_int(value: Any) -> int:
-    if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
-        raise ValueError
-    return int(value)
-
-
-def _to_numbers(value: Any) -> tuple[int, ...]:
-    if isinstance(value, str):
-        value = [part for part in value.split(",") if part.strip()]
-    if isinstance(value, int):
-        value = [value]
-    return tuple(_to_int(part) for part in value)
-
-
-def _to_options(value: Any) -> dict[str, Any]:
-    if isinstance(value, Mapping):
-        return dict(value)
-    import yaml  # late: only a run with options on the command line needs it here
-
-    pairs = [part.split("=", 1) for part in str(value).split(",") if part.strip()]
-    if any(len(pair) != 2 for pair in pairs):
-        raise ValueError
-    return {key.strip(): yaml.safe_load(text) for key, text in pairs}
-
-
-def _to_path(value: Any) -> Path:
-    if not isinstance(value, str | Path) or not str(value):
-        raise ValueError
-    return Path(value).expanduser()
-
-
-CONVERTERS: dict[Any, tuple[Any, str]] = {
-    bool: (_to_bool, "true or false"),
-    int: (_to_int, "a whole number"),
-    float: (float, "a number"),
-    str: (str, "text"),
-    Path: (_to_path, "a path"),
-    Duration: (lambda value: Duration(parse_duration(value)), "a time such as 90s, 15m or 2h"),
-    tuple[int, ...]: (_to_numbers, "whole numbers separated by commas, such as 0,2"),
-    dict[str, Any]: (_to_options, "pairs such as activation=elu,widths=64"),
-}
-
-
-def convert(cls: type, name: str, value: Any) -> Any:
-    """Convert one value to its setting's type and check its limits; raises UserError naming the flag."""
-    hint, optional = hint_of(cls, name)
-    spec: Spec = cls.__dataclass_fields__[name].metadata["spec"]  # type: ignore[attr-defined]
-    if value is None or (optional and isinstance(value, str) and value in ("", "none", "auto")):
-        if optional:
-            return None
-        raise UserError(f"{flag(name)} needs a value")
-    choices = choices_of(hint)
-    if choices:
-        if value not in choices:
-            close = did_you_mean(str(value), choices)
-            raise UserError(f"{flag(name)} {value!r}: choose from {', '.join(choices)}{close}")
-        return value
-    converter, meaning = CONVERTERS[hint]
-    try:
-        value = converter(value)
-    except (TypeError, ValueError, OverflowError):
-        raise UserError(f"{flag(name)} {value!r}: expected {meaning}") from None
-    if isinstance(value, int | float):
-        _check_limits(name, value, spec)
-    return value
-
-
-def _check_limits(name: str, value: float, spec: Spec) -> None:
-    unit = f" {spec.unit}" if spec.unit else ""
-    if value != value:
-        raise UserError(f"{flag(name)} is not a number")
-    if spec.low is not None and value < spec.low:
-        raise UserError(f"{flag(name)} {value}: must be at least {spec.low:g}{unit}")
-    if spec.high is not None and value > spec.high:
-        raise UserError(f"{flag(name)} {value}: must be at most {spec.high:g}{unit}")
-
-
-class Settings:
-    """Base of the settings classes: conversion, checks, and plain-data views."""
-
-    def __post_init__(self) -> None:
-        problems = []
-        for item in dataclasses.fields(self):  # type: ignore[arg-type]
-            try:
-                object.__setattr__(self, item.name, convert(type(self), item.name, getattr(self, item.name)))
-            except UserError as error:
-                problems.append(str(error))
-        if not problems:
-            problems = list(self.contradictions())
-        if problems:
-            raise UserError("\n".join(problems))
-
-    def contradictions(self) -> typing.Iterator[str]:
-        """Yield a message for each pair of settings that cannot stand together."""
-        return iter(())
-
-    def plain(self, identity_only: bool = False) -> dict[str, Any]:
-        """Return YAML-ready values, all of them or only those that define what is computed."""
-        values = {}
-        for item in dataclasses.fields(self):  # type: ignore[arg-type]
-            if identity_only and not item.metadata["spec"].identity:
-                continue
-            values[item.name] = _plain(getattr(self, item.name))
-        return values
-
-    def replace(self, **changes: Any) -> typing.Self:
-        """Return a checked copy with some settings changed."""
-        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
-
-    @classmethod
-    def from_mapping(cls, values: Mapping[str, Any], where: str) -> typing.Self:
-        """Build from a mapping; unknown keys are refused with the nearest known name."""
-        known = [item.name for item in dataclasses.fields(cls)]  # type: ignore[arg-type]
-        unknown = [
-            f"{where}: unknown setting {key!r}{did_you_mean(str(key), known)}" for key in values if key not in known
-        ]
-        if unknown:
-            raise UserError("\n".join(unknown))
-        return cls(**values)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, tuple):
-        return list(value)
-    return float(value) if isinstance(value, Duration) else value
-
+from competition.settings import Duration, Settings, setting
 
 DATA, NETWORK, TRAINING, MACHINE, OUTPUT = "data", "network", "training", "machine", "output"
 
@@ -369,7 +173,7 @@ class TrainSettings(DataSettings):
     only_folds: tuple[int, ...] | None = setting(None, OUTPUT, "train only these folds now: 0,2", identity=False)
     tensorboard: bool = setting(False, OUTPUT, "write TensorBoard files beside the history", identity=False)
 
-    def contradictions(self) -> typing.Iterator[str]:
+    def contradictions(self) -> Iterator[str]:
         """Yield settings that cannot stand together."""
         last = self.folds * self.repeats - 1
         outside = [fold for fold in self.only_folds or () if not 0 <= fold <= last]

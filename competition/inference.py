@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from competition.data.loader import Loader
-from competition.training.precision import Precision
+from competition.precision import Precision
 
 View = Callable[[Tensor], Tensor]
 

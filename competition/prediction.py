@@ -22,10 +22,10 @@ from competition.data.prepare import decode, find_data
 from competition.ensemble import mean, refuse_different_classes
 from competition.errors import UserError, first_few
 from competition.inference import predict_probabilities, views_of
+from competition.precision import pick_device
 from competition.predictions import Predictions, class_numbers
 from competition.runs import environment, hash_file, read_json, write_json
 from competition.submission import write_submission
-from competition.training.precision import pick_device
 
 
 @dataclass(frozen=True)

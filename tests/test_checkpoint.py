@@ -10,8 +10,8 @@ from competition.checkpoint import Checkpoint, open_checkpoint, save_checkpoint
 from competition.errors import UserError
 from competition.inference import Preprocessing
 from competition.models.factory import create_network
+from competition.precision import Precision
 from competition.runs import hash_file
-from competition.training.precision import Precision
 
 OPTIONS = {"activation": "elu"}
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from competition.config import Duration, PredictSettings, TrainSettings, parse_duration
+from competition.config import PredictSettings, TrainSettings
 from competition.errors import UserError
+from competition.settings import Duration, parse_duration
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,12 @@ from competition.config import TrainSettings
 from competition.data.loader import image_keys
 from competition.errors import UserError
 from competition.inference import Preprocessing
+from competition.precision import Precision
 from competition.runs import read_history
 from competition.training import fit
 from competition.training.display import Display
 from competition.training.fit import FoldTraining, TimeUp, fit_fold
 from competition.training.inputs import FoldJob, Machine, TrainingData
-from competition.training.precision import Precision
 from tests.conftest import ArrayImages
 
 SIZE, COUNT = 16, 90

@@ -8,11 +8,15 @@ PACKAGE = REPOSITORY / "competition"
 # Each module may import from its own line and from those above it.
 FLOORS = [
     ["errors"],
-    ["config", "metrics", "process", "runs", "torchvision_operators"],
+    ["settings", "metrics", "process", "runs", "torchvision_operators"],
+    ["config"],
     ["cli"],
     ["data"],
     ["folds", "predictions", "models"],
-    ["ensemble", "decision", "submission", "leaderboard", "kaggle", "inference", "checkpoint", "training"],
+    ["precision"],
+    ["ensemble", "decision", "submission", "leaderboard", "kaggle", "inference"],
+    ["checkpoint"],
+    ["training"],
     ["prediction", "tuning", "generative", "analysis"],
     ["__main__"],
 ]

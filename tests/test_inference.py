@@ -7,7 +7,7 @@ from torch import nn
 
 from competition.data.loader import Loader, image_keys
 from competition.inference import Preprocessing, blurred, mirrored, predict_probabilities, shifted, views_of
-from competition.training.precision import Precision
+from competition.precision import Precision
 
 CPU = torch.device("cpu")
 PREPROCESSING = Preprocessing(16, "squash", (0.5, 0.25, 0.0), (0.5, 0.5, 0.25))

@@ -22,12 +22,13 @@ from competition.folds import FOLDER, held_out, load_folds, make_folds, save_fol
 from competition.inference import Preprocessing, predict_probabilities, views_of
 from competition.models.factory import check_network
 from competition.models.weights import describe_weights
+from competition.precision import Precision, pick_device
 from competition.predictions import Predictions, class_numbers, load_predictions, pool, save_csv, save_predictions
 from competition.runs import counted_seed, environment, hash_file, read_json, write_atomically, write_json
 from competition.training.display import Display
 from competition.training.fit import TimeUp, fit_fold, is_finished
 from competition.training.inputs import FoldJob, Machine, TrainingData
-from competition.training.precision import Precision, pick_device, probe_precision
+from competition.training.probe import probe_precision
 from competition.training.record import refuse_missing_tensorboard
 from competition.training.start import check_pruning_source, starting_network
 

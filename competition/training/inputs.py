@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from competition.config import TrainSettings
 from competition.data.loader import Images, Loader
 from competition.inference import Preprocessing
+from competition.precision import Precision
 from competition.runs import counted_seed
-from competition.training.precision import Precision
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,51 @@
+"""Number format, memory layout and device: how a network runs."""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from competition.errors import UserError
+
+FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Precision:
+    """A number format for the forward pass and a memory layout; weights stay float32."""
+
+    number_format: str = "fp32"
+    channels_last: bool = True
+
+    def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
+        """Return the context in which the network runs."""
+        if self.number_format == "fp32":
+            return nullcontext()
+        return torch.autocast(device.type, dtype=FORMATS[self.number_format])
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """The layout of pictures and convolution weights."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    def place(self, network: nn.Module, device: torch.device) -> nn.Module:
+        """Move a network to a device, its weights in this layout."""
+        return network.to(device).to(memory_format=self.memory_format)  # type: ignore[call-overload]
+
+    def __str__(self) -> str:
+        return f"{self.number_format} {'channels_last' if self.channels_last else 'contiguous'}"
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device of ``--device``; raises UserError when CUDA is asked for and absent."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: this machine or this PyTorch build has no CUDA; use --device cpu")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = True
+        torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cudnn.benchmark = True
+    return torch.device(name)
