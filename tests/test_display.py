@@ -1,0 +1,22 @@
+"""What a person sees while folds train."""
+
+import pytest
+
+from competition.training.display import Display, clock
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (65.9, "1:05"), (3723, "1:02:03")])
+def test_clock(seconds, text):
+    assert clock(seconds) == text
+
+
+def test_plain_lines_where_there_is_no_terminal(capsys):
+    with Display([0, 1], 4) as display:
+        display.start_fold(0)
+        display.update(0, done=1.5, loss=2.0, images_per_second=1234, seconds_left=60)
+        display.validated(0, 0.5)
+        display.finish_fold(0, 0.6)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("fold 0: epoch 1.5/4, loss 2.000, images/s 1,234, time left")
+    assert "macro F1 0.500" in lines[1]
+    assert lines[2] == "fold 0: done, macro F1 0.600"

@@ -1,0 +1,45 @@
+"""From --data to decoded, checked images."""
+
+import cv2
+import numpy as np
+import pytest
+
+from competition.config import DataSettings
+from competition.data.prepare import find_data, natural_size, prepare_images
+from competition.errors import UserError
+
+
+def write(folder, sizes):
+    rng = np.random.default_rng(0)
+    for number, (height, width) in enumerate(sizes):
+        path = folder / f"class{number % 2}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+    return DataSettings(data=folder, cache_dir=folder.parent / "cache")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [([(64, 64)] * 4, 64), ([(40, 50), (60, 30), (44, 44), (48, 90)], 42), ([(500, 400)] * 4, 128), ([(1, 1)] * 4, 8)],
+)
+def test_the_size_follows_from_the_images(tmp_path, sizes, expected):
+    assert natural_size(find_data(write(tmp_path / "data", sizes))) == expected
+
+
+def test_the_sample_trains_although_one_file_is_damaged(tmp_path, capsys):
+    settings = DataSettings(cache_dir=tmp_path / "cache")
+    images = prepare_images(settings, find_data(settings), 32, "squash", 3)
+    assert "left out of the training: 1 image" in capsys.readouterr().out
+    table = images.labelled()
+    assert table["label"].nunique() >= 10
+    assert images.store.facts["error"].iloc[table["row"]].eq("").all()
+    assert len(np.unique(images.groups(table))) < len(table)  # its duplicates share a group
+
+
+def test_damaged_images_of_ones_own_stop_the_training(tmp_path):
+    settings = write(tmp_path / "data", [(16, 16)] * 8)
+    (tmp_path / "data" / "class0" / "0.png").write_bytes(b"damaged")
+    with pytest.raises(UserError, match="--on-bad skip"):
+        prepare_images(settings, find_data(settings), 16, "squash", 2)
+    images = prepare_images(settings.replace(on_bad="skip"), find_data(settings), 16, "squash", 2)
+    assert len(images.labelled()) == 7
