@@ -89,7 +89,12 @@ class TrainSettings(DataSettings):
 
     epochs: int = setting(22, TRAINING, "passes over the training images of a fold", low=1)
     steps: int | None = setting(None, TRAINING, "optimisation steps, in place of --epochs", low=1)
-    batch_size: int = setting(256, TRAINING, "images per optimisation step", low=2)
+    batch_size: int | None = setting(
+        None,
+        TRAINING,
+        "images per optimisation step; auto: 256, halved down to 32 while an epoch has fewer than 40 steps",
+        low=2,
+    )
     learning_rate: float = setting(5e-3, TRAINING, "peak learning rate", low=1e-9, high=100)
     optimizer: str = setting(
         "nmuon", TRAINING, "any of timm's: sgd, adam, adamw, rmsprop, muon, nmuon (Muon with Nesterov), lion, ..."

@@ -5,7 +5,14 @@ import torch
 from torch import nn
 
 from competition.errors import UserError
-from competition.training.optim import create_loss, create_optimizer, growing_size, schedule_factor, set_learning_rate
+from competition.training.optim import (
+    automatic_batch_size,
+    create_loss,
+    create_optimizer,
+    growing_size,
+    schedule_factor,
+    set_learning_rate,
+)
 
 
 @pytest.mark.parametrize(
@@ -41,6 +48,13 @@ def test_factors_stay_between_0_and_1_and_reach_the_peak(schedule):
 def test_growing(step, size):
     assert growing_size(0.5, step, 100, 64) == size
     assert growing_size(1.0, step, 100, 60) == 60
+
+
+@pytest.mark.parametrize(
+    ("images", "size"), [(100_000, 256), (10_400, 256), (10_239, 128), (2_600, 64), (1_600, 32), (50, 32)]
+)
+def test_small_sets_get_small_batches(images, size):
+    assert automatic_batch_size(images) == size
 
 
 class Small(nn.Module):

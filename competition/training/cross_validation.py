@@ -32,6 +32,7 @@ from competition.training.probe import probe_precision
 from competition.training.record import refuse_missing_tensorboard
 from competition.training.start import check_pruning_source, starting_network
 
+PROBE_BATCH = 256  # images the precision probe may use, where --batch-size does not say
 HALF = (0.5, 0.5, 0.5)  # pixels to [-1, 1]
 
 
@@ -193,7 +194,7 @@ def choose_machine(folder: Path, settings: TrainSettings, data: TrainingData, pr
         return Machine(device, Precision(stored["number_format"], stored["channels_last"]), workers)
     torch.manual_seed(0)
     network = starting_network(settings, len(data.class_names), preprocessing.image_size, fold=0)
-    pictures = torch.from_numpy(data.images.gather(data.rows[: settings.batch_size]))
+    pictures = torch.from_numpy(data.images.gather(data.rows[: settings.batch_size or PROBE_BATCH]))
     images = preprocessing.to_input(pictures, torch.device("cpu"), torch.contiguous_format)
     choice, rates = probe_precision(network, images, settings.precision, device)
     write_json(

@@ -72,7 +72,7 @@ class FoldTraining:
         self.job, self.settings, self.display, self.deadline = job, job.settings, display, deadline
         self.loader = job.data.loader(
             job.train_rows,
-            self.settings.batch_size,
+            job.batch_size,
             policy=create_policy(self.settings.augment, job.preprocessing.image_size),
             shuffle=True,
             copies=self.settings.copies,
@@ -171,7 +171,7 @@ class FoldTraining:
         job, which = self.job, self.job.valid_rows
         probabilities = predict_probabilities(
             self.learner.evaluated,
-            job.data.loader(which, max(self.settings.batch_size, 128), workers=job.machine.workers),
+            job.data.loader(which, max(job.batch_size, 128), workers=job.machine.workers),
             len(job.data.class_names),
             job.preprocessing,
             job.machine.precision,

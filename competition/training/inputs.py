@@ -14,6 +14,7 @@ from competition.data.loader import Images, Loader
 from competition.inference import Preprocessing
 from competition.precision import Precision
 from competition.runs import counted_seed
+from competition.training.optim import automatic_batch_size
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,11 @@ class FoldJob:
     folder: Path
     preprocessing: Preprocessing
     machine: Machine
+
+    @property
+    def batch_size(self) -> int:
+        """Images per optimisation step."""
+        return self.settings.batch_size or automatic_batch_size(len(self.train_rows) * (1 + self.settings.copies))
 
     @cached_property
     def seed(self) -> int:

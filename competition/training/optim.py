@@ -52,6 +52,14 @@ def create_optimizer(
     )
 
 
+def automatic_batch_size(images: int) -> int:
+    """Return 256, halved down to 32 while an epoch of so many images has fewer than 40 steps."""
+    size = 256
+    while size > 32 and images < 40 * size:
+        size //= 2
+    return size
+
+
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
     """Assign the learning rate of this step; a group's ``lr_scale`` (layer decay) is kept."""
     for group in optimizer.param_groups:
