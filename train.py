@@ -9,6 +9,7 @@ Examples:
 The same command goes on where it was killed. Exit codes: 0 done, 2 refused, 3 time limit reached.
 """
 
+import shlex
 import time
 from collections.abc import Sequence
 
@@ -34,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0 if in_time else 3
     score = steps.pool_and_score(run)
     print(steps.describe(score))
-    print(f"python predict.py {run.folder}" + (f" --data {settings.data}" if settings.data else ""))
+    print(shlex.join(["python", "predict.py", str(run.folder)]))  # the run knows its data
     return 0
 
 
