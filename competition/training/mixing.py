@@ -38,7 +38,7 @@ def cutmix(images: Tensor, partner: Tensor, weight: float, centre: tuple[float, 
     top, bottom = _span(centre[0] * height, half_y, height)
     left, right = _span(centre[1] * width, half_x, width)
     mixed = images.clone()
-    mixed[..., top:bottom, left:right] = images[partner][..., top:bottom, left:right]
+    mixed[..., top:bottom, left:right] = images[..., top:bottom, left:right][partner]
     return mixed, 1 - (bottom - top) * (right - left) / (height * width)
 
 
