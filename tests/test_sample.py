@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score
 
 from competition.data.cache import open_images
 from competition.data.catalog import open_catalog
@@ -88,11 +90,13 @@ def test_shapes(label: str) -> None:
     assert (draw(label, [1, 3]) != image).any()
 
 
-def test_a_linear_rule_on_pixels_fails() -> None:
-    """The nearest class mean, the simplest linear classifier, stays near chance (1 in 12)."""
+def test_a_linear_model_on_pixels_stays_under_one_half() -> None:
+    """Logistic regression on grey pixels, the strongest of the linear models tried, with as many images as the sample."""
     names = sorted(SHAPES)
-    images = np.array([[draw(name, [7, index]) for index in range(60)] for name in names], dtype=np.float32)
-    means = images[:, :40].mean(axis=1).reshape(12, -1)
-    held = images[:, 40:].reshape(12 * 20, -1)
-    nearest = ((held[:, None] - means[None]) ** 2).sum(axis=2).argmin(axis=1)
-    assert (nearest == np.repeat(np.arange(12), 20)).mean() < 0.3
+    images = np.array([[draw(name, [7, index]).mean(axis=2) for index in range(240)] for name in names])
+    images = images.reshape(12, 240, -1) / 255 - 0.5
+    model = LogisticRegression(C=0.01, max_iter=200)
+    model.fit(images[:, :200].reshape(2400, -1), np.repeat(np.arange(12), 200))
+    predicted = model.predict(images[:, 200:].reshape(480, -1))
+    score = f1_score(np.repeat(np.arange(12), 40), predicted, average="macro")
+    assert 0.1 < score < 0.5  # above chance: the labels do belong to the pictures

@@ -15,7 +15,7 @@ import numpy as np
 
 from competition.errors import UserError
 
-VERSION = 2  # raise it when the drawing changes: older renderings are then replaced
+VERSION = 3  # raise it when the drawing changes: older renderings are then replaced
 SEED = 20_240_229
 SIZE = 32  # pixels on a side
 TRAIN_PER_CLASS = 200
@@ -270,10 +270,10 @@ def _scribble(rng: np.random.Generator, image: np.ndarray) -> None:
 
 def _placed(rng: np.random.Generator, polygons: list[Points]) -> list[np.ndarray]:
     """Turn, scale, stretch a little and shift: unit shapes -> integer points on the fine canvas."""
-    angle, radius = rng.uniform(-0.5, 0.5), rng.uniform(8.5, 12.5)
+    angle, radius = rng.uniform(-0.42, 0.42), rng.uniform(9.0, 12.5)
     stretch = rng.uniform(0.85, 1.15)
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    centre = SIZE / 2 + rng.uniform(-4.5, 4.5, 2)
+    centre = SIZE / 2 + rng.uniform(-4, 4, 2)
     return [
         np.rint(((points * [stretch, 1 / stretch]) @ turn * radius + centre) * _FINE).astype(np.int32)
         for points in polygons

@@ -15,6 +15,10 @@ from torch import Tensor, nn
 from competition.errors import UserError
 from competition.precision import Precision
 
+# How much faster than the likeliest winner another combination must be: the probe's small batches favour the
+# contiguous layout, by 1.1 for resnet18 whose whole batches run 1.2 times faster in channels_last.
+LEAD = 1.15
+
 
 def candidates(requested: str, device: torch.device) -> list[Precision]:
     """Return the combinations worth timing, the likeliest winner first."""
@@ -60,8 +64,8 @@ def probe_precision(
             best[precision] = min(best[precision], _seconds(runner, device))
     choice = min(best, key=lambda item: best[item])
     first = next(iter(best))
-    if best[first] < 1.05 * best[choice]:
-        choice = first  # a difference that small is noise, and the first is the likelier winner
+    if best[first] < LEAD * best[choice]:
+        choice = first
     return choice, {str(item): round(len(images) / seconds, 1) for item, seconds in best.items()}
 
 
