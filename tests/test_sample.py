@@ -91,7 +91,7 @@ def test_shapes(label: str) -> None:
 
 
 def test_a_linear_model_on_pixels_stays_under_one_half() -> None:
-    """Logistic regression on grey pixels, the strongest of the linear models tried, with as many images as the sample."""
+    """Logistic regression on grey pixels, the strongest linear model tried, with as many images as the sample."""
     names = sorted(SHAPES)
     images = np.array([[draw(name, [7, index]).mean(axis=2) for index in range(240)] for name in names])
     images = images.reshape(12, 240, -1) / 255 - 0.5
