@@ -39,7 +39,7 @@ def create_optimizer(
     classifier = getattr(network, "get_classifier", nn.Identity)()
     head = {id(parameter) for parameter in classifier.parameters()} if isinstance(classifier, nn.Module) else set()
     fallback = [key for key, parameter in network.named_parameters() if id(parameter) in head]
-    # 3 Newton-Schulz steps in place of 5 cost half and lost nothing that could be measured.
+    # 3 Newton-Schulz steps in place of 5 cost half (macro F1 0.725 against 0.731, one run of 8 epochs each).
     options: dict[str, Any] = {"ns_steps": 3, "fallback_list": fallback} if is_muon else {}
     return create_optimizer_v2(
         network,
