@@ -44,11 +44,6 @@ class Predictions:
         assert self.labels is not None
         return metrics.confusion(self.labels, self.probabilities.argmax(axis=1), len(self.class_names))
 
-    def of_fold(self, fold: int) -> "Predictions":
-        """Return the rows that one fold predicted."""
-        assert self.folds is not None
-        return self.rows(np.flatnonzero(self.folds == fold))
-
     def rows(self, rows: NDArray[np.integer]) -> "Predictions":
         """Return some rows in the given order."""
         return replace(

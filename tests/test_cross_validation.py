@@ -40,6 +40,14 @@ def test_where_the_fold_table_is(settings, name):
     assert str(steps.fold_path(TrainSettings(**settings))) == name
 
 
+@pytest.mark.parametrize(
+    ("held_out", "said"), [(set(), "no validation split"), ({"cat", "fox"}, "only the validation split has .*: fox")]
+)
+def test_a_holdout_that_cannot_be_scored_is_refused(held_out, said):
+    with pytest.raises(UserError, match=said):
+        steps.refuse_unusable_holdout(held_out, {"cat", "dog"})
+
+
 def test_names_depend_on_settings_and_images():
     settings = TrainSettings(data="x/cats")
     names = {steps.run_name(settings, identity) for identity in ({"a": 1}, {"a": 2}, {"b": 1})}

@@ -85,6 +85,8 @@ def open_run(settings: TrainSettings) -> Run:
     preprocessing = choose_preprocessing(settings, catalog)
     images = prepare_images(settings, catalog, preprocessing.image_size, preprocessing.resize, settings.folds)
     table = images.labelled(with_validation=not settings.holdout)
+    if settings.holdout:
+        refuse_unusable_holdout(set(images.of("val")["label"]), set(table["label"]))
     path, folds = open_folds(settings, images, table)
     data = training_data(images, table)
     check_pruning_source(settings, data.class_names, preprocessing.image_size)
@@ -110,6 +112,15 @@ def choose_preprocessing(settings: TrainSettings, catalog: Catalog) -> Preproces
         info = describe_weights(settings.weights, name=settings.model)
         return Preprocessing(settings.image_size or info.image_size, settings.resize, info.mean, info.std)
     return Preprocessing(settings.image_size or natural_size(catalog), settings.resize, HALF, HALF)
+
+
+def refuse_unusable_holdout(held_out: set[str], trained: set[str]) -> None:
+    """Raise UserError where ``--holdout`` has nothing to keep out, or classes that the folds would never see."""
+    if not held_out:
+        raise UserError("--holdout: the data has no validation split to keep out")
+    unknown = sorted(held_out - trained)
+    if unknown:
+        raise UserError(f"--holdout: classes only the validation split has cannot be scored: {first_few(unknown)}")
 
 
 def fingerprint(images: PreparedImages, table: pd.DataFrame) -> str:
@@ -253,8 +264,6 @@ def pool_and_score(run: Run) -> dict[str, Any]:
 def score_holdout(run: Run) -> dict[str, Any]:
     """Score the mean of all folds on the validation split that ``--holdout`` kept out."""
     table = run.images.of("val")
-    if not len(table):
-        raise UserError("--holdout: the data has no validation split to keep out")
     data = training_data(run.images, table)
     members = []
     for fold in run.fold_numbers:
