@@ -8,7 +8,7 @@ PACKAGE = REPOSITORY / "competition"
 # Each module may import from its own line and from those above it.
 FLOORS = [
     ["errors"],
-    ["settings", "metrics", "process", "runs", "torchvision_operators"],
+    ["settings", "metrics", "process", "runs", "torchvision_operators", "page"],
     ["config"],
     ["cli"],
     ["data"],
@@ -17,7 +17,9 @@ FLOORS = [
     ["ensemble", "decision", "submission", "leaderboard", "kaggle", "inference"],
     ["checkpoint"],
     ["training"],
-    ["prediction", "tuning", "generative", "analysis"],
+    ["prediction", "tuning"],
+    ["generative", "analysis"],
+    ["verbs"],
     ["__main__"],
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}

@@ -1,0 +1,25 @@
+"""Look for everything wrong with a data set before any training."""
+
+from collections.abc import Sequence
+
+from competition.cli import Parser, add_settings, read_settings
+from competition.config import CheckSettings
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print every problem of a data set; exit code 2 where training would be refused."""
+    parser = Parser(__doc__ or "", prog="python -m competition check")
+    parser.add_argument("path", nargs="?", metavar="DATA", help="folder or zip; without it, the embedded sample")
+    add_settings(parser, CheckSettings)
+    values = vars(parser.parse(argv))
+    path = values.pop("path")
+    settings = read_settings(CheckSettings, values | ({"data": path} if path else {}))
+
+    from competition.data.checks import check, format_report
+    from competition.data.prepare import decode, find_data, natural_size
+
+    catalog = find_data(settings)
+    store = decode(settings, catalog, natural_size(catalog), "squash")
+    problems = check(catalog, store.facts, folds=settings.folds)
+    print(format_report(problems, catalog))
+    return 2 if any(problem.severity == "error" for problem in problems) else 0
