@@ -4,6 +4,7 @@ Everything is computed from one K x K table of counts (rows: true class, columns
 class that is absent is treated the same everywhere.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +24,7 @@ def f1_per_class(counts: Counts) -> NDArray[np.float64]:
     return _f1(np.diagonal(counts), counts.sum(axis=1), counts.sum(axis=0))
 
 
-def _f1(hits: NDArray[np.int64], true: NDArray[np.int64], predicted: NDArray[np.int64]) -> NDArray[np.float64]:
+def _f1(hits: NDArray[np.number], true: NDArray[np.number], predicted: NDArray[np.number]) -> NDArray[np.float64]:
     total = (true + predicted).astype(np.float64)
     return np.divide(2.0 * hits, total, out=np.zeros_like(total), where=total > 0)
 
@@ -59,20 +60,134 @@ def bootstrap_interval(counts: Counts, draws: int = 1000, seed: int = 0) -> Inte
     grow with N. The interval holds what chance in the rows does; not what another training would do.
     (Efron & Tibshirani 1993, chapter 13.)
     """
-    true, predicted = np.nonzero(counts)
-    cells = counts[true, predicted]
-    total = int(cells.sum())
-    if total == 0:
+    table = _Cells.of(counts)
+    if table.rows == 0:
         return Interval(0.0, 0.0)
     rng = np.random.default_rng(seed)
-    classes = len(counts)
-    scores = np.empty(draws)
+    return interval_of(np.array([table.macro_f1(table.draw(rng, table.rows)) for _ in range(draws)]))
+
+
+def leaderboard_band(
+    counts: Counts, test_rows: int, public_share: float = 1.0, draws: int = 500, seed: int = 0
+) -> Interval:
+    """Return where 95 % of leaderboard scores over so many rows are to be expected, given out-of-fold counts.
+
+    Chance enters twice: in the N rows the counts come from, and in the rows of the leaderboard. So each draw
+    takes N rows with replacement, then the leaderboard's rows from what those show. Few rows of many classes
+    lower macro F1 on average: the counts' own score by some amount, the drawn counts by as much again, which is
+    why twice the observed shift is taken back.
+
+    The band assumes test rows like the training rows; it holds neither a shift between the two, nor another
+    training or seed, nor the gain of averaging the folds' networks on test images.
+
+    Args:
+        counts: (K, K) table of the out-of-fold predictions.
+        test_rows: rows of the whole test set.
+        public_share: part of them that this leaderboard scores.
+        draws: bootstrap draws.
+        seed: of the draws.
+    """
+    table = _Cells.of(counts)
+    scored = round(test_rows * public_share)
+    if table.rows == 0 or scored < 1:
+        return Interval(0.0, 1.0)
+    rng = np.random.default_rng(seed)
+    first, second = np.empty(draws), np.empty(draws)
     for draw in range(draws):
-        drawn = rng.multinomial(total, cells / total)
-        hits = np.bincount(true[true == predicted], drawn[true == predicted], classes)
-        scores[draw] = _f1(hits, np.bincount(true, drawn, classes), np.bincount(predicted, drawn, classes)).mean()
-    low, high = np.percentile(scores, [2.5, 97.5])
+        seen = table.draw(rng, table.rows)
+        first[draw] = table.macro_f1(seen)
+        second[draw] = table.macro_f1(rng.multinomial(scored, seen / table.rows))
+    return interval_of(np.clip(second - 2 * (first.mean() - macro_f1(counts)), 0, 1))
+
+
+def interval_of(draws: NDArray[np.float64]) -> Interval:
+    """Return the middle 95 % of the draws."""
+    low, high = np.percentile(draws, [2.5, 97.5])
     return Interval(float(low), float(high))
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """The cells of a (K, K) table that are not empty: where they lie and how many rows each holds. C cells."""
+
+    true: NDArray[np.intp]
+    predicted: NDArray[np.intp]
+    counts: Counts
+    classes: int
+
+    @classmethod
+    def of(cls, counts: Counts) -> "_Cells":
+        true, predicted = np.nonzero(counts)
+        return cls(true, predicted, counts[true, predicted], len(counts))
+
+    @property
+    def rows(self) -> int:
+        return int(self.counts.sum())
+
+    def draw(self, rng: np.random.Generator, rows: int) -> Counts:
+        """Draw rows with replacement. -> (C,) rows in each cell."""
+        return rng.multinomial(rows, self.counts / self.rows)
+
+    def macro_f1(self, drawn: Counts) -> float:
+        """Return macro F1 of so many rows in each cell."""
+        right = self.true == self.predicted
+        hits = np.bincount(self.true[right], drawn[right], self.classes)
+        true, predicted = (np.bincount(side, drawn, self.classes) for side in (self.true, self.predicted))
+        return float(_f1(hits, true, predicted).mean())
+
+
+def paired_f1_draws(
+    truth: NDArray[np.integer], predicted: NDArray[np.integer], classes: int, draws: int = 1000, seed: int = 0
+) -> NDArray[np.float64]:
+    """Return F1 of each class for several predictions of the same rows, over bootstrap draws of those rows.
+
+    Every draw uses one set of rows for all R predictions, so differences between them are paired. Rows that agree
+    in the truth and in all predictions are one cell and are counted together.
+
+    Args:
+        truth: (N,) class numbers.
+        predicted: (R, N) class numbers.
+        classes: number of classes K.
+        draws: bootstrap draws D.
+        seed: of the draws.
+
+    Returns:
+        (D, R, K) F1; the mean over K is macro F1.
+    """
+    _, first, counts = np.unique(_joint_codes(truth, predicted, classes), return_index=True, return_counts=True)
+    true, guesses = truth[first], predicted[:, first]
+    right = [guess == true for guess in guesses]
+    scores = np.empty((draws, len(guesses), classes))
+    for draw, drawn in enumerate(_redraw(counts, draws, np.random.default_rng(seed))):
+        rows = np.bincount(true, drawn, classes)
+        for run, guess in enumerate(guesses):
+            hits = np.bincount(true[right[run]], drawn[right[run]], classes)
+            scores[draw, run] = _f1(hits, rows, np.bincount(guess, drawn, classes))
+    return scores
+
+
+def _redraw(counts: Counts, draws: int, rng: np.random.Generator) -> Iterator[Counts]:
+    """Yield (C,) rows in each cell, drawn with replacement, in whichever of two equal ways is faster.
+
+    One multinomial draw costs as much as there are cells, however many rows; where most cells hold a row or two,
+    drawing the rows themselves is up to five times faster.
+    """
+    total, cells = int(counts.sum()), len(counts)
+    cell_of_row = np.repeat(np.arange(cells), counts)
+    for _ in range(draws):
+        if total > 8 * cells:
+            yield rng.multinomial(total, counts / total)
+        else:
+            yield np.bincount(cell_of_row[rng.integers(0, total, total, dtype=np.int32)], minlength=cells)
+
+
+def _joint_codes(truth: NDArray[np.integer], predicted: NDArray[np.integer], classes: int) -> NDArray[np.int64]:
+    """Number the rows so that two are equal where truth and all predictions are."""
+    codes = truth.astype(np.int64)
+    for guess in predicted:
+        # Below N after each step, so that any number of predictions fits.
+        codes = np.unique(codes * classes + guess, return_inverse=True)[1]
+    return codes
 
 
 def summary(counts: Counts, class_names: list[str]) -> dict[str, object]:

@@ -59,6 +59,88 @@ def test_the_interval_of_a_perfect_score_is_a_point():
     assert (interval.low, interval.high) == (1.0, 1.0)
 
 
+def fixed_model(rng, classes=10):
+    """Return the true share of each (true, predicted) cell."""
+    cells = 0.35 * rng.dirichlet(np.full(classes, 0.3), size=classes) + 0.65 * np.eye(classes)
+    return (cells / cells.sum()).ravel()
+
+
+def share_inside(reps, rows, test_rows, interval):
+    """Return how often a model's score on new rows lies in an interval made from its counts on other rows."""
+    rng = np.random.default_rng(2)
+    inside = []
+    for _ in range(reps):
+        cells = fixed_model(rng)
+        found = interval(rng.multinomial(rows, cells).reshape(10, 10))
+        score = metrics.macro_f1(rng.multinomial(test_rows, cells).reshape(10, 10))
+        inside.append(found.low <= score <= found.high)
+    return np.mean(inside)
+
+
+@pytest.mark.parametrize(("rows", "test_rows"), [(500, 5000), (2000, 500)])
+def test_leaderboard_scores_fall_into_the_band(rows, test_rows):
+    share = share_inside(150, rows, test_rows, lambda counts: metrics.leaderboard_band(counts, test_rows, draws=150))
+    assert 0.89 <= share <= 0.99
+
+
+def test_a_band_is_wider_on_fewer_rows_and_never_narrower_than_the_score_is_known():
+    counts = np.random.default_rng(0).multinomial(1000, fixed_model(np.random.default_rng(1))).reshape(10, 10)
+
+    def width(rows, share=1.0):
+        band = metrics.leaderboard_band(counts, rows, share)
+        return band.high - band.low
+
+    known = metrics.bootstrap_interval(counts)
+    assert width(300) > 1.5 * width(3000)
+    assert width(10**7) == pytest.approx(known.high - known.low, rel=0.15)
+    assert width(1000, 0.3) == width(300)
+
+
+def test_a_band_without_rows_says_nothing():
+    assert metrics.leaderboard_band(np.zeros((2, 2), np.int64), 10) == metrics.Interval(0, 1)
+    assert metrics.leaderboard_band(np.diag([5, 5]), 10, 0.01) == metrics.Interval(0, 1)
+    assert metrics.leaderboard_band(np.diag([50, 50]), 100) == metrics.Interval(1, 1)
+
+
+def test_paired_draws_use_the_same_rows_for_all():
+    truth, first, second = np.random.default_rng(0).integers(0, 4, (3, 200))
+    draws = metrics.paired_f1_draws(truth, np.stack([first, second, first]), 4, draws=50)
+    assert draws.shape == (50, 3, 4)
+    assert (draws[:, 0] == draws[:, 2]).all()
+    assert (draws[:, 0] != draws[:, 1]).any()
+
+
+@pytest.mark.parametrize("rows", [100, 3000])  # few and many rows to a cell: drawn in two ways
+def test_paired_draws_spread_as_drawing_the_rows_does(rows):
+    rng = np.random.default_rng(1)
+    truth = rng.integers(0, 3, rows)
+    predicted = np.where(rng.random((2, rows)) < 0.4, rng.integers(0, 3, (2, rows)), truth)
+    found = metrics.paired_f1_draws(truth, predicted, 3, draws=1000).mean(axis=2)
+    expected = np.empty((300, 2))
+    for draw in range(300):
+        drawn = rng.integers(0, rows, rows)
+        expected[draw] = [f1_score(truth[drawn], one[drawn], average="macro") for one in predicted]
+    np.testing.assert_allclose(found.mean(axis=0), expected.mean(axis=0), atol=4 * expected.std() / 300**0.5)
+    assert np.diff(found).std() == pytest.approx(np.diff(expected).std(), rel=0.15)
+
+
+def test_the_interval_of_a_paired_difference_covers_it():
+    rng = np.random.default_rng(3)
+
+    def draw(rows):
+        truth = rng.integers(0, 3, rows)
+        wrong = np.where(rng.random(rows) < 0.5, np.array([[0.5], [0.42]]), 0.05)  # both fail on the same rows
+        return truth, np.where(rng.random((2, rows)) < wrong, rng.integers(0, 3, (2, rows)), truth)
+
+    truth, predicted = draw(200_000)
+    true = np.diff([metrics.macro_f1(metrics.confusion(truth, one, 3)) for one in predicted])[0]
+    inside = []
+    for _ in range(150):
+        interval = metrics.interval_of(np.diff(metrics.paired_f1_draws(*draw(300), 3, draws=150).mean(axis=2)))
+        inside.append(interval.low <= true <= interval.high)
+    assert 0.89 <= np.mean(inside) <= 0.99
+
+
 def test_summary_names_each_class():
     score = metrics.summary(np.array([[3, 1], [1, 2]]), ["cat", "dog"])
     assert score["per_class"]["cat"] == {"f1": 0.75, "precision": 0.75, "recall": 0.75, "rows": 4}
