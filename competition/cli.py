@@ -7,12 +7,13 @@ import argparse
 import errno
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from competition.errors import UserError, did_you_mean
+from competition.config import NOT_FOR_TUNING, TrainSettings, TuneSettings
+from competition.errors import UserError, did_you_mean, without_passwords
 from competition.process import settle
 from competition.settings import Settings, choices_of, flag, hint_of
 
@@ -49,10 +50,12 @@ class Parser(argparse.ArgumentParser):
         return values
 
 
-def add_settings(parser: argparse.ArgumentParser, cls: type[Settings]) -> None:
+def add_settings(parser: argparse.ArgumentParser, cls: type[Settings], leave_out: Collection[str] = ()) -> None:
     """Add one flag per setting, grouped by section, each with its unit and default."""
     groups: dict[str, Any] = {}
     for item in fields(cls):  # type: ignore[arg-type]
+        if item.name in leave_out:
+            continue
         spec = item.metadata["spec"]
         group = groups.setdefault(spec.section, parser.add_argument_group(spec.section))
         hint, optional = hint_of(cls, item.name)
@@ -81,6 +84,15 @@ def read_settings(cls: type[SettingsType], values: dict[str, Any]) -> SettingsTy
     config = values.pop("config", None)
     merged = read_yaml(Path(config)) if config else {}
     return cls.from_mapping({**merged, **values}, where=str(config) if config else "command line")
+
+
+def read_tuning(values: dict[str, Any]) -> tuple[TuneSettings, TrainSettings]:
+    """Build the settings of a search and, from ``--config`` overridden by flags, those under it."""
+    own = {item.name for item in fields(TuneSettings)}
+    search = TuneSettings(**{name: value for name, value in values.items() if name in own})
+    base = read_settings(TrainSettings, {name: value for name, value in values.items() if name not in own})
+    untold = TrainSettings()
+    return search, base.replace(**{name: getattr(untold, name) for name in NOT_FOR_TUNING})
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -122,5 +134,5 @@ def run_command(main: Callable[[Sequence[str] | None], int | None], argv: Sequen
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {without_passwords(message)}", file=sys.stderr)
     sys.exit(code)

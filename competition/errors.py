@@ -1,6 +1,7 @@
 """The one exception whose message is meant for the person at the keyboard."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -27,3 +28,9 @@ def first_few(names: Iterable[object], limit: int = 5) -> str:
     listed = [str(name) for name in names]
     rest = len(listed) - limit
     return ", ".join(listed[:limit]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def without_passwords(text: str) -> str:
+    """Return the text with the passwords of its URLs replaced by ``***``."""
+    text = re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", text)
+    return re.sub(r"([?&]password=)[^&\s]*", r"\1***", text)

@@ -20,7 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
 
-from competition.errors import UserError
+from competition.errors import UserError, without_passwords
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
@@ -77,15 +77,15 @@ def write_history(path: Path, records: list[dict[str, Any]]) -> None:
 
 
 @contextmanager
-def locked(path: Path, holder: str) -> Iterator[None]:
-    """Hold an exclusive lock on a file; raises UserError when another process holds it.
+def locked(path: Path, holder: str, wait: bool = False) -> Iterator[None]:
+    """Hold an exclusive lock on a file; raises UserError when another process holds it, unless it is to wait.
 
     The kernel drops the lock when its process dies, so a kill leaves nothing to clean up.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     file: IO[str] = open(path, "a+")  # noqa: SIM115 (must outlive this line)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError:
         file.close()
         raise UserError(f"{holder} is being trained by another process: wait for it or choose another --run") from None
@@ -110,7 +110,7 @@ def environment() -> dict[str, Any]:
     """Return what made a run: command, machine and the versions that can change a number."""
     packages = ("torch", "timm", "albumentations", "numpy", "opencv-python-headless", "scikit-learn", "pandas")
     return {
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [Path(sys.argv[0]).name, *map(without_passwords, sys.argv[1:])],
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": processor(),

@@ -1,20 +1,56 @@
-"""Submission CSVs: written in the rows and columns asked for, and scored against a truth.
+"""Submission CSVs: the rows and columns asked for, guarded before they are written or sent.
 
-Nothing here needs torch, so ``score`` answers within two seconds.
+Nothing here needs torch, so a refused file answers at once.
 """
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from competition import metrics
+from competition.data.catalog import Problem, open_catalog
 from competition.data.csvfile import read_csv
-from competition.errors import UserError, first_few
-from competition.predictions import class_numbers
-from competition.runs import write_atomically
+from competition.errors import UserError, counted, did_you_mean, first_few
+from competition.logbook import sidecar
+from competition.runs import hash_file, write_atomically
+from competition.shares import share_problems
+
+EMPTY_CELLS = frozenset({"", "nan", "NaN", "NAN", "<NA>", "None", "null", "NULL"})
+
+
+@dataclass(frozen=True)
+class Template:
+    """What a submission has to look like.
+
+    Args:
+        id_column: its name.
+        label_column: its name.
+        ids: every id that needs a row, in the order asked for.
+        class_names: the classes that may be predicted; empty: not known, any label passes.
+    """
+
+    id_column: str
+    label_column: str
+    ids: Sequence[str]
+    class_names: Sequence[str]
+
+
+def submission_table(
+    ids: Sequence[str], labels: Sequence[str], id_column: str, label_column: str, wanted: Sequence[str] | None
+) -> pd.DataFrame:
+    """Return one row per wanted id, in that order (None: in the order given).
+
+    Raises:
+        UserError: wanted ids that were not predicted.
+    """
+    label_of = dict(zip(ids, labels, strict=True))
+    order = list(wanted) if wanted is not None else list(ids)
+    missing = [name for name in order if name not in label_of]
+    if missing:
+        raise UserError(f"{len(missing)} ids of the test list have no prediction: {first_few(missing)}")
+    return pd.DataFrame({id_column: order, label_column: [label_of[name] for name in order]})
 
 
 def write_submission(
@@ -38,84 +74,168 @@ def write_submission(
     Raises:
         UserError: wanted ids that were not predicted.
     """
-    label_of = dict(zip(ids, labels, strict=True))
-    order = list(wanted) if wanted is not None else list(ids)
-    missing = [name for name in order if name not in label_of]
-    if missing:
-        raise UserError(f"{path}: {len(missing)} ids of the test list have no prediction: {first_few(missing)}")
-    table = pd.DataFrame({id_column: order, label_column: [label_of[name] for name in order]})
+    table = submission_table(ids, labels, id_column, label_column, wanted)
     write_atomically(path, table.to_csv(index=False))
 
 
-def score_files(submission: Path, truth: Path, id_column: str | None, label_column: str | None) -> dict[str, Any]:
-    """Score a submission against a truth, both CSVs, joined by id.
+def guard(table: pd.DataFrame, template: Template, out_of_fold: Mapping[str, int] | None = None) -> list[Problem]:
+    """Return everything wrong with a submission, errors first.
 
-    Macro F1 runs over the classes of the truth and of the submission together, as scikit-learn's does.
+    Args:
+        table: the submission; cells are text, or numbers as pandas reads them.
+        template: what it has to look like.
+        out_of_fold: how often each class was predicted out of fold, to compare the shares with.
+
+    An error is what a leaderboard would refuse or score as nothing; a warning is only told.
+    """
+    problems = _column_problems(list(table.columns), template)
+    if any(problem.severity == "error" for problem in problems):
+        return problems  # which column would hold the ids?
+    ids, labels = _cells(table[template.id_column]), _cells(table[template.label_column])
+    problems += [*_id_problems(ids, template.ids), *_label_problems(ids, labels, template.class_names)]
+    if not any(problem.severity == "error" for problem in problems):
+        problems += share_problems(labels, template.class_names, out_of_fold)
+    return sorted(problems, key=lambda problem: problem.severity != "error")
+
+
+def refuse_errors(problems: Sequence[Problem], path: Path | str = "the submission") -> None:
+    """Print the warnings; raise one UserError with all errors."""
+    for problem in problems:
+        if problem.severity == "warning":
+            print(f"warning: {path}: {_told(problem)}", flush=True)
+    errors = [problem for problem in problems if problem.severity == "error"]
+    if errors:
+        raise UserError(f"{path} is refused, nothing was written or sent:\n  " + "\n  ".join(map(_told, errors)))
+
+
+def _told(problem: Problem) -> str:
+    names = f" ({first_few(problem.rows)})" if problem.rows else ""
+    return f"{problem.kind}{names}: {problem.message}"
+
+
+def _cells(column: pd.Series) -> list[str]:
+    """Return the cells as text; what is missing becomes an empty cell."""
+    return ["" if missing else str(cell) for cell, missing in zip(column, column.isna(), strict=True)]
+
+
+def _column_problems(columns: list[str], template: Template) -> list[Problem]:
+    wanted = [template.id_column, template.label_column]
+    header = ",".join(wanted)
+    missing = [f"{name!r}{did_you_mean(name, columns)}" for name in wanted if name not in columns]
+    extra = [repr(name) for name in columns if name not in wanted]
+    twice = [repr(name) for name in wanted if columns.count(name) > 1]
+    problems = []
+    if missing:
+        problems.append(Problem("column missing", f"the header has to be {header}", missing))
+    if extra:
+        told = f"the header has to be {header} (pandas writes its index as a column without to_csv(index=False))"
+        problems.append(Problem("column not asked for", told, extra))
+    if twice:
+        problems.append(Problem("column twice", f"the header has to be {header}", twice))
+    if not problems and columns != wanted:
+        told = f"the header asked for is {header}; some graders go by position"
+        problems.append(Problem("columns in another order", told, list(columns), "warning"))
+    return problems
+
+
+def _id_problems(ids: list[str], wanted: Sequence[str]) -> list[Problem]:
+    asked, given = set(wanted), set(ids)
+    missing = [name for name in wanted if name not in given]
+    extra = [name for name in dict.fromkeys(ids) if name not in asked]
+    twice = list(pd.Series(ids, dtype=object)[lambda column: column.duplicated()].unique())
+    problems = []
+    if len(ids) != len(wanted):
+        told = f"{counted(len(ids), 'row')} where {len(wanted):,} are asked for"
+        problems.append(Problem("wrong number of rows", told))
+    if missing:
+        told = f"{counted(len(missing), 'id')} of the test list without a row{_respelled(extra, missing)}"
+        problems.append(Problem("ids missing", told, missing))
+    if extra:
+        told = f"{counted(len(extra), 'id')} that the test list does not name; its ids look like {wanted[0]!r}"
+        problems.append(Problem("ids not asked for", told, extra))
+    if twice:
+        problems.append(Problem("ids twice", f"{counted(len(twice), 'id')} with more than one row", twice))
+    if not problems and ids != list(wanted):
+        first = next(row for row, name in enumerate(ids) if name != wanted[row])
+        told = f"row {first + 1} is {ids[first]!r}, {wanted[first]!r} was asked for; some graders go by position"
+        problems.append(Problem("rows in another order", told, severity="warning"))
+    return problems
+
+
+def _label_problems(ids: list[str], labels: list[str], class_names: Sequence[str]) -> list[Problem]:
+    known = set(class_names)
+    empty = [
+        name for name, label in zip(ids, labels, strict=True) if label.strip() in EMPTY_CELLS and label not in known
+    ]
+    rest = {label for label in labels if label.strip() not in EMPTY_CELLS}
+    unknown = sorted(rest - known) if known else []
+    problems = []
+    if empty:
+        told = f"{counted(len(empty), 'row')} without a class: every image needs one"
+        problems.append(Problem("labels empty or NaN", told, empty))
+    if unknown:
+        told = f"{counted(len(unknown), 'label')} that no training image has{_respelled(unknown, list(class_names))}"
+        near = [did_you_mean(label, class_names) for label in unknown[:5]] + [""] * len(unknown[5:])
+        shown = [f"{label!r}{hint}" for label, hint in zip(unknown, near, strict=True)]
+        problems.append(Problem("unknown classes", told, shown))
+    return problems
+
+
+def _respelled(given: Sequence[str], asked: Sequence[str]) -> str:
+    """Say so when numbers lost their spelling: ``7.0`` or ``7`` where ``7`` or ``007`` was asked for."""
+    by_value = {_as_number(name): name for name in asked}
+    pairs = [(name, by_value[value]) for name in given if (value := _as_number(name)) is not None and value in by_value]
+    if not pairs:
+        return ""
+    first, meant = pairs[0]
+    return f"; {first!r} is {meant!r} read as a number: keep the column as text (dtype=str) or as whole numbers"
+
+
+def _as_number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+# ---- a file that is to be sent ----
+
+
+def guard_file(path: Path, data: Path | None) -> str:
+    """Guard a CSV before it is sent; print warnings, return what it was compared with.
+
+    The test list is that of ``data`` (a folder, a zip, or a sample submission), without it that of the data named in
+    the JSON beside the CSV. Where those are not here, the CSV has to be what `predict.py` guarded and wrote.
 
     Raises:
-        UserError: every missing, extra or doubled id and every unknown class, all in one message.
+        UserError: everything that is wrong with it, or nothing to compare it with.
     """
-    true_ids, true_labels = _read(truth, id_column, label_column, None)
-    ids, labels = _read(submission, id_column, label_column, set(true_ids))
-    _refuse_differences(submission, truth, ids, labels, true_ids, true_labels)
-    label_of = dict(zip(ids, labels, strict=True))
-    names = sorted(set(true_labels))
-    true = class_numbers(true_labels, names)
-    predicted = class_numbers([label_of[name] for name in true_ids], names)
-    return metrics.summary(metrics.confusion(true, predicted, len(names)), names)
-
-
-def _read(
-    path: Path, id_column: str | None, label_column: str | None, known_ids: set[str] | None
-) -> tuple[list[str], list[str]]:
-    """Return ids and labels of a two-column CSV; further columns are allowed where the flags name the two."""
     table = read_csv(str(path))
-    columns = list(table.columns)
-    if len(columns) < 2:
-        raise UserError(f"{path}: expected a column of ids and one of labels, found {', '.join(columns) or 'nothing'}")
-    id_name = id_column or columns[0]
-    if id_column is None and known_ids is not None and not known_ids & set(table.column(columns[0], "--id-column")):
-        hits = [name for name in columns if known_ids & set(table.column(name, "--id-column"))]
-        id_name = hits[0] if hits else id_name
-    label_name = label_column or next(name for name in columns if name != id_name)
-    ids = [cell.strip() for cell in table.column(id_name, "--id-column")]
-    return ids, [cell.strip() for cell in table.column(label_name, "--label-column")]
-
-
-def _refuse_differences(
-    submission: Path, truth: Path, ids: list[str], labels: list[str], true_ids: list[str], true_labels: list[str]
-) -> None:
-    problems = []
-    for path, names in ((submission, ids), (truth, true_ids)):
-        twice = sorted(pd.Series(names)[pd.Series(names).duplicated()].unique()) if names else []
-        if twice:
-            problems.append(f"{path} names {len(twice)} ids more than once: {first_few(twice)}")
-    missing, extra = sorted(set(true_ids) - set(ids)), sorted(set(ids) - set(true_ids))
-    if missing:
-        problems.append(f"{submission} lacks {len(missing)} ids: {first_few(missing)}")
-    if extra:
-        problems.append(f"{submission} has {len(extra)} ids that are not in {truth}: {first_few(extra)}")
-    unknown = sorted(set(labels) - set(true_labels))
-    if unknown:
-        problems.append(
-            f"{submission} predicts {len(unknown)} classes that {truth} does not know: {first_few(unknown)}"
+    record = sidecar(path) or {}
+    is_as_written = bool(record) and record.get("sha256") == hash_file(path)
+    source = data or Path(str(record.get("data", "")))
+    if data is None and (not record.get("data") or not source.exists()):
+        if is_as_written:
+            return "unchanged since predict.py checked it"
+        raise UserError(
+            f"{path}: nothing here says which rows are asked for: name the competition's folder, zip or sample "
+            "submission with --data PATH"
         )
-    if problems:
-        raise UserError("the submission cannot be scored:\n  " + "\n  ".join(problems))
+    template = _template(source, record)
+    frame = pd.DataFrame(table.rows, columns=table.columns, dtype=object)
+    refuse_errors(guard(frame, template, record.get("predicted_out_of_fold")), path)
+    return f"compared with {source}"
 
 
-def format_score(score: dict[str, Any]) -> str:
-    """Return the score as text: each class, then the numbers that count, macro F1 last."""
-    width = max([len(name) for name in score["per_class"]] + [5])
-    lines = [f"{'class':<{width}}  {'F1':>6}  {'precision':>9}  {'recall':>6}  {'rows':>6}"]
-    for name, values in score["per_class"].items():
-        scores = f"{values['f1']:6.3f}  {values['precision']:9.3f}  {values['recall']:6.3f}"
-        lines.append(f"{name:<{width}}  {scores}  {values['rows']:6d}")
-    low, high = score["interval_95"]
-    lines += [f"rows {score['rows']}, accuracy {score['accuracy']:.3f}, 95 % interval [{low:.3f}, {high:.3f}]"]
-    return "\n".join([*lines, f"macro F1 {score['macro_f1']:.3f}"])
-
-
-def score_json(score: dict[str, Any]) -> str:
-    """Return the score for programs."""
-    return json.dumps(score, indent=2, ensure_ascii=False)
+def _template(source: Path, record: dict[str, Any]) -> Template:
+    if source.suffix.lower() == ".csv":
+        sample = read_csv(str(source))
+        if len(sample.columns) < 2:
+            raise UserError(f"--data {source}: a sample submission has a column of ids and one of labels")
+        names = list(record.get("predicted_out_of_fold") or [])
+        ids = [row[0].strip() for row in sample.rows]
+        return Template(sample.columns[0], sample.columns[1], ids, names)
+    catalog = open_catalog(source)
+    if catalog.submission_ids is None:
+        raise UserError(f"{source} lists no test images: name the sample submission with --data sample_submission.csv")
+    return Template(catalog.id_column, catalog.label_column, catalog.submission_ids, catalog.class_names)

@@ -11,13 +11,27 @@ FLOORS = [
     ["settings", "metrics", "process", "runs", "torchvision_operators", "page"],
     ["config"],
     ["cli"],
-    ["data"],
+    ["data", "class_weights"],
     ["folds", "predictions", "models"],
     ["precision"],
-    ["ensemble", "decision", "submission", "leaderboard", "kaggle", "inference"],
+    [
+        "ensemble",
+        "decision",
+        "comparison",
+        "submission",
+        "shares",
+        "scoring",
+        "logbook",
+        "leaderboard",
+        "kaggle",
+        "kaggle_notebook",
+        "hosting",
+        "inference",
+    ],
     ["checkpoint"],
+    ["prediction"],
     ["training"],
-    ["prediction", "tuning"],
+    ["tuning"],
     ["generative", "analysis"],
     ["verbs"],
     ["__main__"],
@@ -55,6 +69,8 @@ def test_imports_point_down_only():
         if own == "__init__":
             continue
         for other, line in imported_rooms(path):
-            if other in LEVEL and (LEVEL[other] > LEVEL[own] or (other in WINGS and own != other)):
+            # The verbs are the wings' doors; nothing else opens them, least of all the other wing.
+            is_shut = other in WINGS and own not in (other, "verbs")
+            if other in LEVEL and (LEVEL[other] > LEVEL[own] or is_shut):
                 upward.append(f"{path.relative_to(REPOSITORY)}:{line} imports {other}")
     assert not upward

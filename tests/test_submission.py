@@ -1,14 +1,20 @@
-"""Submissions: rows and columns as asked for; scoring refuses every difference by name."""
+"""Submissions: rows and columns as asked for, and the guard that names everything a leaderboard would refuse."""
 
-import json
-
+import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import f1_score
 
-from competition.__main__ import main
 from competition.errors import UserError
-from competition.submission import score_files, write_submission
+from competition.submission import Template, guard, refuse_errors, submission_table, write_submission
+
+TEMPLATE = Template("id", "label", ["i0", "i1", "i2", "i3"], ["cat", "dog", "7"])
+
+
+def table(rows, columns=("id", "label")):
+    return pd.DataFrame(rows, columns=list(columns), dtype=object)
+
+
+GOOD = [("i0", "cat"), ("i1", "dog"), ("i2", "7"), ("i3", "cat")]
 
 
 def test_rows_and_columns_as_asked_for(tmp_path):
@@ -23,51 +29,105 @@ def test_ids_without_a_prediction_are_named(tmp_path):
     assert not (tmp_path / "s.csv").exists()
 
 
-@pytest.fixture
-def truth(tmp_path):
-    path = tmp_path / "truth.csv"
-    pd.DataFrame({"id": [f"i{n}" for n in range(6)], "label": ["a", "a", "b", "b", "c", "c"]}).to_csv(path, index=False)
-    return path
+def test_a_good_submission_has_no_problem(capsys):
+    problems = guard(table(GOOD), TEMPLATE, {"cat": 50, "dog": 25, "7": 25})
+    refuse_errors(problems)
+    assert problems == []
+    assert capsys.readouterr().out == ""
 
 
-def submission(tmp_path, rows):
-    path = tmp_path / "s.csv"
-    path.write_text("id,label\n" + "".join(f"{row}\n" for row in rows))
-    return path
+def test_the_table_that_is_written_passes_its_own_guard():
+    made = submission_table(["i3", "i2", "i1", "i0"], ["cat", "7", "dog", "dog"], "id", "label", TEMPLATE.ids)
+    assert guard(made, TEMPLATE) == []
 
 
-def test_the_score_is_scikit_learns_whatever_the_order(tmp_path, truth):
-    path = submission(tmp_path, ["i5,c", "i4,a", "i3,b", "i2,b", "i1,b", "i0,a"])
-    score = score_files(path, truth, None, None)
-    expected = f1_score(["a", "a", "b", "b", "c", "c"], ["a", "b", "b", "b", "a", "c"], average="macro")
-    assert score["macro_f1"] == expected
-    assert score["interval_95"][0] <= expected <= score["interval_95"][1]
-
-
-def test_every_difference_is_named_at_once(tmp_path, truth):
-    path = submission(tmp_path, ["i0,a", "i0,b", "i1,zebra", "ghost,a"])
+@pytest.mark.parametrize(
+    ("frame", "kind", "said"),
+    [
+        (table(GOOD, ("Id", "label")), "column missing", "'id' (did you mean 'Id'?)"),
+        (table([(*row, 1) for row in GOOD], ("id", "label", "score")), "column not asked for", "'score'"),
+        (table([(0, *row) for row in GOOD], ("Unnamed: 0", "id", "label")), "column not asked for", "index=False"),
+        (table([(*row, "cat") for row in GOOD], ("id", "label", "label")), "column twice", "'label'"),
+        (table(GOOD[:3]), "wrong number of rows", "3 rows where 4 are asked for"),
+        (table(GOOD[:3]), "ids missing", "i3"),
+        (table([*GOOD, ("i9", "cat")]), "ids not asked for", "i9"),
+        (table([*GOOD, ("i0", "cat")]), "ids twice", "i0"),
+        (table([*GOOD[:3], ("i0", "cat")]), "ids missing", "i3"),
+        (table([*GOOD[:3], ("i3", np.nan)]), "labels empty or NaN", "i3"),
+        (table([*GOOD[:3], ("i3", None)]), "labels empty or NaN", "i3"),
+        (table([*GOOD[:3], ("i3", " ")]), "labels empty or NaN", "i3"),
+        (table([*GOOD[:3], ("i3", "nan")]), "labels empty or NaN", "i3"),
+        (table([*GOOD[:3], ("i3", "cats")]), "unknown classes", "'cats' (did you mean 'cat'?)"),
+        (table([*GOOD[:3], ("i3", " cat")]), "unknown classes", "' cat' (did you mean 'cat'?)"),
+        (table([*GOOD[:3], ("i3", 7.0)]), "unknown classes", "'7.0' is '7' read as a number"),
+    ],
+)  # fmt: skip
+def test_what_a_leaderboard_refuses_is_refused_by_name(frame, kind, said):
+    problems = guard(frame, TEMPLATE)
+    assert kind in [problem.kind for problem in problems if problem.severity == "error"]
     with pytest.raises(UserError) as refusal:
-        score_files(path, truth, None, None)
-    for said in ("more than once: i0", "lacks 4 ids: i2, i3", "not in", "ghost", "does not know: zebra"):
+        refuse_errors(problems, "s.csv")
+    assert kind in str(refusal.value)
+    assert said in str(refusal.value)
+
+
+def test_all_errors_stand_in_one_message():
+    with pytest.raises(UserError) as refusal:
+        refuse_errors(guard(table([("i0", "cat"), ("i0", ""), ("ghost", "horse")]), TEMPLATE), "s.csv")
+    for said in ("s.csv", "3 rows where 4", "i1, i2, i3", "ghost", "more than one row", "without a class", "'horse'"):
         assert said in str(refusal.value)
 
 
-def test_bom_semicolons_and_column_names(tmp_path, truth):
-    path = tmp_path / "s.csv"
-    path.write_text("\ufeffClass;Image;note\n" + "".join(f"{c};i{n};x\n" for n, c in enumerate("aabbcc")))
-    assert score_files(path, truth, None, None)["macro_f1"] == 1.0
-    with pytest.raises(UserError, match="no column 'Picture'"):
-        score_files(path, truth, "Picture", None)
+def test_ids_read_as_numbers_are_told_from_strangers():
+    template = Template("id", "label", ["001", "002"], [])
+    with pytest.raises(UserError, match="'1' is '001' read as a number: keep the column as text"):
+        refuse_errors(guard(table([("1", "a"), ("2", "b")]), template))
 
 
-def test_a_missing_file_is_named(tmp_path, truth):
-    with pytest.raises(UserError, match="none.csv"):
-        score_files(tmp_path / "none.csv", truth, None, None)
+def test_a_class_that_is_called_none_is_a_class():
+    assert guard(table([("i0", "None"), ("i1", "a")]), Template("id", "label", ["i0", "i1"], ["None", "a"])) == []
 
 
-def test_the_verb_prints_macro_f1_last_and_json_on_request(tmp_path, truth, capsys):
-    words = ["score", str(truth), "--truth", str(truth)]
-    assert main(words) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "macro F1 1.000"
-    main([*words, "--json"])
-    assert json.loads(capsys.readouterr().out)["macro_f1"] == 1.0
+def test_without_known_classes_any_label_passes():
+    assert guard(table(GOOD), Template("id", "label", TEMPLATE.ids, [])) == []
+
+
+@pytest.mark.parametrize(
+    ("frame", "kind"),
+    [
+        (table(GOOD[::-1]), "rows in another order"),
+        (table([row[::-1] for row in GOOD], ("label", "id")), "columns in another order"),
+    ],
+)
+def test_what_a_leaderboard_accepts_is_only_told(frame, kind, capsys):
+    problems = guard(frame, TEMPLATE)
+    assert [(problem.kind, problem.severity) for problem in problems] == [(kind, "warning")]
+    refuse_errors(problems, "s.csv")
+    assert f"warning: s.csv: {kind}" in capsys.readouterr().out
+
+
+def collapsed(rows, out_of_fold=None):
+    ids = [f"i{n}" for n in range(rows)]
+    (problem,) = guard(
+        table([(name, "cat") for name in ids]), Template("id", "label", ids, ["cat", "dog", "7"]), out_of_fold
+    )
+    return problem
+
+
+def test_one_class_everywhere_is_refused_where_chance_cannot_do_it():
+    assert collapsed(200).severity == "error"  # 3 classes: 3^-199
+    assert collapsed(200, {"cat": 30, "dog": 30, "7": 40}).severity == "error"
+    assert "macro F1 is at most 1/3" in collapsed(200).message
+    assert collapsed(9).severity == "warning"  # 3^-8 may happen
+    assert collapsed(200, {"cat": 998, "dog": 1, "7": 1}).severity == "warning"  # no worse than out of fold
+
+
+def test_shares_far_from_the_out_of_fold_ones_are_told():
+    ids = [f"i{n}" for n in range(300)]
+    labels = ["cat"] * 200 + ["dog"] * 60 + ["7"] * 40
+    template = Template("id", "label", ids, ["cat", "dog", "7"])
+    frame = table(list(zip(ids, labels, strict=True)))
+    (problem,) = guard(frame, template, {"cat": 200, "dog": 200, "7": 200})
+    assert (problem.kind, problem.severity) == ("shares far from the out-of-fold ones", "warning")
+    assert problem.rows[0] == "cat 66.7%, out of fold 33.3%"
+    assert guard(frame, template, {"cat": 400, "dog": 120, "7": 80}) == []

@@ -85,6 +85,11 @@ def decode_pixels(path: str, image_size: int, resize: Resize) -> np.ndarray:
         return np.zeros((image_size, image_size, 3), np.uint8)
 
 
+def full_pixels(path: str) -> np.ndarray:
+    """Return an image at its own size, (H, W, 3) uint8 RGB; raises what its reader raises."""
+    return _full_size(_open(read_bytes(path)))
+
+
 class _TooLargeError(Exception):
     pass
 

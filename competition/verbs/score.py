@@ -17,7 +17,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON")
     values = parser.parse(argv)
 
-    from competition.submission import format_score, score_files, score_json
+    from competition.scoring import format_score, score_files, score_json
 
     truth = values.truth or _sample_truth()
     result = score_files(values.submission, truth, values.id_column, values.label_column)

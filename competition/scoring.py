@@ -1,0 +1,168 @@
+"""Score a submission CSV against a truth CSV: macro F1 as a whole, and of the public and private parts.
+
+Nothing here needs torch, so ``score`` answers within two seconds.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from competition import metrics
+from competition.data.csvfile import CsvFile, read_csv
+from competition.errors import UserError, first_few
+from competition.predictions import class_numbers
+
+USAGE_COLUMN = "Usage"  # what Kaggle's solution files call it: Public, Private or Ignored
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Ids, labels and the part of the leaderboard each row counts for; ``usage`` is None without that column."""
+
+    path: Path
+    columns: tuple[str, str]  # of ids and labels
+    ids: list[str]
+    labels: list[str]
+    usage: list[str] | None
+
+
+def score_files(submission: Path, truth: Path, id_column: str | None, label_column: str | None) -> dict[str, Any]:
+    """Score a submission against a truth, both CSVs, joined by id.
+
+    Where the truth has a column ``Usage`` it is graded as Kaggle would: "public" and "private" hold the score of each
+    part, rows marked Ignored count nowhere, the submission has exactly the truth's two columns, and no cell is trimmed.
+    Macro F1 of a part runs over the classes that occur in it, truth and submission together, as scikit-learn's does.
+    Nothing is ever patched: every row has to be there once.
+
+    Raises:
+        UserError: every missing, extra or doubled id and every unknown class, all in one message.
+    """
+    answer = _read_truth(truth, id_column, label_column)
+    table = read_csv(str(submission))
+    if answer.usage is None:
+        ids, labels = _read(table, id_column, label_column, set(answer.ids))
+    else:
+        ids, labels = _read_exactly(table, answer)
+    _refuse_differences(submission, ids, labels, answer)
+    label_of = dict(zip(ids, labels, strict=True))
+    predicted = [label_of[name] for name in answer.ids]
+    if answer.usage is None:
+        return _score(answer.labels, predicted, sorted(set(answer.labels)))
+    return _score_parts(answer, predicted)
+
+
+def _score_parts(answer: Truth, predicted: list[str]) -> dict[str, Any]:
+    assert answer.usage is not None
+    table = pd.DataFrame({"true": answer.labels, "predicted": predicted, "usage": answer.usage}, dtype=object)
+    table = table[table["usage"] != "ignored"]
+    whole = _score(table["true"].tolist(), table["predicted"].tolist(), sorted(set(table["true"])))
+    for part in ("public", "private"):
+        rows = table[table["usage"] == part]
+        if len(rows):
+            names = sorted({*rows["true"], *rows["predicted"]})
+            whole[part] = _score(rows["true"].tolist(), rows["predicted"].tolist(), names)
+    return whole
+
+
+def _score(true: Sequence[str], predicted: Sequence[str], names: list[str]) -> dict[str, Any]:
+    counts = metrics.confusion(class_numbers(true, names), class_numbers(predicted, names), len(names))
+    return metrics.summary(counts, names)
+
+
+def _read_truth(path: Path, id_column: str | None, label_column: str | None) -> Truth:
+    table = read_csv(str(path))
+    ids, labels = _read(table, id_column, label_column, None)
+    columns = _two_columns(table, id_column, label_column)
+    name = next((column for column in table.columns if column.lower() == USAGE_COLUMN.lower()), None)
+    if name is None or name in (id_column, label_column):
+        return Truth(path, columns, ids, labels, None)
+    usage = [cell.strip().lower() for cell in table.column(name, "")]
+    wrong = [
+        line for cell, line in zip(usage, table.lines, strict=True) if cell not in ("public", "private", "ignored")
+    ]
+    if wrong:
+        raise UserError(f"{path}: column {name!r} is not Public, Private or Ignored in line {first_few(wrong)}")
+    if "public" not in usage and "private" not in usage:
+        raise UserError(f"{path}: column {name!r} ignores every row; there is nothing to score")
+    return Truth(path, columns, ids, labels, usage)
+
+
+def _read(
+    table: CsvFile, id_column: str | None, label_column: str | None, known_ids: set[str] | None
+) -> tuple[list[str], list[str]]:
+    """Return ids and labels of a two-column CSV; further columns are allowed where the flags name the two."""
+    if id_column is None and known_ids is not None:
+        hits = [name for name in table.columns if known_ids & set(table.column(name, "--id-column"))]
+        id_column = hits[0] if hits else None
+    id_name, label_name = _two_columns(table, id_column, label_column)
+    ids = [cell.strip() for cell in table.column(id_name, "--id-column")]
+    return ids, [cell.strip() for cell in table.column(label_name, "--label-column")]
+
+
+def _two_columns(table: CsvFile, id_column: str | None, label_column: str | None) -> tuple[str, str]:
+    """Return the names of the columns of ids and labels: as told, else the first two beside ``Usage``."""
+    columns = [name for name in table.columns if name.lower() != USAGE_COLUMN.lower()]
+    if len(columns) < 2:
+        found = ", ".join(table.columns) or "nothing"
+        raise UserError(f"{table.path}: expected a column of ids and one of labels, found {found}")
+    id_name = id_column or columns[0]
+    return id_name, label_column or next(name for name in columns if name != id_name)
+
+
+def _read_exactly(table: CsvFile, answer: Truth) -> tuple[list[str], list[str]]:
+    """Return ids and labels as they are spelled; UserError unless the columns are those of the truth."""
+    if sorted(table.columns) != sorted(answer.columns):
+        raise UserError(
+            f"{table.path} has the columns {', '.join(table.columns)}; the grader wants exactly "
+            f"{' and '.join(answer.columns)}"
+        )
+    return table.column(answer.columns[0], ""), table.column(answer.columns[1], "")
+
+
+def _refuse_differences(submission: Path, ids: list[str], labels: list[str], answer: Truth) -> None:
+    problems = []
+    for path, names in ((submission, ids), (answer.path, answer.ids)):
+        twice = sorted(pd.Series(names)[pd.Series(names).duplicated()].unique()) if names else []
+        if twice:
+            problems.append(f"{path} names {len(twice)} ids more than once: {first_few(twice)}")
+    missing, extra = sorted(set(answer.ids) - set(ids)), sorted(set(ids) - set(answer.ids))
+    if missing:
+        problems.append(f"{submission} lacks {len(missing)} ids: {first_few(missing)}")
+    if extra:
+        problems.append(f"{submission} has {len(extra)} ids that are not in {answer.path}: {first_few(extra)}")
+    empty = [name for name, label in zip(ids, labels, strict=True) if not label.strip()]
+    if empty:
+        problems.append(f"{submission} has no label for {len(empty)} ids: {first_few(empty)}")
+    unknown = sorted({label for label in labels if label.strip()} - set(answer.labels))
+    if unknown:
+        problems.append(
+            f"{submission} predicts {len(unknown)} classes that {answer.path} does not know: {first_few(unknown)}"
+        )
+    if problems:
+        raise UserError("the submission cannot be scored:\n  " + "\n  ".join(problems))
+
+
+def format_score(score: dict[str, Any]) -> str:
+    """Return the score as text: each class, the parts of the leaderboard, then what counts, macro F1 last."""
+    width = max([len(name) for name in score["per_class"]] + [5])
+    lines = [f"{'class':<{width}}  {'F1':>6}  {'precision':>9}  {'recall':>6}  {'rows':>6}"]
+    for name, values in score["per_class"].items():
+        scores = f"{values['f1']:6.3f}  {values['precision']:9.3f}  {values['recall']:6.3f}"
+        lines.append(f"{name:<{width}}  {scores}  {values['rows']:6d}")
+    for part in ("public", "private"):
+        if part in score:
+            low, high = score[part]["interval_95"]
+            told = f"macro F1 {score[part]['macro_f1']:.5f}, rows {score[part]['rows']}"
+            lines.append(f"{part:<7} {told}, 95 % interval [{low:.3f}, {high:.3f}]")
+    low, high = score["interval_95"]
+    lines += [f"rows {score['rows']}, accuracy {score['accuracy']:.3f}, 95 % interval [{low:.3f}, {high:.3f}]"]
+    return "\n".join([*lines, f"macro F1 {score['macro_f1']:.3f}"])
+
+
+def score_json(score: dict[str, Any]) -> str:
+    """Return the score for programs."""
+    return json.dumps(score, indent=2, ensure_ascii=False)

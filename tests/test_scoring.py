@@ -1,0 +1,128 @@
+"""Scoring: scikit-learn's numbers, every difference refused by name, the leaderboard's parts as Kaggle grades them."""
+
+import json
+
+import pandas as pd
+import pytest
+from sklearn.metrics import f1_score
+
+from competition.__main__ import main
+from competition.errors import UserError
+from competition.scoring import format_score, score_files
+
+
+@pytest.fixture
+def truth(tmp_path):
+    path = tmp_path / "truth.csv"
+    pd.DataFrame({"id": [f"i{n}" for n in range(6)], "label": ["a", "a", "b", "b", "c", "c"]}).to_csv(path, index=False)
+    return path
+
+
+def submission(tmp_path, rows):
+    path = tmp_path / "s.csv"
+    path.write_text("id,label\n" + "".join(f"{row}\n" for row in rows))
+    return path
+
+
+def test_the_score_is_scikit_learns_whatever_the_order(tmp_path, truth):
+    path = submission(tmp_path, ["i5,c", "i4,a", "i3,b", "i2,b", "i1,b", "i0,a"])
+    score = score_files(path, truth, None, None)
+    expected = f1_score(["a", "a", "b", "b", "c", "c"], ["a", "b", "b", "b", "a", "c"], average="macro")
+    assert score["macro_f1"] == expected
+    assert score["interval_95"][0] <= expected <= score["interval_95"][1]
+
+
+def test_every_difference_is_named_at_once(tmp_path, truth):
+    path = submission(tmp_path, ["i0,a", "i0,b", "i1,zebra", "ghost,a"])
+    with pytest.raises(UserError) as refusal:
+        score_files(path, truth, None, None)
+    for said in ("more than once: i0", "lacks 4 ids: i2, i3", "not in", "ghost", "does not know: zebra"):
+        assert said in str(refusal.value)
+
+
+def test_bom_semicolons_and_column_names(tmp_path, truth):
+    path = tmp_path / "s.csv"
+    path.write_text("\ufeffClass;Image;note\n" + "".join(f"{c};i{n};x\n" for n, c in enumerate("aabbcc")))
+    assert score_files(path, truth, None, None)["macro_f1"] == 1.0
+    with pytest.raises(UserError, match="no column 'Picture'"):
+        score_files(path, truth, "Picture", None)
+
+
+def test_a_missing_file_is_named(tmp_path, truth):
+    with pytest.raises(UserError, match="none.csv"):
+        score_files(tmp_path / "none.csv", truth, None, None)
+
+
+def test_the_verb_prints_macro_f1_last_and_json_on_request(tmp_path, truth, capsys):
+    words = ["score", str(truth), "--truth", str(truth)]
+    assert main(words) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "macro F1 1.000"
+    main([*words, "--json"])
+    assert json.loads(capsys.readouterr().out)["macro_f1"] == 1.0
+
+
+def parted(tmp_path, usage):
+    path = tmp_path / "solution.csv"
+    labels = ["a", "a", "b", "b", "c", "c"]
+    rows = [f"i{n},{label},{part}\n" for n, (label, part) in enumerate(zip(labels, usage, strict=True))]
+    path.write_text("id,label,Usage\n" + "".join(rows))
+    return path
+
+
+def test_the_parts_of_the_leaderboard_are_scored_apart(tmp_path):
+    truth = parted(tmp_path, ["Public", "Private", "Public", "Private", "Public", "Ignored"])
+    score = score_files(submission(tmp_path, ["i0,a", "i1,b", "i2,c", "i3,b", "i4,c", "i5,a"]), truth, None, None)
+    assert score["public"]["macro_f1"] == f1_score(["a", "b", "c"], ["a", "c", "c"], average="macro")
+    assert score["private"]["macro_f1"] == f1_score(["a", "b"], ["b", "b"], average="macro")
+    assert score["macro_f1"] == f1_score(["a", "a", "b", "b", "c"], ["a", "b", "c", "b", "c"], average="macro")
+    assert (score["public"]["rows"], score["private"]["rows"], score["rows"]) == (3, 2, 5)  # the ignored row nowhere
+    lines = format_score(score).splitlines()
+    assert lines[-4].startswith("public  macro F1 0.55556, rows 3")
+    assert lines[-3].startswith("private macro F1 0.33333, rows 2")
+
+
+def test_a_class_predicted_in_a_part_that_lacks_it_counts_there_as_in_scikit_learn(tmp_path):
+    truth = parted(tmp_path, ["Public", "Public", "Private", "Private", "Private", "Private"])
+    score = score_files(submission(tmp_path, ["i0,a", "i1,c", "i2,b", "i3,b", "i4,c", "i5,c"]), truth, None, None)
+    assert score["public"]["macro_f1"] == f1_score(["a", "a"], ["a", "c"], average="macro")
+
+
+def test_a_usage_that_is_no_part_is_refused_with_its_line(tmp_path):
+    truth = parted(tmp_path, ["Public", "Private", "Pubic", "Private", "Public", "Private"])
+    with pytest.raises(UserError, match="not Public, Private or Ignored in line 4"):
+        score_files(truth, truth, None, None)
+    with pytest.raises(UserError, match="ignores every row"):
+        score_files(truth, parted(tmp_path, ["Ignored"] * 6), None, None)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (["i0,a", "i1,a", "i2,b", "i3,b", "i4,c"], "lacks 1 ids: i5"),
+        (["i0,a", "i1,a", "i2,b", "i3,b", "i4,c", "i5,c", "i6,c"], "1 ids that are not in"),
+        (["i0,a", "i1,a", "i2,b", "i3,b", "i4,c", "i5,c", "i5,c"], "more than once: i5"),
+        (["i0,a", "i1,a", "i2,b", "i3,b", "i4,c", "i5,"], "no label for 1 ids: i5"),
+        (["i0,a", "i1,a", "i2,b", "i3,b", "i4,c", "i5,d"], "does not know: d"),
+        (["i0,a", "i1,a", "i2,b", "i3,b", "i4,c", "i5, c"], "predicts 1 classes"),
+    ],
+)
+def test_nothing_is_patched(tmp_path, rows, said):
+    truth = parted(tmp_path, ["Public", "Private"] * 3)
+    with pytest.raises(UserError, match=said):
+        score_files(submission(tmp_path, rows), truth, None, None)
+
+
+@pytest.mark.parametrize("header", ["id,class", "id,label,note", "ID,label"])
+def test_other_columns_than_the_graders_are_refused(tmp_path, header):
+    truth = parted(tmp_path, ["Public", "Private"] * 3)
+    path = tmp_path / "s.csv"
+    path.write_text(header + "\n" + "".join(f"i{n},a{',x' * (header.count(',') - 1)}\n" for n in range(6)))
+    with pytest.raises(UserError, match="the grader wants exactly id and label"):
+        score_files(path, truth, None, None)
+
+
+def test_swapped_columns_are_read_by_name(tmp_path):
+    truth = parted(tmp_path, ["Public", "Private"] * 3)
+    path = tmp_path / "s.csv"
+    path.write_text("label,id\n" + "".join(f"{label},i{n}\n" for n, label in enumerate("aabbcc")))
+    assert score_files(path, truth, None, None)["macro_f1"] == 1.0
