@@ -3,7 +3,9 @@
 Examples:
   python predict.py runs/NAME                        test images of the data the run was trained on
   python predict.py runs/A runs/B --data PATH --out submissions/NAME.csv
+  python predict.py studies/NAME --ensemble greedy   the finished trials of a study
 
+What a fold predicted is kept in its folder, so another ensemble of the same runs costs no forward pass.
 Beside the CSV lies NAME.json: runs, folds, weights and scores that made it.
 """
 
@@ -23,14 +25,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     runs = values.pop("runs")
     settings = read_settings(PredictSettings, values)
 
-    from competition import prediction as steps  # late: torch is not needed to refuse a flag
+    from competition.prediction import steps  # late: torch is not needed to refuse a flag
 
-    members = steps.open_members(runs, settings.allow_partial)
+    members = steps.open_members(runs, settings.allow_partial, settings.view_count)
     catalog = steps.open_test(settings, members)
-    predictions = steps.predict_test(settings, members, catalog)
-    path = steps.output_path(settings, members)
-    steps.write_outputs(path, settings, members, catalog, predictions)
-    networks = sum(len(member.fold_folders) for member in members)
+    members = steps.choose_views(settings, members)
+    ensemble = steps.fit_ensemble(members, settings.ensemble)
+    decision = steps.fit_decision(ensemble, settings.decide)
+    predictions = steps.predict_test(settings, ensemble, catalog)
+    path = steps.output_path(settings, runs)
+    steps.write_outputs(path, settings, ensemble, decision, catalog, predictions)
+    networks = sum(len(member.fold_folders) for member in ensemble.used)
     print(f"{path}: {counted(len(predictions.image_ids), 'row')} from {counted(networks, 'network')}")
     return 0
 

@@ -62,11 +62,12 @@ def class_numbers(labels: Iterable[str], class_names: Sequence[str]) -> NDArray[
 
 
 def save_predictions(path: Path, predictions: Predictions) -> None:
-    """Write one .npz, whole or not at all."""
+    """Write one .npz, whole or not at all; probabilities that are float16 stay so."""
+    kind = np.float16 if predictions.probabilities.dtype == np.float16 else np.float32
     arrays = {
         "image_ids": predictions.image_ids.astype(np.str_),
         "class_names": np.asarray(predictions.class_names, dtype=np.str_),
-        "probabilities": predictions.probabilities.astype(np.float32),
+        "probabilities": predictions.probabilities.astype(kind),
     }
     for name in ("labels", "folds"):
         if getattr(predictions, name) is not None:
@@ -87,7 +88,7 @@ def load_predictions(path: Path) -> Predictions:
             return Predictions(
                 image_ids=arrays["image_ids"],
                 class_names=tuple(str(name) for name in arrays["class_names"]),
-                probabilities=arrays["probabilities"],
+                probabilities=arrays["probabilities"].astype(np.float32, copy=False),
                 labels=arrays["labels"] if "labels" in arrays else None,
                 folds=arrays["folds"] if "folds" in arrays else None,
             )
@@ -148,6 +149,13 @@ def align(predictions: Predictions, image_ids: NDArray[np.str_]) -> Predictions:
     if len(absent):
         raise UserError(f"{len(absent)} images have no prediction: {first_few(absent)}")
     return predictions.rows(rows)
+
+
+def in_class_order(predictions: Predictions, class_names: Sequence[str]) -> NDArray[np.float32]:
+    """Return the probabilities with their columns in the order of ``class_names``. -> (N, K)."""
+    if predictions.class_names == tuple(class_names):
+        return predictions.probabilities
+    return predictions.probabilities[:, [predictions.class_names.index(name) for name in class_names]]
 
 
 def _refuse_other_classes(parts: Sequence[Predictions]) -> None:

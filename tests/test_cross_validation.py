@@ -26,28 +26,6 @@ def test_folds_without_a_run_are_not_taken_over(tmp_path):
         steps.claim_folder(tmp_path / "run", TrainSettings(), {}, {})
 
 
-@pytest.mark.parametrize(
-    ("settings", "name"),
-    [
-        ({}, "folds/sample-5-seed0.csv"),
-        ({"data": "x/cats.zip", "folds": 3, "seed": 2}, "folds/cats-3-seed2.csv"),
-        ({"data": "x/cats", "repeats": 2, "holdout": True}, "folds/cats-5-holdout-x2-seed0.csv"),
-        ({"fold_file": "mine"}, "folds/mine.csv"),
-        ({"fold_file": "there/mine.csv"}, "there/mine.csv"),
-    ],
-)
-def test_where_the_fold_table_is(settings, name):
-    assert str(steps.fold_path(TrainSettings(**settings))) == name
-
-
-@pytest.mark.parametrize(
-    ("held_out", "said"), [(set(), "no validation split"), ({"cat", "fox"}, "only the validation split has .*: fox")]
-)
-def test_a_holdout_that_cannot_be_scored_is_refused(held_out, said):
-    with pytest.raises(UserError, match=said):
-        steps.refuse_unusable_holdout(held_out, {"cat", "dog"})
-
-
 def test_names_depend_on_settings_and_images():
     settings = TrainSettings(data="x/cats")
     names = {steps.run_name(settings, identity) for identity in ({"a": 1}, {"a": 2}, {"b": 1})}

@@ -18,8 +18,9 @@ from competition.precision import Precision
 from competition.runs import read_history
 from competition.training import fit
 from competition.training.display import Display
-from competition.training.fit import FoldTraining, TimeUp, fit_fold
+from competition.training.fit import FoldTraining, fit_fold
 from competition.training.inputs import FoldJob, Machine, TrainingData
+from competition.training.watch import TimeUp
 from tests.conftest import ArrayImages
 
 SIZE, COUNT = 16, 90

@@ -1,32 +1,113 @@
-"""The steps of predict.py that decide something by themselves."""
+"""The steps of predict.py that decide something by themselves, and the record of a submission."""
 
 import json
+import re
+import subprocess
+from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from competition.config import PredictSettings, TrainSettings
+from competition.config import PredictSettings
+from competition.data.catalog import Catalog
 from competition.errors import UserError
-from competition.prediction import Member, open_members, output_path
+from competition.prediction import record
+from competition.prediction.fitting import fit_decision, fit_ensemble
+from competition.prediction.members import open_members
+from competition.prediction.steps import loader_workers, output_path, write_outputs
+from competition.predictions import Predictions, load_predictions, save_predictions
+from competition.runs import hash_file
+from tests.test_members import make_run
 
 
-def member(folder):
-    return Member(folder, [], ("a", "b"), TrainSettings())
+@pytest.mark.parametrize(
+    ("runs", "expected"),
+    [
+        (["runs/one/"], "one.csv"),
+        (["runs/one", "runs/two"], "one+two.csv"),
+        ([f"runs/{n}" for n in range(9)], "0+1+2+3+5-more.csv"),
+    ],
+)
+def test_the_submission_is_named_after_the_runs(runs, expected):
+    assert output_path(PredictSettings(), runs) == Path("submissions") / expected
+    assert output_path(PredictSettings(out="mine.csv"), runs) == Path("mine.csv")
 
 
-def test_the_submission_is_named_after_the_runs(tmp_path):
-    members = [member(tmp_path / "one"), member(tmp_path / "two")]
-    assert str(output_path(PredictSettings(), members)) == "submissions/one+two.csv"
-    assert str(output_path(PredictSettings(out="mine.csv"), members)) == "mine.csv"
+@pytest.mark.parametrize(("given", "expected"), [("own", None), ("auto", None), ("3", 3)])
+def test_views_are_a_number_or_a_word(given, expected):
+    assert PredictSettings(views=given).view_count == expected
 
 
-def test_a_run_without_a_finished_fold_is_refused(tmp_path):
-    (tmp_path / "run.json").write_text(json.dumps({"identity": {"class_names": ["a", "b"]}}))
-    (tmp_path / "settings.yaml").write_text("folds: 2\n")
-    with pytest.raises(UserError, match="has no finished fold"):
-        open_members([str(tmp_path)], allow_partial=True)
+def test_views_beyond_eight_are_refused():
+    with pytest.raises(UserError, match="--views '9': choose from own, auto, 1, "):
+        PredictSettings(views="9")
 
 
-def test_a_damaged_run_is_named(tmp_path):
-    (tmp_path / "run.json").write_text("{")
-    with pytest.raises(UserError, match="run.json is damaged"):
-        open_members([str(tmp_path)], allow_partial=False)
+def test_a_gpu_gets_loader_processes():
+    import torch
+
+    assert loader_workers(PredictSettings(), torch.device("cpu")) == 0
+    assert loader_workers(PredictSettings(), torch.device("cuda")) > 0
+    assert loader_workers(PredictSettings(workers=3), torch.device("cpu")) == 3
+
+
+CATALOG = Catalog(pd.DataFrame(), Path("data.zip"), "csv", "name", "class", ["t1", "t0", "t2"], [])
+
+
+def write(tmp_path, probabilities, labels=None):
+    """Write a submission of two runs, the second of them better."""
+    runs = [make_run(tmp_path / name) for name in ("r", "s")]
+    for fold in (0, 1):
+        path = tmp_path / "s" / f"fold_{fold}" / "predictions.npz"
+        saved = load_predictions(path)
+        good = np.eye(2, dtype=np.float32)[saved.labels] * 0.8 + 0.1
+        save_predictions(path, Predictions(saved.image_ids, saved.class_names, good, saved.labels, saved.folds))
+    for run in runs:
+        path = Path(run) / "run.json"
+        values = json.loads(path.read_text())
+        values["identity"]["fold_hash"] = "abc"
+        path.write_text(json.dumps(values))
+        (Path(run) / "score.json").write_text(json.dumps({"macro_f1": 0.5, "interval_95": [0.4, 0.6]}))
+    settings = PredictSettings(ensemble="weighted")
+    ensemble = fit_ensemble(open_members(runs), settings.ensemble)
+    decision = fit_decision(ensemble, settings.decide)
+    test = Predictions(np.array(["t0", "t1", "t2"]), ("a", "b"), np.array(probabilities, np.float32), labels)
+    write_outputs(tmp_path / "out.csv", settings, ensemble, decision, CATALOG, test)
+    return ensemble
+
+
+def test_a_submission_has_the_rows_asked_for_and_a_record(tmp_path):
+    ensemble = write(tmp_path, [[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]], np.array([0, 1, 0]))
+    assert (tmp_path / "out.csv").read_text() == "name,class\nt1,b\nt0,a\nt2,b\n"
+    made = json.loads((tmp_path / "out.json").read_text())
+    assert made["sha256"] == hash_file(tmp_path / "out.csv")
+    assert made["ensemble"]["method"] == "weighted"
+    assert set(made["ensemble"]["methods"]) == {"best", "weighted"}
+    assert [run["weight"] for run in made["runs"]] == ensemble.combination.weights.tolist()
+    assert [run["fold_hash"] for run in made["runs"]] == ["abc", "abc"]
+    assert made["runs"][0]["weights"] == [None, None]  # they were deleted
+    assert made["runs"][1]["out_of_fold"] == {"macro_f1": 0.5, "interval_95": [0.4, 0.6]}
+    assert made["score"] == {"macro_f1": 1.0, "interval_95": [1.0, 1.0], "rows": 8}
+    assert made["decision"]["kind"] == "argmax"
+    assert made["test_macro_f1"] == pytest.approx(2 / 3)
+
+
+def test_a_submission_that_would_be_refused_is_not_written(tmp_path):
+    test = Predictions(np.array(["t0", "t1"]), ("a", "b"), np.full((2, 2), 0.5, np.float32))
+    ensemble = fit_ensemble(open_members([make_run(tmp_path / "r")]), "auto")
+    decision = fit_decision(ensemble, "argmax")
+    with pytest.raises(UserError, match="t2"):
+        write_outputs(tmp_path / "out.csv", PredictSettings(), ensemble, decision, CATALOG, test)
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_the_revision_is_that_of_the_checkout(monkeypatch):
+    found = record.revision()
+    assert found is None or re.fullmatch(r"[0-9a-f]{40}\+?", found)
+
+    def no_git(*_, **__):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(subprocess, "run", no_git)
+    assert record.revision() is None

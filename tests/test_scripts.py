@@ -272,8 +272,31 @@ def test_runs_are_joined_by_class_name(finished, capsys):
         names = tuple(checkpoint.class_names[number] for number in order)
         save_checkpoint(path, network, dataclasses.replace(checkpoint, class_names=names))
     for name, runs in (("one", ["runs/a"]), ("both", ["runs/a", "runs/b"])):
-        assert answer(predict.main, [*runs, "--out", f"{name}.csv", *finished], capsys)[0] == 0
+        words = [*runs, "--ensemble", "mean", "--out", f"{name}.csv", *finished]
+        assert answer(predict.main, words, capsys)[0] == 0
     assert Path("one.csv").read_text() == Path("both.csv").read_text()
+
+
+def test_another_ensemble_of_the_same_runs_needs_no_network(folders, finished, capsys):
+    words = ["--data", folders, "--run", "runs/b", *finished, *TINY, "--epochs", "1", "--seed", "1"]
+    assert answer(train.main, words, capsys)[0] == 0  # on folds of its own
+    code, out, _ = answer(predict.main, ["runs/a", "runs/b", "--views", "auto", *finished], capsys)
+    assert code == 0
+    assert "2 members on 30 out-of-fold images, nested in 2 outer folds:" in out
+    assert "runs/a: " in out
+    assert answer(predict.main, ["runs/a", "runs/b", "--ensemble", "mean", *finished], capsys)[0] == 0
+    first = Path("submissions/a+b.csv").read_text()
+    for weights in Path("runs").glob("*/fold_*/model.safetensors"):
+        weights.unlink()
+    code, out, _ = answer(predict.main, ["runs/a", "runs/b", "--ensemble", "mean", *finished], capsys)
+    assert code == 0
+    assert Path("submissions/a+b.csv").read_text() == first
+    code, _, err = answer(predict.main, ["runs/a", "runs/b", "--views", "auto", *finished], capsys)
+    assert code == 2
+    assert "--views auto predicts the held-out images anew and needs the networks" in err
+    code, _, err = answer(predict.main, ["runs/a", "--views", "3", *finished], capsys)
+    assert code == 2
+    assert "fold_0 has no weights, and no stored predictions of these test images with 3 views" in err
 
 
 # train.py that saves its state every few milliseconds, so that kills also land inside a write of the state.

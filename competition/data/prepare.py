@@ -104,8 +104,8 @@ def prepare_images(
     return PreparedImages(catalog, table, store, image_size, problems)
 
 
-def natural_size(catalog: Catalog) -> int:
-    """Return the side that suits the images: the median of some of their shorter sides, at most 128 px."""
+def natural_size(catalog: Catalog, largest: int = LARGEST_AUTOMATIC_SIZE) -> int:
+    """Return the side that suits the images: the median of some of their shorter sides, at most ``largest`` px."""
     import io
 
     from PIL import Image
@@ -118,4 +118,4 @@ def natural_size(catalog: Catalog) -> int:
                 sides.append(min(picture.size))
         except (OSError, ValueError, UserError, Image.DecompressionBombError):
             continue  # the checks will name it
-    return int(min(max(np.median(sides), 8), LARGEST_AUTOMATIC_SIZE)) if sides else 32
+    return int(min(max(np.median(sides), 8), largest)) if sides else 32

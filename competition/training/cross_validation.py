@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 import yaml
 
@@ -14,23 +13,25 @@ from competition import metrics
 from competition.checkpoint import open_checkpoint, read_checkpoint
 from competition.config import TrainSettings
 from competition.data.catalog import Catalog
-from competition.data.loader import image_keys
-from competition.data.prepare import PreparedImages, find_data, natural_size, prepare_images
+from competition.data.prepare import find_data, natural_size
 from competition.ensemble import mean
 from competition.errors import UserError, first_few
-from competition.folds import FOLDER, held_out, load_folds, make_folds, save_folds
+from competition.folds import held_out
 from competition.inference import Preprocessing, predict_probabilities, views_of
 from competition.models.factory import check_network
 from competition.models.weights import describe_weights
 from competition.precision import Precision, pick_device
 from competition.predictions import Predictions, class_numbers, load_predictions, pool, save_csv, save_predictions
-from competition.runs import counted_seed, environment, hash_file, read_json, write_atomically, write_json
+from competition.runs import counted_seed, environment, read_json, write_atomically, write_json
 from competition.training.display import Display
-from competition.training.fit import TimeUp, fit_fold, is_finished
+from competition.training.fit import fit_fold, is_finished
 from competition.training.inputs import FoldJob, Machine, TrainingData
+from competition.training.material import Material, data_name, open_material, training_data
 from competition.training.probe import probe_precision
+from competition.training.pseudo_labels import Teacher, open_teacher
 from competition.training.record import refuse_missing_tensorboard
 from competition.training.start import check_pruning_source, starting_network
+from competition.training.watch import TimeUp
 
 PROBE_BATCH = 256  # images the precision probe may use, where --batch-size does not say
 HALF = (0.5, 0.5, 0.5)  # pixels to [-1, 1]
@@ -43,20 +44,23 @@ class Run:
     Attributes:
         folder: ``runs/NAME``.
         settings: the effective settings.
-        data: the labelled images.
-        folds: the fold table in the order of the images.
+        material: the labelled images and the fold table.
         preprocessing: what every checkpoint of the run stores.
         machine: device, precision and workers.
-        images: everything that was decoded, for the validation split that ``--holdout`` keeps out.
+        teacher: labels test images to train on, where there is one.
     """
 
     folder: Path
     settings: TrainSettings
-    data: TrainingData
-    folds: pd.DataFrame
+    material: Material
     preprocessing: Preprocessing
     machine: Machine
-    images: PreparedImages
+    teacher: Teacher | None = None
+
+    @property
+    def data(self) -> TrainingData:
+        """The labelled images."""
+        return self.material.data
 
     def fold_folder(self, fold: int) -> Path:
         """Return ``runs/NAME/fold_K``."""
@@ -64,9 +68,12 @@ class Run:
 
     def job(self, fold: int) -> FoldJob:
         """Return one fold to train."""
-        rows = held_out(self.folds, fold, self.settings.folds)
+        rows = held_out(self.material.folds, fold, self.settings.folds)
         folder = self.fold_folder(fold)
-        return FoldJob(self.settings, self.data, rows, fold, folder, self.preprocessing, self.machine)
+        soft = None
+        if self.teacher is not None and not is_finished(folder):
+            soft = self.teacher.label(fold, self.material, self.settings, self.machine.device)
+        return FoldJob(self.settings, self.data, rows, fold, folder, self.preprocessing, self.machine, soft)
 
     @property
     def fold_numbers(self) -> list[int]:
@@ -76,32 +83,46 @@ class Run:
 
 def open_run(settings: TrainSettings) -> Run:
     """Open the data, the folds and the run folder; refuse what does not fit before anything is trained."""
-    check_network(settings.model, settings.model_options)
-    refuse_missing_tensorboard(settings.tensorboard)
-    if settings.weights is not None:
-        info = describe_weights(settings.weights, name=settings.model)
-        settings = settings.replace(model_options={**info.options, **settings.model_options})
+    settings = settle(settings)
     catalog = find_data(settings)
     preprocessing = choose_preprocessing(settings, catalog)
-    images = prepare_images(settings, catalog, preprocessing.image_size, preprocessing.resize, settings.folds)
-    table = images.labelled(with_validation=not settings.holdout)
-    if settings.holdout:
-        refuse_unusable_holdout(set(images.of("val")["label"]), set(table["label"]))
-    path, folds = open_folds(settings, images, table)
-    data = training_data(images, table)
+    material = open_material(settings, catalog, preprocessing.image_size)
+    teacher = open_teacher(settings.pseudo_labels, settings, material) if settings.pseudo_labels else None
+    identity = identity_of(settings, material, preprocessing, teacher)
+    folder = settings.run or Path("runs") / run_name(settings, identity)
+    notes = {"data": str(catalog.source), "fold_file": str(material.fold_file)}
+    claim_folder(folder, settings, identity, notes)
+    if not (folder / "environment.json").exists():
+        write_json(folder / "environment.json", environment())
+    machine = choose_machine(folder, settings, material.data, preprocessing)
+    return Run(folder, settings, material, preprocessing, machine, teacher)
+
+
+def settle(settings: TrainSettings) -> TrainSettings:
+    """Return the effective settings, with the options that the weights bring; raises UserError for what cannot run."""
+    check_network(settings.model, settings.model_options)
+    refuse_missing_tensorboard(settings.tensorboard)
+    if settings.weights is None:
+        return settings
+    info = describe_weights(settings.weights, name=settings.model)
+    return settings.replace(model_options={**info.options, **settings.model_options})
+
+
+def identity_of(
+    settings: TrainSettings, material: Material, preprocessing: Preprocessing, teacher: Teacher | None = None
+) -> dict[str, Any]:
+    """Return everything that decides what a run computes; raises UserError for an unfit ``--prune-from``."""
+    data = material.data
     check_pruning_source(settings, data.class_names, preprocessing.image_size)
-    identity = {
+    return {
         **settings.plain(identity_only=True),
         "image_size": preprocessing.image_size,
         "class_names": list(data.class_names),
-        "images": len(table),
-        "images_hash": fingerprint(images, table),
-        "fold_hash": hash_file(path),
+        "images": len(data.image_ids),
+        "images_hash": material.images_hash,
+        "fold_hash": material.fold_hash,
+        "teacher": teacher.weights_hash if teacher else None,
     }
-    folder = settings.run or Path("runs") / run_name(settings, identity)
-    claim_folder(folder, settings, identity, {"data": str(catalog.source), "fold_file": str(path)})
-    machine = choose_machine(folder, settings, data, preprocessing)
-    return Run(folder, settings, data, folds, preprocessing, machine, images)
 
 
 def choose_preprocessing(settings: TrainSettings, catalog: Catalog) -> Preprocessing:
@@ -114,63 +135,9 @@ def choose_preprocessing(settings: TrainSettings, catalog: Catalog) -> Preproces
     return Preprocessing(settings.image_size or natural_size(catalog), settings.resize, HALF, HALF)
 
 
-def refuse_unusable_holdout(held_out: set[str], trained: set[str]) -> None:
-    """Raise UserError where ``--holdout`` has nothing to keep out, or classes that the folds would never see."""
-    if not held_out:
-        raise UserError("--holdout: the data has no validation split to keep out")
-    unknown = sorted(held_out - trained)
-    if unknown:
-        raise UserError(f"--holdout: classes only the validation split has cannot be scored: {first_few(unknown)}")
-
-
-def fingerprint(images: PreparedImages, table: pd.DataFrame) -> str:
-    """Return 16 hex digits of what is trained on: ids, labels and contents, in whatever order and place."""
-    contents = images.store.facts["content_hash"].to_numpy()[table["row"]]
-    rows = sorted(zip(table["image_id"], table["label"], contents.tolist(), strict=True))
-    return f"{counted_seed(repr(rows)):016x}"
-
-
 def run_name(settings: TrainSettings, identity: dict[str, Any]) -> str:
     """Return a name made from data, network and settings: the same command finds its own run again."""
     return f"{data_name(settings)}-{settings.model}-{counted_seed(repr(identity)):016x}"[:-8]
-
-
-def data_name(settings: TrainSettings) -> str:
-    """Return the short name of the data for file names."""
-    return settings.data.resolve().stem if settings.data else "sample"
-
-
-def open_folds(settings: TrainSettings, images: PreparedImages, table: pd.DataFrame) -> tuple[Path, pd.DataFrame]:
-    """Return the fold table of ``--fold-file``; it is made on first use and from then on only read."""
-    path = fold_path(settings)
-    ids, labels = table["image_id"].tolist(), table["label"].tolist()
-    if not path.exists() and (settings.fold_file is None or path.parent == FOLDER):
-        save_folds(path, make_folds(ids, labels, images.groups(table), settings.folds, settings.repeats, settings.seed))
-        print(f"folds: {path} made; every later run on these images reads it")
-    return path, load_folds(path, ids, labels, settings.folds, settings.repeats)
-
-
-def fold_path(settings: TrainSettings) -> Path:
-    """Return where the fold table is: a path, a name under folds/, or a name made from data and folds."""
-    if settings.fold_file is not None:
-        given = Path(settings.fold_file)
-        return given if given.suffix or given.exists() else FOLDER / f"{given}.csv"
-    extras = ("-holdout" if settings.holdout else "") + (f"-x{settings.repeats}" if settings.repeats > 1 else "")
-    return FOLDER / f"{data_name(settings)}-{settings.folds}{extras}-seed{settings.seed}.csv"
-
-
-def training_data(images: PreparedImages, table: pd.DataFrame) -> TrainingData:
-    """Return the labelled rows as arrays."""
-    names = sorted(set(table["label"]))
-    ids = table["image_id"].tolist()
-    return TrainingData(
-        image_ids=np.asarray(ids, dtype=np.str_),
-        labels=class_numbers(table["label"], names),
-        class_names=tuple(names),
-        keys=image_keys(ids),
-        rows=table["row"].to_numpy(np.int64),
-        images=images.store,
-    )
 
 
 def claim_folder(folder: Path, settings: TrainSettings, identity: dict[str, Any], notes: dict[str, str]) -> None:
@@ -189,7 +156,6 @@ def claim_folder(folder: Path, settings: TrainSettings, identity: dict[str, Any]
     if folder.exists() and any(folder.glob("fold_*")):
         raise UserError(f"{folder} holds folds but no run.json: choose another --run")
     write_atomically(folder / "settings.yaml", yaml.safe_dump({**settings.plain(), "run": None}, sort_keys=False))
-    write_json(folder / "environment.json", environment())
     write_json(folder / "run.json", {**notes, "identity": identity})
 
 
@@ -242,6 +208,20 @@ def unfinished_folds(run: Run) -> list[int]:
 
 def pool_and_score(run: Run) -> dict[str, Any]:
     """Write the pooled out-of-fold predictions and ``score.json``; returns the score."""
+    pooled, score = score_folds(run)
+    if run.settings.holdout:
+        score["holdout"] = score_holdout(run)
+    save_csv(run.folder / "oof.csv", pooled)
+    save_score(run, pooled, score)
+    return score
+
+
+def score_folds(run: Run) -> tuple[Predictions, dict[str, Any]]:
+    """Return the pooled out-of-fold predictions and their score.
+
+    Raises:
+        UserError: images that no fold has predicted.
+    """
     parts = [load_predictions(run.fold_folder(fold) / "predictions.npz") for fold in run.fold_numbers]
     pooled = pool(parts)
     if set(pooled.image_ids) != set(run.data.image_ids):
@@ -253,18 +233,19 @@ def pool_and_score(run: Run) -> dict[str, Any]:
     score["kept_epoch"] = "best on the held-out fold" if run.settings.stop_after else "last"
     if run.settings.stop_after:
         score["warning"] = "the kept epoch was picked on the fold it is scored on: expect less on new images"
-    if run.settings.holdout:
-        score["holdout"] = score_holdout(run)
+    return pooled, score
+
+
+def save_score(run: Run, pooled: Predictions, score: dict[str, Any]) -> None:
+    """Write ``oof.npz``, then ``score.json``."""
     save_predictions(run.folder / "oof.npz", pooled)
-    save_csv(run.folder / "oof.csv", pooled)
     write_json(run.folder / "score.json", score)
-    return score
 
 
 def score_holdout(run: Run) -> dict[str, Any]:
     """Score the mean of all folds on the validation split that ``--holdout`` kept out."""
-    table = run.images.of("val")
-    data = training_data(run.images, table)
+    table = run.material.images.of("val")
+    data = training_data(run.material.images, table)
     members = []
     for fold in run.fold_numbers:
         network, checkpoint = open_checkpoint(run.fold_folder(fold))

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.live import Live
@@ -16,6 +16,25 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class FoldDisplay(Protocol):
+    """What a fold tells about itself while it trains."""
+
+    def note(self, text: str) -> None:
+        """Say something that is not a number."""
+
+    def start_fold(self, fold: int) -> None:
+        """A fold begins or goes on."""
+
+    def update(self, fold: int, *, done: float, loss: float, images_per_second: float, seconds_left: float) -> None:
+        """Some batches are done. ``done`` counts epochs, with fractions."""
+
+    def validated(self, fold: int, macro_f1: float) -> None:
+        """A validation is done."""
+
+    def finish_fold(self, fold: int, macro_f1: float) -> None:
+        """A fold is trained and its held-out images are predicted."""
 
 
 class Display:

@@ -23,19 +23,16 @@ from competition.inference import predict_probabilities, views_of
 from competition.models.freezing import set_train_mode
 from competition.predictions import Predictions, load_predictions, save_predictions
 from competition.runs import locked
-from competition.training.display import Display
+from competition.training.display import FoldDisplay
 from competition.training.inputs import FoldJob
 from competition.training.learner import Learner
 from competition.training.record import Recorder
 from competition.training.state import Progress, load_state, save_state
+from competition.training.watch import UNWATCHED, TimeUp, Watch
 
 SAVE_SECONDS = 60.0  # between two saves of the state: what a kill can cost
 CHECK_STEPS = 20  # between two looks at the loss, each of which makes a GPU wait
 PLATEAU_VALIDATIONS = 3  # without gain, after which the plateau schedule halves the learning rate
-
-
-class TimeUp(Exception):
-    """The time limit has passed; the state is saved."""
 
 
 def is_finished(folder: Path) -> bool:
@@ -43,23 +40,24 @@ def is_finished(folder: Path) -> bool:
     return (folder / "predictions.npz").exists()
 
 
-def fit_fold(job: FoldJob, display: Display, deadline: float = math.inf) -> Predictions:
+def fit_fold(job: FoldJob, display: FoldDisplay, deadline: float = math.inf, watch: Watch = UNWATCHED) -> Predictions:
     """Train one fold, or go on with it, and predict its held-out images.
 
     Args:
         job: what to train.
         display: told how it goes.
         deadline: `time.perf_counter` value at which to save and stop.
+        watch: may end the fold early.
 
     Raises:
-        TimeUp: the deadline has passed.
+        TimeUp: the deadline has passed, or the watch wants to stop.
         UserError: the loss is not finite, or another process trains this fold.
     """
     with locked(job.folder / "lock", f"fold {job.fold} of {job.folder.parent}"):
         if is_finished(job.folder):
             return load_predictions(job.folder / "predictions.npz")
         display.start_fold(job.fold)
-        training = FoldTraining(job, display, deadline)
+        training = FoldTraining(job, display, deadline, watch)
         training.restore()
         training.run()
         return training.finish()
@@ -68,11 +66,12 @@ def fit_fold(job: FoldJob, display: Display, deadline: float = math.inf) -> Pred
 class FoldTraining:
     """One fold under way: the loop over epochs, its records and its state."""
 
-    def __init__(self, job: FoldJob, display: Display, deadline: float = math.inf) -> None:
-        self.job, self.settings, self.display, self.deadline = job, job.settings, display, deadline
-        self.loader = job.data.loader(
-            job.train_rows,
-            job.batch_size,
+    def __init__(
+        self, job: FoldJob, display: FoldDisplay, deadline: float = math.inf, watch: Watch = UNWATCHED
+    ) -> None:
+        self.job, self.settings, self.display = job, job.settings, display
+        self.deadline, self.watch = deadline, watch
+        self.loader = job.training_loader(
             policy=create_policy(self.settings.augment, job.preprocessing.image_size),
             shuffle=True,
             copies=self.settings.copies,
@@ -190,6 +189,7 @@ class FoldTraining:
         """Score the held-out images (one view); returns whether to stop for want of gain."""
         score = self._record_validation(self.predict_held_out(views=1))
         stop_after, progress = self.settings.stop_after, self.progress
+        self.watch.validated(self.job.fold, progress.step, self.total_steps, score)
         if score > progress.best:
             progress.best, progress.validations_without_gain = score, 0
             if stop_after is not None:
@@ -262,7 +262,7 @@ class FoldTraining:
 
     def _save_if_due(self) -> None:
         now = time.perf_counter()
-        if now > self.deadline:
+        if now > self.deadline or self.watch.wants_to_stop():
             self.save()
             raise TimeUp
         if now - self.last_save > SAVE_SECONDS:

@@ -43,6 +43,21 @@ class TrainingData:
 
 
 @dataclass(frozen=True)
+class SoftLabelled:
+    """Images with a teacher's probabilities in place of a label.
+
+    Attributes:
+        rows: (M,) row of each image in the store of the labelled ones.
+        keys: (M,) as in `TrainingData`.
+        probabilities: (M, K) float32, rows sum to 1.
+    """
+
+    rows: NDArray[np.int64]
+    keys: NDArray[np.uint64]
+    probabilities: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
 class Machine:
     """Where and how the network runs: the same for every fold of a run."""
 
@@ -63,6 +78,7 @@ class FoldJob:
         folder: the fold's own folder; nothing outside it is written.
         preprocessing: stored with the checkpoint.
         machine: device, precision, workers.
+        soft: further images to train on, with soft labels.
     """
 
     settings: TrainSettings
@@ -72,11 +88,28 @@ class FoldJob:
     folder: Path
     preprocessing: Preprocessing
     machine: Machine
+    soft: SoftLabelled | None = None
 
     @property
     def batch_size(self) -> int:
         """Images per optimisation step."""
-        return self.settings.batch_size or automatic_batch_size(len(self.train_rows) * (1 + self.settings.copies))
+        images = len(self.train_rows) + (len(self.soft.rows) if self.soft else 0)
+        return self.settings.batch_size or automatic_batch_size(images * (1 + self.settings.copies))
+
+    def training_loader(self, **options: Any) -> Loader:
+        """Return batches of what is trained on, in the order of `targets`; the options are `Loader`'s."""
+        rows, keys = self.data.rows[self.train_rows], self.data.keys[self.train_rows]
+        if self.soft is not None:
+            rows, keys = np.concatenate([rows, self.soft.rows]), np.concatenate([keys, self.soft.keys])
+        return Loader(self.data.images, rows, keys, self.batch_size, **options)
+
+    def targets(self) -> NDArray[np.int64] | NDArray[np.float32]:
+        """Return what is learnt: (T,) class numbers or, with soft labels among them, (T, K) probabilities."""
+        labels = self.data.labels[self.train_rows]
+        if self.soft is None:
+            return labels
+        one_hot = np.eye(len(self.data.class_names), dtype=np.float32)[labels]
+        return np.concatenate([one_hot, self.soft.probabilities])
 
     @cached_property
     def seed(self) -> int:

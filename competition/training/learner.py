@@ -50,7 +50,7 @@ class Learner:
         labels = torch.from_numpy(job.data.labels[job.train_rows])
         counts = torch.bincount(labels, minlength=len(job.data.class_names)).to(self.device)
         self._loss = create_loss(settings.loss, settings.label_smoothing, counts)
-        self._labels = labels.to(self.device)
+        self._targets = torch.from_numpy(job.targets()).to(self.device)
 
     def _moving_average(self) -> Any:
         if self.settings.ema is None:
@@ -80,7 +80,7 @@ class Learner:
         # Dropout and the like draw from here, so a restart cannot change them.
         torch.manual_seed(counted_seed(self.job.seed, "step", step))
         images = self._to_input(pictures, step)
-        labels = self._labels[(positions % len(self._labels)).to(self.device)]
+        targets = self._targets[(positions % len(self._targets)).to(self.device)]
         images, partner, weight = mix_batch(
             images,
             settings.mix,
@@ -91,7 +91,7 @@ class Learner:
         )
         factor = schedule_factor(settings.schedule, step, self.total_steps, settings.warmup)
         set_learning_rate(self.optimizer, settings.learning_rate * factor * plateau_factor)
-        loss, hits = self._gradients(images, labels, labels if partner is None else labels[partner], weight)
+        loss, hits = self._gradients(images, targets, targets if partner is None else targets[partner], weight)
         self._update(step)
         return loss, hits
 
@@ -100,12 +100,12 @@ class Learner:
         images = preprocessing.to_input(pictures, self.device, self.job.machine.precision.memory_format)
         return resized(images, growing_size(self.grow_from, step, self.total_steps, preprocessing.image_size))
 
-    def _gradients(self, images: Tensor, labels: Tensor, others: Tensor, weight: float) -> tuple[Tensor, Tensor]:
+    def _gradients(self, images: Tensor, targets: Tensor, others: Tensor, weight: float) -> tuple[Tensor, Tensor]:
         """Fill the gradients; when memory runs out, halve the micro-batch and begin the step again."""
         while True:
             size = self.micro_batch or len(images)
             try:
-                return self.accumulate(images, labels, others, weight, size)
+                return self.accumulate(images, targets, others, weight, size)
             except RuntimeError as error:
                 if not _is_out_of_memory(error) or size <= 1:
                     raise
@@ -118,7 +118,7 @@ class Learner:
                 torch.cuda.empty_cache()
 
     def accumulate(
-        self, images: Tensor, labels: Tensor, others: Tensor, weight: float, size: int
+        self, images: Tensor, targets: Tensor, others: Tensor, weight: float, size: int
     ) -> tuple[Tensor, Tensor]:
         """Sum the gradients of a batch over micro-batches of ``size``; returns the mean loss and the hits."""
         self.optimizer.zero_grad(set_to_none=True)
@@ -129,13 +129,13 @@ class Learner:
             with self.job.machine.precision.autocast(self.device):
                 logits = self._forward(images[part])
             logits = logits.float()
-            loss = self._loss(logits, labels[part])
+            loss = self._loss(logits, targets[part])
             if weight < 1.0:
                 loss = weight * loss + (1 - weight) * self._loss(logits, others[part])
-            loss = loss * (len(labels[part]) / len(images))
+            loss = loss * (len(logits) / len(images))
             self._scaler.scale(loss).backward()
             total += loss.detach()
-            hits += (logits.detach().argmax(dim=1) == labels[part]).sum()
+            hits += (logits.detach().argmax(dim=1) == _most_probable(targets[part])).sum()
         return total, hits
 
     def _update(self, step: int) -> None:
@@ -166,6 +166,11 @@ class Learner:
             self._average.module.load_state_dict(state["average"])
         self._scaler.load_state_dict(state["scaler"])
         self.micro_batch = state["micro_batch"]
+
+
+def _most_probable(targets: Tensor) -> Tensor:
+    """Return class numbers of (B,) class numbers or (B, K) probabilities."""
+    return targets if targets.ndim == 1 else targets.argmax(dim=1)
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

@@ -109,13 +109,13 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def create_loss(kind: str, label_smoothing: float, class_counts: Tensor) -> Loss:
-    """Return a function of logits (B, K) and class numbers (B,).
+    """Return a function of logits (B, K) and targets: class numbers (B,) or probabilities (B, K).
 
     ``balanced`` weights a class by the inverse of its count (mean weight 1); ``focal`` is Lin et al. 2017
     (arXiv 1708.02002) with gamma 2.
     """
     if kind == "focal":
-        return lambda logits, labels: _focal(logits, labels, label_smoothing)
+        return lambda logits, targets: _focal(logits, targets, label_smoothing)
     weight = None
     if kind == "balanced":
         weight = 1.0 / class_counts.clamp(min=1).float()
@@ -123,7 +123,11 @@ def create_loss(kind: str, label_smoothing: float, class_counts: Tensor) -> Loss
     return nn.CrossEntropyLoss(weight=weight, label_smoothing=label_smoothing)
 
 
-def _focal(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
-    losses = nn.functional.cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing)
-    sure = logits.softmax(dim=1).gather(1, labels[:, None]).squeeze(1)
+def _focal(logits: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
+    losses = nn.functional.cross_entropy(logits, targets, reduction="none", label_smoothing=label_smoothing)
+    probabilities = logits.softmax(dim=1)
+    if targets.ndim == 1:
+        sure = probabilities.gather(1, targets[:, None]).squeeze(1)
+    else:
+        sure = (probabilities * targets).sum(dim=1)
     return ((1 - sure) ** 2 * losses).mean()

@@ -6,7 +6,7 @@ from typing import Any
 
 from competition.errors import UserError
 from competition.runs import append_history, read_history, write_history
-from competition.training.display import Display
+from competition.training.display import FoldDisplay
 
 
 def refuse_missing_tensorboard(is_wanted: bool) -> None:
@@ -25,7 +25,7 @@ class Recorder:
         tensorboard: write TensorBoard's files to ``folder/tensorboard`` too.
     """
 
-    def __init__(self, fold: int, folder: Path, display: Display, tensorboard: bool) -> None:
+    def __init__(self, fold: int, folder: Path, display: FoldDisplay, tensorboard: bool) -> None:
         self.fold, self.display = fold, display
         self._path = folder / "history.jsonl"
         self._writer: Any = None

@@ -1,0 +1,1 @@
+"""What `predict.py` does: open the members, predict each fold once, fit the ensemble, write the submission."""

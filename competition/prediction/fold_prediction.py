@@ -1,0 +1,171 @@
+"""One fold's probabilities of some images, computed once and kept in the fold's own folder.
+
+fold_K/test-KEY.npz    float16 probabilities; KEY changes with any id or content of the images and with the views
+
+So another ensemble of the same runs costs no forward pass, and a fold whose weights were deleted can still be used.
+Several processes may predict the same fold: each writes the same file, whole or not at all.
+"""
+
+import hashlib
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from competition.checkpoint import open_checkpoint
+from competition.data.catalog import Catalog
+from competition.data.loader import Images, Loader, image_keys
+from competition.errors import UserError
+from competition.inference import View, predict_probabilities, views_of
+from competition.predictions import Predictions, load_predictions
+from competition.runs import read_json, write_atomically
+
+
+class Store(Images, Protocol):
+    """Decoded pictures and what is known about them, see `competition.data.cache.ImageStore`."""
+
+    @property
+    def facts(self) -> pd.DataFrame:
+        """One row per picture; ``content_hash`` is read here."""
+        ...
+
+
+@dataclass(frozen=True)
+class ImageRows:
+    """Some images of a store, in order.
+
+    Attributes:
+        image_ids: (N,) names.
+        store: the decoded pictures.
+        rows: (N,) row of each image in the store.
+    """
+
+    image_ids: NDArray[np.str_]
+    store: Store
+    rows: NDArray[np.int64]
+
+    @classmethod
+    def of_test(cls, catalog: Catalog, store: Store) -> "ImageRows":
+        """Return the test images of a catalog whose pictures were all decoded into ``store``."""
+        rows = np.flatnonzero(catalog.table["split"] == "test")
+        return cls(catalog.table["image_id"].to_numpy(np.str_)[rows], store, rows)
+
+    @cached_property
+    def fingerprint(self) -> bytes:
+        """A hash of ids and contents, in order; the same wherever the files lie and whatever size they became."""
+        contents = self.store.facts["content_hash"].to_numpy(np.uint64)[self.rows]
+        digest = hashlib.blake2b("\0".join(self.image_ids.tolist()).encode(), digest_size=16)
+        digest.update(contents.tobytes())
+        return digest.digest()
+
+
+def stored_path(folder: Path, images: ImageRows, views: int) -> Path:
+    """Return where a fold's predictions of these images lie, or would."""
+    key = hashlib.blake2b(images.fingerprint + f"{views} views".encode(), digest_size=8).hexdigest()
+    return folder / f"test-{key}.npz"
+
+
+def predict_fold(
+    folder: Path,
+    images: ImageRows,
+    views: int,
+    device: torch.device,
+    batch_size: int = 256,
+    workers: int = 0,
+    on_batch: Callable[[int], None] = lambda images: None,
+) -> Predictions:
+    """Return a fold's probabilities of some images, from its folder where it has them.
+
+    Args:
+        folder: ``runs/NAME/fold_K``.
+        images: what to predict, decoded at the size that the fold's network sees.
+        views: test-time views averaged, see `competition.inference.views_of`.
+        device: where the network runs.
+        batch_size: images per forward pass.
+        workers: loader processes.
+        on_batch: told the number of images done, for progress.
+
+    Returns:
+        N rows in the order of ``images``, rounded to float16 (kept as float32); classes in the checkpoint's order.
+
+    Raises:
+        UserError: no stored predictions and no weights, or a damaged checkpoint.
+    """
+    path = stored_path(folder, images, views)
+    stored = _load_stored(path, folder)
+    if stored is not None:
+        on_batch(len(images.rows))
+        return stored
+    if not (folder / "model.safetensors").exists():
+        raise UserError(
+            f"{folder} has no weights, and no stored predictions of these test images with {views} views: "
+            "train it again, or leave its run out"
+        )
+    probabilities, class_names = run_network(folder, images, views_of(views), device, batch_size, workers, on_batch)
+    predictions = Predictions(images.image_ids, class_names, probabilities.astype(np.float16).astype(np.float32))
+    _store(path, predictions, _weights_hash(folder))
+    return predictions
+
+
+def run_network(
+    folder: Path,
+    images: ImageRows,
+    views: list[View],
+    device: torch.device,
+    batch_size: int,
+    workers: int = 0,
+    on_batch: Callable[[int], None] = lambda images: None,
+) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """Predict with the fold's network; returns ((N, K) mean probabilities over the views, K class names)."""
+    network, checkpoint = open_checkpoint(folder)
+    checkpoint.precision.place(network, device)
+    keys = image_keys(images.image_ids.tolist())
+    loader = Loader(images.store, images.rows, keys, batch_size, workers=workers, pin=device.type == "cuda")
+    probabilities = predict_probabilities(
+        network,
+        loader,
+        len(checkpoint.class_names),
+        checkpoint.preprocessing,
+        checkpoint.precision,
+        device,
+        views,
+        on_batch=on_batch,
+    )
+    return probabilities, checkpoint.class_names
+
+
+def _weights_hash(folder: Path) -> str:
+    path = folder / "model.json"
+    return str(read_json(path).get("sha256", "")) if path.exists() else ""
+
+
+def _store(path: Path, predictions: Predictions, weights: str) -> None:
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        image_ids=predictions.image_ids,
+        class_names=np.asarray(predictions.class_names, dtype=np.str_),
+        probabilities=predictions.probabilities.astype(np.float16),
+        weights=np.asarray(weights, dtype=np.str_),
+    )
+    write_atomically(path, buffer.getvalue())
+
+
+def _load_stored(path: Path, folder: Path) -> Predictions | None:
+    """Return stored predictions, unless there are none or the folder's weights are no longer those that made them."""
+    if not path.exists():
+        return None
+    stored = load_predictions(path)
+    with np.load(path, allow_pickle=False) as arrays:
+        made_by = str(arrays["weights"]) if "weights" in arrays else ""
+    now = _weights_hash(folder)
+    if now and now != made_by:
+        return None
+    return replace(stored, probabilities=stored.probabilities.astype(np.float32))

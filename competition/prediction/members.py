@@ -1,0 +1,132 @@
+"""The members of an ensemble: run folders, and the finished trials of studies."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from competition.config import PredictSettings, TrainSettings
+from competition.ensemble import refuse_different_classes
+from competition.errors import UserError, first_few
+from competition.predictions import Predictions, load_predictions, pool
+from competition.runs import read_json
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run; on test images its folds are averaged.
+
+    Attributes:
+        folder: ``runs/NAME`` or ``studies/NAME/trials/NUMBER``.
+        fold_folders: its finished folds.
+        class_names: K names.
+        settings: those it was trained with.
+        image_size: side of the square that its networks see, in pixels.
+        resize: how a picture became that square.
+        views: test-time views of each image.
+        rescored: out-of-fold predictions that stand in for the run's own, made with other views.
+    """
+
+    folder: Path
+    fold_folders: list[Path]
+    class_names: tuple[str, ...]
+    settings: TrainSettings
+    image_size: int
+    resize: str
+    views: int
+    rescored: Predictions | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every fold is finished."""
+        return len(self.fold_folders) == self.settings.folds * self.settings.repeats
+
+    def out_of_fold(self) -> Predictions:
+        """Return the pooled predictions of the images that each fold held out."""
+        if self.rescored is not None:
+            return self.rescored
+        if self.is_whole and (self.folder / "oof.npz").exists():
+            return load_predictions(self.folder / "oof.npz")
+        return pool([load_predictions(folder / "predictions.npz") for folder in self.fold_folders])
+
+
+def open_members(folders: Sequence[str], allow_partial: bool = False, views: int | None = None) -> list[Member]:
+    """Open the runs, and the finished trials of the studies.
+
+    Args:
+        folders: runs and studies.
+        allow_partial: take runs with unfinished folds.
+        views: test-time views of every member; None: those of each run's own score.
+
+    Raises:
+        UserError: no run, a run named twice, no finished fold, unfinished folds without ``--allow-partial``,
+            different classes.
+    """
+    paths = [path for folder in folders for path in _expand(Path(folder))]
+    places = [path.resolve() for path in paths]
+    twice = sorted({str(path) for path, place in zip(paths, places, strict=True) if places.count(place) > 1})
+    if twice:
+        raise UserError(f"named more than once: {first_few(twice)}; the ensemble finds the weights by itself")
+    members = [_open_member(path, allow_partial, views) for path in paths]
+    refuse_different_classes([str(member.folder) for member in members], [member.class_names for member in members])
+    return members
+
+
+def _expand(folder: Path) -> list[Path]:
+    """Return the finished trials of a study; any other folder is a run, or refused later."""
+    if not (folder / "study.json").exists():
+        return [folder]
+    finished = sorted(path.parent for path in folder.glob("trials/*/score.json"))
+    if not finished:
+        raise UserError(f"{folder} is a study without a finished trial: tune on with tune.py")
+    return finished
+
+
+def _open_member(folder: Path, allow_partial: bool, views: int | None) -> Member:
+    if not (folder / "run.json").exists():
+        raise UserError(
+            f"{folder} is not a run (it has no run.json): name a folder that train.py made, such as runs/NAME, "
+            "or one that tune.py made, such as studies/NAME"
+        )
+    run = read_json(folder / "run.json")
+    settings = TrainSettings.from_mapping(
+        yaml.safe_load((folder / "settings.yaml").read_text()), str(folder / "settings.yaml")
+    )
+    finished = _finished_folds(folder, settings, allow_partial)
+    image_size, resize = _preprocessing(finished[0], run, settings)
+    return Member(
+        folder, finished, tuple(run["identity"]["class_names"]), settings, image_size, resize, views or settings.views
+    )
+
+
+def _finished_folds(folder: Path, settings: TrainSettings, allow_partial: bool) -> list[Path]:
+    wanted = [folder / f"fold_{fold}" for fold in range(settings.folds * settings.repeats)]
+    finished = [path for path in wanted if (path / "predictions.npz").exists()]
+    missing = [path.name for path in wanted if path not in finished]
+    if not finished:
+        raise UserError(f"{folder} has no finished fold: train it first")
+    if missing and not allow_partial:
+        raise UserError(
+            f"{folder}: {first_few(missing)} not finished ({len(finished)} of {len(wanted)} are). "
+            "Train on with the same train.py command, or use what there is with --allow-partial"
+        )
+    return finished
+
+
+def _preprocessing(fold_folder: Path, run: dict[str, Any], settings: TrainSettings) -> tuple[int, str]:
+    """Return (image size, resize) from the checkpoint's description, or from the run where that was deleted."""
+    path = fold_folder / "model.json"
+    if path.exists():
+        stored = read_json(path)["preprocessing"]
+        return int(stored["image_size"]), str(stored["resize"])
+    return int(run["identity"]["image_size"]), settings.resize
+
+
+def data_of(settings: PredictSettings, member: Member) -> PredictSettings:
+    """Return where the images are: ``--data``, or without it the data that the run was trained on."""
+    if settings.data is not None:
+        return settings
+    names = ("data", "train_csv", "val_csv", "test_csv", "images", "id_column", "label_column")
+    return settings.replace(**{name: getattr(member.settings, name) for name in names})

@@ -1,0 +1,146 @@
+"""The steps of `predict.py`: open the runs, predict every fold of each, join, decide, write."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress
+
+from competition.config import DataSettings, PredictSettings
+from competition.data.catalog import Catalog
+from competition.data.prepare import decode, find_data
+from competition.ensemble import mean
+from competition.errors import UserError, first_few
+from competition.precision import pick_device
+from competition.prediction.fitting import FittedDecision, FittedEnsemble, fit_decision, fit_ensemble
+from competition.prediction.fold_prediction import ImageRows, predict_fold
+from competition.prediction.members import Member, data_of, open_members
+from competition.prediction.record import describe_submission
+from competition.prediction.views import choose_views
+from competition.predictions import Predictions, class_numbers, in_class_order
+from competition.runs import write_json
+from competition.submission import Template, guard, refuse_errors, submission_table, write_submission
+
+__all__ = [
+    "choose_views",
+    "fit_decision",
+    "fit_ensemble",
+    "open_members",
+    "open_test",
+    "output_path",
+    "predict_test",
+    "write_outputs",
+]
+
+NAMED_RUNS = 4  # in the name of a submission
+
+
+def open_test(settings: PredictSettings, members: Sequence[Member]) -> Catalog:
+    """Return the catalog of ``--data``; without it, of the data that the first run was trained on."""
+    catalog = find_data(data_of(settings, members[0]))
+    if not len(catalog.of("test")):
+        raise UserError(
+            f"{catalog.source} has no test images: expected a test folder, test.csv or sample_submission.csv"
+        )
+    return catalog
+
+
+class Pictures:
+    """The test images of a catalog, decoded at each size that a network asks for."""
+
+    def __init__(self, settings: DataSettings, catalog: Catalog) -> None:
+        self._settings, self._catalog = settings, catalog
+        self._decoded: dict[tuple[int, str], ImageRows] = {}
+
+    def at(self, image_size: int, resize: str) -> ImageRows:
+        """Return the images at one size; raises UserError for unreadable ones unless ``--on-bad skip``."""
+        if (image_size, resize) not in self._decoded:
+            store = decode(self._settings, self._catalog, image_size, resize)
+            images = ImageRows.of_test(self._catalog, store)
+            if not self._decoded:
+                _report_unreadable(images, self._settings.on_bad)
+            self._decoded[image_size, resize] = images
+        return self._decoded[image_size, resize]
+
+
+def _report_unreadable(images: ImageRows, on_bad: str) -> None:
+    unreadable = images.store.facts["error"].to_numpy()[images.rows] != ""
+    if not unreadable.any():
+        return
+    names = images.image_ids[unreadable]
+    message = f"{len(names)} test images cannot be read: {first_few(names)}"
+    if on_bad == "fail":
+        raise UserError(f"{message}: mend them, or predict them from a blank picture with --on-bad skip")
+    print(f"warning: {message}; they are predicted from a blank picture", flush=True)
+
+
+def predict_test(settings: PredictSettings, ensemble: FittedEnsemble, catalog: Catalog) -> Predictions:
+    """Return the ensemble's probabilities of the test images; members without weight are not asked.
+
+    Each member is the mean of its folds; members are joined by class name.
+    """
+    device, pictures = pick_device(settings.device), Pictures(settings, catalog)
+    test, class_names = catalog.of("test"), ensemble.nested.class_names
+    found: list[NDArray[np.float32]] = []
+    console = Console(file=sys.stderr)
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        total = sum(len(member.fold_folders) for member in ensemble.used) * len(test)
+        task = progress.add_task("predicting", total=total)
+        for member in ensemble.used:
+            images = pictures.at(member.image_size, member.resize)
+            folds = [
+                predict_fold(
+                    folder,
+                    images,
+                    member.views,
+                    device,
+                    settings.batch_size,
+                    loader_workers(settings, device),
+                    on_batch=lambda images: progress.advance(task, images),
+                )
+                for folder in member.fold_folders
+            ]
+            found.append(mean([in_class_order(fold, class_names) for fold in folds]))
+    labels = class_numbers(test["label"], class_names) if test["label"].notna().all() else None
+    probabilities = ensemble.combination.of_used().apply(np.stack(found))
+    return Predictions(np.asarray(test["image_id"], dtype=np.str_), class_names, probabilities, labels)
+
+
+def loader_workers(settings: PredictSettings, device: torch.device) -> int:
+    """Return ``--workers``, or none on a CPU, where the network needs the cores."""
+    if settings.workers is not None:
+        return settings.workers
+    return 0 if device.type == "cpu" else 8
+
+
+def output_path(settings: PredictSettings, folders: Sequence[str]) -> Path:
+    """Return ``--out``, or submissions/ and the names of the runs and studies."""
+    names = [Path(folder).resolve().name for folder in folders]
+    rest = [f"{len(names) - NAMED_RUNS}-more"] if len(names) > NAMED_RUNS else []
+    return settings.out or Path("submissions") / ("+".join(names[:NAMED_RUNS] + rest) + ".csv")
+
+
+def write_outputs(
+    path: Path,
+    settings: PredictSettings,
+    ensemble: FittedEnsemble,
+    decision: FittedDecision,
+    catalog: Catalog,
+    predictions: Predictions,
+) -> None:
+    """Write the submission and, beside it, what made it; raises UserError where a leaderboard would refuse it."""
+    class_names = np.asarray(predictions.class_names)
+    labels = class_names[decision.decision.apply(predictions.probabilities)].tolist()
+    ids, wanted = predictions.image_ids.tolist(), catalog.submission_ids
+    table = submission_table(ids, labels, catalog.id_column, catalog.label_column, wanted)
+    template = Template(
+        catalog.id_column, catalog.label_column, ids if wanted is None else wanted, predictions.class_names
+    )
+    refuse_errors(guard(table, template, decision.shares), path)
+    write_submission(path, ids, labels, catalog.id_column, catalog.label_column, wanted)
+    record = describe_submission(path, settings, ensemble, decision, catalog, predictions)
+    write_json(path.with_suffix(".json"), record)

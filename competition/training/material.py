@@ -1,0 +1,105 @@
+"""What is trained on: the labelled images, decoded, and the fold table that deals them.
+
+Opened once per image size: one run needs it once, the trials of a study share it.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from competition.config import TrainSettings
+from competition.data.catalog import Catalog
+from competition.data.loader import image_keys
+from competition.data.prepare import PreparedImages, prepare_images
+from competition.errors import UserError, first_few
+from competition.folds import FOLDER, load_folds, make_folds, save_folds
+from competition.predictions import class_numbers
+from competition.runs import counted_seed, hash_file
+from competition.training.inputs import TrainingData
+
+
+@dataclass(frozen=True)
+class Material:
+    """Labelled images, decoded, and their folds.
+
+    Attributes:
+        images: everything that was decoded, for the validation split that ``--holdout`` keeps out.
+        data: the labelled images as arrays, N of them.
+        folds: the fold table in the order of the images.
+        fold_file: where the fold table is.
+        images_hash: 16 hex digits of ids, labels and contents.
+        fold_hash: 16 hex digits of the fold table.
+    """
+
+    images: PreparedImages
+    data: TrainingData
+    folds: pd.DataFrame
+    fold_file: Path
+    images_hash: str
+    fold_hash: str
+
+
+def open_material(settings: TrainSettings, catalog: Catalog, image_size: int) -> Material:
+    """Decode and check the images, and open the fold table or make it; raises UserError for what does not fit."""
+    images = prepare_images(settings, catalog, image_size, settings.resize, settings.folds)
+    table = images.labelled(with_validation=not settings.holdout)
+    if settings.holdout:
+        refuse_unusable_holdout(set(images.of("val")["label"]), set(table["label"]))
+    path, folds = open_folds(settings, images, table)
+    return Material(images, training_data(images, table), folds, path, fingerprint(images, table), hash_file(path))
+
+
+def refuse_unusable_holdout(held_out: set[str], trained: set[str]) -> None:
+    """Raise UserError where ``--holdout`` has nothing to keep out, or classes that the folds would never see."""
+    if not held_out:
+        raise UserError("--holdout: the data has no validation split to keep out")
+    unknown = sorted(held_out - trained)
+    if unknown:
+        raise UserError(f"--holdout: classes only the validation split has cannot be scored: {first_few(unknown)}")
+
+
+def fingerprint(images: PreparedImages, table: pd.DataFrame) -> str:
+    """Return 16 hex digits of what is trained on: ids, labels and contents, in whatever order and place."""
+    contents = images.store.facts["content_hash"].to_numpy()[table["row"]]
+    rows = sorted(zip(table["image_id"], table["label"], contents.tolist(), strict=True))
+    return f"{counted_seed(repr(rows)):016x}"
+
+
+def data_name(settings: TrainSettings) -> str:
+    """Return the short name of the data for file names."""
+    return settings.data.resolve().stem if settings.data else "sample"
+
+
+def open_folds(settings: TrainSettings, images: PreparedImages, table: pd.DataFrame) -> tuple[Path, pd.DataFrame]:
+    """Return the fold table of ``--fold-file``; it is made on first use and from then on only read."""
+    path = fold_path(settings)
+    ids, labels = table["image_id"].tolist(), table["label"].tolist()
+    if not path.exists() and (settings.fold_file is None or path.parent == FOLDER):
+        save_folds(path, make_folds(ids, labels, images.groups(table), settings.folds, settings.repeats, settings.seed))
+        print(f"folds: {path} made; every later run on these images reads it")
+    return path, load_folds(path, ids, labels, settings.folds, settings.repeats)
+
+
+def fold_path(settings: TrainSettings) -> Path:
+    """Return where the fold table is: a path, a name under folds/, or a name made from data and folds."""
+    if settings.fold_file is not None:
+        given = Path(settings.fold_file)
+        return given if given.suffix or given.exists() else FOLDER / f"{given}.csv"
+    extras = ("-holdout" if settings.holdout else "") + (f"-x{settings.repeats}" if settings.repeats > 1 else "")
+    return FOLDER / f"{data_name(settings)}-{settings.folds}{extras}-seed{settings.seed}.csv"
+
+
+def training_data(images: PreparedImages, table: pd.DataFrame) -> TrainingData:
+    """Return the labelled rows as arrays."""
+    names = sorted(set(table["label"]))
+    ids = table["image_id"].tolist()
+    return TrainingData(
+        image_ids=np.asarray(ids, dtype=np.str_),
+        labels=class_numbers(table["label"], names),
+        class_names=tuple(names),
+        keys=image_keys(ids),
+        rows=table["row"].to_numpy(np.int64),
+        images=images.store,
+    )

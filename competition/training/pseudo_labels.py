@@ -1,0 +1,98 @@
+"""Unlabelled images in the training set, with a teacher's probabilities as soft labels; no label leaks.
+
+Fold k's student learns from the teacher's fold k, which never saw the images that fold k is scored on; so both must
+have the same fold table, and the score stays one over real labels only. (Lee 2013; soft labels and a quota per class
+as in Xie et al. 2020, arXiv 1911.04252.)
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+
+from competition.checkpoint import read_checkpoint
+from competition.config import TrainSettings
+from competition.data.loader import image_keys
+from competition.data.prepare import decode
+from competition.errors import UserError, first_few
+from competition.prediction.fold_prediction import ImageRows, predict_fold
+from competition.predictions import in_class_order
+from competition.runs import counted_seed, hash_file, read_json
+from competition.training.inputs import SoftLabelled
+from competition.training.material import Material
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A finished run whose folds label the unlabelled images.
+
+    Attributes:
+        folder: the run.
+        views: test-time views that it predicts with.
+        weights_hash: changes with the weights of any fold.
+    """
+
+    folder: Path
+    views: int
+    weights_hash: str
+
+    def label(self, fold: int, material: Material, settings: TrainSettings, device: torch.device) -> SoftLabelled:
+        """Return the test images that fold ``fold`` of the teacher is surest of, ``--quota`` of each class at most."""
+        preprocessing = read_checkpoint(self.folder / f"fold_{fold}").preprocessing
+        catalog = material.images.catalog
+        store = decode(settings, catalog, preprocessing.image_size, preprocessing.resize)
+        every = ImageRows.of_test(catalog, store)
+        readable = store.facts["error"].to_numpy()[every.rows] == ""
+        images = ImageRows(every.image_ids[readable], store, every.rows[readable])
+        predictions = predict_fold(self.folder / f"fold_{fold}", images, self.views, device)
+        probabilities = in_class_order(predictions, material.data.class_names)
+        quota = settings.quota or -(-len(images.rows) // probabilities.shape[1])
+        chosen = surest(probabilities, quota)
+        keys = image_keys(images.image_ids[chosen].tolist())
+        return SoftLabelled(images.rows[chosen], keys, probabilities[chosen])
+
+
+def open_teacher(folder: Path, settings: TrainSettings, material: Material) -> Teacher:
+    """Open the run of ``--pseudo-labels``.
+
+    Raises:
+        UserError: not a finished run with weights, other folds or classes than the student's, or nothing to label;
+            all in one message.
+    """
+    if not (folder / "run.json").exists():
+        raise UserError(f"--pseudo-labels {folder} is not a run: name a folder that train.py made, such as runs/NAME")
+    identity = read_json(folder / "run.json")["identity"]
+    folds = [folder / f"fold_{fold}" for fold in range(settings.folds * settings.repeats)]
+    incomplete = [path.name for path in folds if not (path / "predictions.npz").exists()]
+    problems = []
+    if incomplete:
+        problems.append(f"{first_few(incomplete)} not finished: train it first")
+    elif not all((path / "model.safetensors").exists() for path in folds):
+        problems.append("its weights are gone")
+    if identity["fold_hash"] != material.fold_hash or identity["images_hash"] != material.images_hash:
+        problems.append(
+            f"it was trained on other folds or images, so its fold k has seen what fold k is scored on: "
+            f"train it with --fold-file {material.fold_file}"
+        )
+    if set(identity["class_names"]) != set(material.data.class_names):
+        problems.append("it knows other classes")
+    if not len(material.images.of("test")):
+        problems.append(f"{material.images.catalog.source} has no test images to label")
+    if problems:
+        raise UserError("\n".join(f"--pseudo-labels {folder}: {problem}" for problem in problems))
+    path = folder / "settings.yaml"
+    teacher = TrainSettings.from_mapping(yaml.safe_load(path.read_text()), str(path))
+    weights = "".join(hash_file(fold / "model.safetensors") for fold in folds)
+    return Teacher(folder, teacher.views, f"{counted_seed(weights):016x}")
+
+
+def surest(probabilities: NDArray[np.float32], quota: int) -> NDArray[np.intp]:
+    """Return the rows that are surest of their most probable class, at most ``quota`` of each class, in row order."""
+    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    order = np.lexsort((-confidence, predicted))  # by class, the surest first
+    starts = np.searchsorted(predicted[order], np.arange(probabilities.shape[1]))
+    rank = np.arange(len(order)) - starts[predicted[order]]
+    return np.sort(order[rank < quota])

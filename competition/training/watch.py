@@ -1,0 +1,31 @@
+"""Who may end a fold before its time, and how that is said."""
+
+from typing import Protocol
+
+
+class TimeUp(Exception):
+    """The time limit has passed, or somebody wants to stop; the state is saved."""
+
+
+class Watch(Protocol):
+    """Somebody who may end a fold before its time."""
+
+    def wants_to_stop(self) -> bool:
+        """Return whether to save and stop now; asked after every step."""
+
+    def validated(self, fold: int, step: int, total_steps: int, macro_f1: float) -> None:
+        """A validation before the last one is done; an exception from here abandons the fold."""
+
+
+class Unwatched:
+    """Lets every fold end in its own time."""
+
+    def wants_to_stop(self) -> bool:
+        """Never."""
+        return False
+
+    def validated(self, fold: int, step: int, total_steps: int, macro_f1: float) -> None:
+        """Do nothing."""
+
+
+UNWATCHED = Unwatched()

@@ -1,0 +1,83 @@
+"""The ensemble and the decision that predict.py fits, and what they say."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score
+
+from competition.config import TrainSettings
+from competition.ensemble.combination import single
+from competition.prediction.fitting import FittedEnsemble, fit_decision, fit_ensemble
+from competition.prediction.members import Member
+from competition.predictions import Predictions
+from tests.synthetic_members import make_predictions, make_stack
+
+
+def make_members(stack):
+    return [
+        Member(Path(name), [Path(name) / "fold_0"], stack.class_names, TrainSettings(), 32, "squash", 2,
+               make_predictions(stack, number))
+        for number, name in enumerate(stack.names)
+    ]  # fmt: skip
+
+
+def test_one_member_is_the_ensemble(capsys):
+    stack = make_stack(1, 60, 3)
+    ensemble = fit_ensemble(make_members(stack), "auto")
+    assert "one member, runs/0: nothing to join but its folds" in capsys.readouterr().out
+    assert ensemble.selection is None
+    assert [member.folder.name for member in ensemble.used] == ["0"]
+    np.testing.assert_array_equal(ensemble.nested.probabilities, stack.probabilities[0].astype(np.float32))
+
+
+def test_several_members_are_joined_and_the_choice_is_explained(capsys):
+    ensemble = fit_ensemble(make_members(make_stack(3, 200, 4, skill=(1, 1.2))), "auto")
+    said = capsys.readouterr().out
+    assert "3 members on 200 out-of-fold images, nested in 5 outer folds:" in said
+    assert "weights: runs/" in said
+    assert ensemble.selection.chosen.method in said
+    np.testing.assert_array_equal(ensemble.nested.probabilities, ensemble.selection.chosen.probabilities)
+
+
+def test_members_without_weight_are_not_used():
+    ensemble = fit_ensemble(make_members(make_stack(4, 400, 3, skill=(-2, 2))), "greedy")
+    assert "0" not in [member.folder.name for member in ensemble.used]
+
+
+def biased(rows=3000, seed=0):
+    """Nested predictions of a model that favours the first class far too much."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, rows)
+    logits = rng.normal(size=(rows, 3))
+    logits[np.arange(rows), labels] += 1.5
+    logits[:, 0] += 2
+    odds = np.exp(logits)
+    ids = np.array([str(number) for number in range(rows)])
+    probabilities = (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32)
+    return Predictions(ids, ("a", "b", "c"), probabilities, labels, np.arange(rows) % 5)
+
+
+def test_argmax_says_nothing_and_scores_the_ensemble(capsys):
+    nested = biased(300)
+    fitted = fit_decision(FittedEnsemble([], single(0, 1), nested, None), "argmax")
+    assert capsys.readouterr().out == ""
+    expected = f1_score(nested.labels, nested.probabilities.argmax(axis=1), average="macro")
+    score = fitted.score()
+    assert score["macro_f1"] == pytest.approx(expected, abs=1e-12)
+    assert score["rows"] == 300
+    assert score["interval_95"][0] < expected < score["interval_95"][1]
+    assert sum(fitted.shares.values()) == 300
+
+
+@pytest.mark.parametrize("folds", [5, 2])
+def test_the_score_of_a_decision_is_nested(capsys, folds):
+    nested = biased()
+    nested = Predictions(
+        nested.image_ids, nested.class_names, nested.probabilities, nested.labels, nested.folds % folds
+    )
+    fitted = fit_decision(FittedEnsemble([], single(0, 1), nested, None), "prior")
+    assert "decision: prior" in capsys.readouterr().out
+    before = f1_score(nested.labels, nested.probabilities.argmax(axis=1), average="macro")
+    seen = f1_score(nested.labels, fitted.decision.apply(nested.probabilities), average="macro")
+    assert before + 0.03 < fitted.score()["macro_f1"] <= seen + 0.005

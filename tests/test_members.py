@@ -1,0 +1,112 @@
+"""Runs and studies as members, and folders that are neither."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from competition.config import PredictSettings
+from competition.errors import UserError
+from competition.prediction.members import data_of, open_members
+from competition.predictions import Predictions, save_predictions
+
+CLASSES = ["a", "b"]
+
+
+def make_run(folder, folds=(0, 1), classes=CLASSES, pooled=True, **settings):
+    """A run folder as train.py leaves it, without weights."""
+    folder.mkdir(parents=True)
+    identity = {"class_names": classes, "image_size": 24}
+    (folder / "run.json").write_text(json.dumps({"fold_file": "folds/x.csv", "identity": identity}))
+    (folder / "settings.yaml").write_text(yaml.safe_dump({"folds": 2, "views": 2, "resize": "crop", **settings}))
+    for fold in folds:
+        ids = np.array([f"{fold}-{number}" for number in range(4)])
+        probabilities = np.full((4, 2), 0.5, np.float32)
+        labels = np.array([0, 1, 0, 1])
+        fold_numbers = np.full(4, fold)
+        saved = Predictions(ids, tuple(classes), probabilities, labels, fold_numbers)
+        save_predictions(folder / f"fold_{fold}" / "predictions.npz", saved)
+    if pooled:
+        (folder / "score.json").write_text("{}")
+    return str(folder)
+
+
+def test_a_run_knows_what_its_networks_see(tmp_path):
+    (member,) = open_members([make_run(tmp_path / "r")])
+    assert [folder.name for folder in member.fold_folders] == ["fold_0", "fold_1"]
+    assert (member.image_size, member.resize, member.views) == (24, "crop", 2)
+    assert member.class_names == ("a", "b")
+    assert open_members([str(tmp_path / "r")], views=6)[0].views == 6
+    preprocessing = {"image_size": 32, "resize": "squash"}
+    (tmp_path / "r" / "fold_0" / "model.json").write_text(json.dumps({"preprocessing": preprocessing}))
+    (member,) = open_members([str(tmp_path / "r")])
+    assert (member.image_size, member.resize) == (32, "squash")  # what the checkpoint says goes first
+
+
+def test_out_of_fold_predictions_are_pooled_where_the_run_has_not_done_it(tmp_path):
+    (member,) = open_members([make_run(tmp_path / "r")])
+    pooled = member.out_of_fold()
+    assert pooled.folds.tolist() == [0] * 4 + [1] * 4
+    save_predictions(tmp_path / "r" / "oof.npz", pooled.rows(np.arange(3)))
+    assert len(member.out_of_fold().image_ids) == 3
+    (tmp_path / "r" / "fold_1" / "predictions.npz").unlink()
+    (partial,) = open_members([str(tmp_path / "r")], allow_partial=True)
+    assert len(partial.out_of_fold().image_ids) == 4  # not the stale file of all folds
+
+
+def test_a_study_is_its_finished_trials(tmp_path):
+    study = tmp_path / "studies" / "s"
+    for trial, options in {"0002": {}, "0000": {}, "0001": {"folds": (0,), "pooled": False}}.items():
+        make_run(study / "trials" / trial, **options)
+    (study / "study.json").write_text("{}")
+    members = open_members([make_run(tmp_path / "r"), str(study)])
+    assert [member.folder.name for member in members] == ["r", "0000", "0002"]
+
+
+def test_a_study_without_a_finished_trial_is_refused(tmp_path):
+    (tmp_path / "study.json").write_text("{}")
+    with pytest.raises(UserError, match="is a study without a finished trial"):
+        open_members([str(tmp_path)])
+
+
+def test_a_run_named_twice_is_refused(tmp_path):
+    run = make_run(tmp_path / "r")
+    with pytest.raises(UserError, match="named more than once: "):
+        open_members([run, str(tmp_path / "r" / ".." / "r")])
+
+
+def test_unfinished_folds_need_permission(tmp_path):
+    run = make_run(tmp_path / "r", folds=(1,), pooled=False)
+    with pytest.raises(UserError, match=r"fold_0 not finished \(1 of 2 are\)"):
+        open_members([run])
+    assert [folder.name for folder in open_members([run], allow_partial=True)[0].fold_folders] == ["fold_1"]
+
+
+def test_a_run_without_a_finished_fold_is_refused(tmp_path):
+    with pytest.raises(UserError, match="has no finished fold"):
+        open_members([make_run(tmp_path / "r", folds=(), pooled=False)], allow_partial=True)
+
+
+def test_a_damaged_run_is_named(tmp_path):
+    run = make_run(tmp_path / "r")
+    (tmp_path / "r" / "run.json").write_text("{")
+    with pytest.raises(UserError, match=r"run.json is damaged"):
+        open_members([run])
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(UserError, match="is not a run"):
+        open_members([str(tmp_path)])
+
+
+def test_other_classes_are_refused(tmp_path):
+    with pytest.raises(UserError, match="know different classes"):
+        open_members([make_run(tmp_path / "r"), make_run(tmp_path / "s", classes=["a", "c"])])
+
+
+def test_without_data_the_runs_own_is_used(tmp_path):
+    (member,) = open_members([make_run(tmp_path / "r", data="its/own", id_column="name")])
+    assert data_of(PredictSettings(), member).data.name == "own"
+    assert data_of(PredictSettings(), member).id_column == "name"
+    assert data_of(PredictSettings(data="other"), member).data.name == "other"

@@ -1,0 +1,61 @@
+"""Views chosen on out-of-fold data: when more of them are kept, and what is refused."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from competition.config import PredictSettings, TrainSettings
+from competition.errors import UserError
+from competition.metrics import Interval
+from competition.prediction.members import Member
+from competition.prediction.views import ViewChoice, choose, choose_views
+from tests.synthetic_members import make_predictions, make_stack
+
+
+def by_count(skills, rows=600, seed=0):
+    """Out-of-fold predictions of the same images, one set for each number of views."""
+    stack = make_stack(1, rows, 4, seed)
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(size=(rows, 4))
+    result = []
+    for skill in skills:
+        logits = noise.copy()
+        logits[np.arange(rows), stack.labels] += skill
+        odds = np.exp(logits)
+        probabilities = (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32)
+        result.append(dataclasses.replace(make_predictions(stack, 0), probabilities=probabilities))
+    return result
+
+
+def test_views_that_help_beyond_chance_are_kept():
+    choice = choose(by_count([1.0, 1.05, 1.6, 1.3]), own=1)
+    assert choice.views == 3
+    assert choice.kept
+    assert 0 < choice.interval.low < choice.gain < choice.interval.high
+
+
+def test_the_runs_own_views_win_a_tie():
+    choice = choose(by_count([1.0, 1.0, 1.0]), own=2)
+    assert (choice.views, choice.gain, choice.kept) == (2, 0, False)
+    assert choice.describe(2) == "2 views, the run's own, are the best out of fold"
+
+
+def test_a_gain_within_chance_is_not_kept():
+    choices = [choose(by_count([1.0, 1.01], rows=100, seed=seed), own=1) for seed in range(5)]
+    assert not any(choice.kept for choice in choices)
+
+
+def test_the_choice_in_words():
+    assert ViewChoice(6, 0.0123, Interval(0.004, 0.019), True).describe(2) == (
+        "6 views instead of 2: gain +0.0123 [0.004, 0.019], kept"
+    )
+    assert ViewChoice(1, -0.001, Interval(-0.01, 0.01), False).describe(2).endswith(", not kept")
+
+
+def test_without_weights_views_cannot_be_chosen(tmp_path):
+    member = Member(Path("runs/a"), [tmp_path / "fold_0"], ("a", "b"), TrainSettings(), 32, "squash", 2)
+    assert choose_views(PredictSettings(views="4"), [member]) == [member]
+    with pytest.raises(UserError, match="--views auto .* needs the networks; without weights: .*fold_0"):
+        choose_views(PredictSettings(views="auto"), [member])
