@@ -31,7 +31,7 @@ FLOORS = [
     ["checkpoint"],
     ["prediction"],
     ["training"],
-    ["tuning"],
+    ["tuning", "judging"],
     ["generative", "analysis"],
     ["verbs"],
     ["__main__"],

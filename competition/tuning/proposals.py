@@ -1,0 +1,206 @@
+"""A search space as a study uses it: proposals, trial 0, the grid, its size. `competition.tuning.space` reads it."""
+
+import inspect
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, fields
+from itertools import product
+from typing import Any
+
+from optuna.trial import Trial
+
+from competition.config import TrainSettings
+from competition.errors import UserError
+from competition.tuning.dimensions import Dimension
+
+OPTIONS = "model_options"
+MOST_POINTS = 100_000  # of a space whose size is counted
+
+
+@dataclass(frozen=True)
+class Space:
+    """The dimensions of a search and the settings fixed under it.
+
+    Attributes:
+        name: its name, or that of its file.
+        dimensions: what is searched, a dimension after those it depends on.
+        fixed: settings and ``model_options.OPTION`` that every trial has.
+        start: values of trial 0 where the base's are not in the space.
+        left_out: dimensions whose conditions the base does not meet.
+    """
+
+    name: str
+    dimensions: tuple[Dimension, ...]
+    fixed: Mapping[str, Any]
+    start: Mapping[str, Any]
+    left_out: tuple[str, ...]
+    base_options: Mapping[str, Any]  # the base's own model_options, which every trial keeps
+
+    def suggest(self, trial: Trial) -> dict[str, Any]:
+        """Draw a trial's settings: changes over the base, those that are fixed among them."""
+        chosen: dict[str, Any] = {}
+        for dimension in self.dimensions:
+            if dimension.is_searched(chosen):
+                chosen[dimension.name] = dimension.values.suggest(trial, dimension.name)
+        return merge({**self.fixed, **chosen}, self.base_options)
+
+    def defaults(self, base: TrainSettings) -> dict[str, Any]:
+        """Return Optuna's parameters of the base settings, for trial 0.
+
+        Raises:
+            UserError: a value of the base lies outside its dimension; all of them are named.
+        """
+        problems: list[str] = []
+        keys = first_point(self.dimensions, self.fixed, self.start, base, problems)
+        if problems:
+            raise UserError("\n".join(f"{self.name}: {problem}" for problem in problems))
+        return keys
+
+    def search_space(self) -> dict[str, list[Any]]:
+        """Return every value of each dimension, for the grid; raises UserError for a range without steps."""
+        ranges = [item.name for item in self.dimensions if item.values.grid() is None]
+        if ranges:
+            raise UserError(
+                f"--sampler grid needs values to go through, and space {self.name} has ranges for "
+                f"{', '.join(ranges)}: list their choices, give them a step, or take another --sampler"
+            )
+        return {item.name: item.values.grid() or [] for item in self.dimensions}
+
+    def size(self) -> int | None:
+        """Return how many different settings it holds; None where they are endless or past counting."""
+        grids = {item.name: item.values.grid() for item in self.dimensions}
+        deciding = [item for item in self.dimensions if any(item.name in other.when for other in self.dimensions)]
+        if any(grid is None for grid in grids.values()):
+            return None
+        if math.prod(len(grids[item.name] or []) for item in deciding) > MOST_POINTS:
+            return None
+        counts: dict[tuple[Any, ...], int] = {}
+        for drawn in product(*(grids[item.name] or [] for item in deciding)):
+            values = dict(zip((item.name for item in deciding), drawn, strict=True))
+            chosen: dict[str, Any] = {}
+            for item in deciding:
+                if item.is_searched(chosen):
+                    chosen[item.name] = values[item.name]
+            rest = [item for item in self.dimensions if item not in deciding and item.is_searched(chosen)]
+            counts[tuple(sorted(chosen.items(), key=str))] = math.prod(len(grids[item.name] or []) for item in rest)
+        return sum(counts.values())
+
+    def plain(self) -> dict[str, Any]:
+        """Return what decides which trials are possible, ready for JSON."""
+        return {
+            **{item.name: item.plain() for item in self.dimensions},
+            **({"fixed": dict(self.fixed)} if self.fixed else {}),
+            **({"start": dict(self.start)} if self.start else {}),
+        }
+
+    def describe(self) -> str:
+        """Return one line per dimension."""
+        size = self.size()
+        lines = [f"space {self.name}" + (f": {size:,} settings" if size is not None else "")]
+        for item in self.dimensions:
+            when = " and ".join(f"{name} is {' or '.join(map(str, allowed))}" for name, allowed in item.when.items())
+            lines.append(f"  {item.name}: {item.values}" + (f" (when {when})" if when else ""))
+        if self.fixed:
+            lines.append("  fixed: " + ", ".join(f"{name} {value}" for name, value in self.fixed.items()))
+        if self.left_out:
+            lines.append(f"  not searched with these settings: {', '.join(self.left_out)}")
+        return "\n".join(lines)
+
+
+def merge(values: Mapping[str, Any], base_options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return changes over the base: ``model_options.OPTION`` values gathered into one whole ``model_options``."""
+    changes = {name: value for name, value in values.items() if not is_option(name)}
+    options = {option_of(name): value for name, value in values.items() if is_option(name)}
+    return {**changes, **({OPTIONS: {**base_options, **options}} if options else {})}
+
+
+def is_option(name: str) -> bool:
+    """Return whether a name is ``model_options.OPTION``."""
+    return name.startswith(f"{OPTIONS}.")
+
+
+def option_of(name: str) -> str:
+    """Return ``OPTION`` of ``model_options.OPTION``."""
+    return name.removeprefix(f"{OPTIONS}.")
+
+
+def default_of(name: str) -> Any:
+    """Return a setting's default."""
+    item = next(item for item in fields(TrainSettings) if item.name == name)
+    return {} if item.default is MISSING else item.default
+
+
+# -- trial 0 ---------------------------------------------------------------------------------------------------
+
+
+def first_point(
+    dimensions: tuple[Dimension, ...],
+    fixed: Mapping[str, Any],
+    start: Mapping[str, Any],
+    base: TrainSettings,
+    problems: list[str],
+) -> dict[str, Any]:
+    """Return Optuna's parameters of trial 0; a value that is outside its dimension is added to the problems."""
+    chosen: dict[str, Any] = {}
+    keys: dict[str, Any] = {}
+    for item in dimensions:
+        if not item.is_searched(chosen):
+            continue
+        model = chosen.get("model", fixed.get("model", base.model))
+        tried = list(_first_values(item.name, start, base, model))
+        for value in tried:
+            try:
+                keys[item.name] = item.values.key_of(value)
+            except ValueError:
+                continue
+            chosen[item.name] = value
+            break
+        else:
+            problems.append(_outside(item, tried, is_given(item.name, base)))
+            if item.name == "model":
+                break  # the defaults of its options would be those of another network
+    return keys
+
+
+def is_given(name: str, base: TrainSettings) -> bool:
+    """Return whether the base has another value than the default."""
+    if is_option(name):
+        return option_of(name) in base.model_options
+    return getattr(base, name) != default_of(name)
+
+
+def _first_values(name: str, start: Mapping[str, Any], base: TrainSettings, model: str) -> Iterator[Any]:
+    """Yield what trial 0 may have: what the user gave and nothing else, or the default, or else the space's start."""
+    if not is_option(name):
+        yield getattr(base, name)
+    elif is_given(name, base):
+        yield base.model_options[option_of(name)]
+    else:
+        yield from network_default(model, option_of(name))
+    if not is_given(name, base) and name in start:
+        yield start[name]
+
+
+def network_default(model: str, option: str) -> list[Any]:
+    """Return the default of an option of one of our own networks; nothing for timm's, whose classes are not known."""
+    from competition.models.factory import own_networks  # late: imports timm
+
+    if model not in own_networks():
+        return []
+    from timm.models import model_entrypoint
+
+    network_class = inspect.signature(model_entrypoint(model)).return_annotation
+    known = inspect.signature(network_class).parameters
+    return [known[option].default] if option in known else []
+
+
+def _outside(item: Dimension, tried: list[Any], is_given: bool) -> str:
+    advice = f"add `start: {{{item.name}: VALUE}}`"
+    if not tried:
+        return f"{item.name}: the network's own default is not known: {advice} for trial 0"
+    value = "auto" if tried[0] is None else tried[0]
+    advice = "or give a value that is" if is_given else f"give a value that is, or {advice}"
+    return (
+        f"{item.name}: trial 0 has the settings under the search, but {value} is not in {item.values}: "
+        f"widen the space, {advice}"
+    )

@@ -1,0 +1,181 @@
+"""What a study found, as files: trials.csv, best.yaml, and for two objectives pareto.csv."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from optuna.trial import FrozenTrial, TrialState
+
+from competition.config import TrainSettings
+from competition.errors import UserError, counted, did_you_mean
+from competition.runs import write_atomically
+
+RULES = ("score", "cost", "knee", "within")
+WITHIN = 0.01  # of macro F1: what the rule ``within`` gives away for a cheaper network
+
+
+@dataclass(frozen=True)
+class Point:
+    """A trial of a study with two objectives.
+
+    Attributes:
+        number: of the trial.
+        macro_f1: maximised.
+        cost: minimised: parameters, or milliseconds.
+    """
+
+    number: int
+    macro_f1: float
+    cost: float
+
+
+def complete_trials(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the trials that finished: the only ones that have a score."""
+    return [trial for trial in trials if trial.state == TrialState.COMPLETE]
+
+
+def best_of(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    """Return the complete trial with the highest macro F1, the earliest of equals."""
+    return max(complete_trials(trials), key=lambda trial: trial.values[0], default=None)
+
+
+# -- trials.csv ------------------------------------------------------------------------------------------------
+
+
+def trial_rows(trials: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
+    """Return one row per trial; all have the same columns."""
+    folds = sorted({fold for trial in trials for fold in _per_fold(trial)}, key=int)
+    names = list(dict.fromkeys(name for trial in trials for name in trial.params))
+    return [_row(trial, folds, names) for trial in sorted(trials, key=lambda trial: trial.number)]
+
+
+def _row(trial: FrozenTrial, folds: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
+    known = trial.user_attrs
+    low, high = known.get("interval_95", (None, None))
+    facts = ("seconds", "epochs_trained", "epochs_planned", "parameters", "latency_ms", "worker", "folder")
+    return {
+        "trial": trial.number,
+        "state": trial.state.name.lower(),
+        "macro_f1": known.get("macro_f1"),
+        "interval_low": low,
+        "interval_high": high,
+        **{f"fold_{fold}": _per_fold(trial).get(fold) for fold in folds},
+        **{name: known.get(name) for name in facts},
+        "reason": reason_of(trial),
+        **{name: trial.params.get(name) for name in names},
+    }
+
+
+def _per_fold(trial: FrozenTrial) -> Mapping[str, float]:
+    return trial.user_attrs.get("per_fold") or {}
+
+
+def reason_of(trial: FrozenTrial) -> str:
+    """Return why a trial ended as it did, where there is more to say than its score."""
+    known = trial.user_attrs
+    reasons = [str(known[name]) for name in ("failed_because", "pruned_because") if known.get(name)]
+    if known.get("reused_from") is not None:
+        reasons.append(f"the settings of trial {known['reused_from']}, whose result it has")
+    if known.get("goes_on_as") is not None:
+        reasons.append(f"goes on as trial {known['goes_on_as']}")
+    return "; ".join(reasons)
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows that have the same columns; an unknown value is an empty cell."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else ["trial"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue())
+
+
+# -- best.yaml -------------------------------------------------------------------------------------------------
+
+
+def settings_of(trial: FrozenTrial, base: TrainSettings) -> TrainSettings:
+    """Return the whole settings of a trial."""
+    return base.replace(**trial.user_attrs["settings"])
+
+
+def write_best(path: Path, trials: Sequence[FrozenTrial], base: TrainSettings) -> None:
+    """Write the settings of the best trial for ``train.py --config``; nothing while no trial has finished."""
+    best = best_of(trials)
+    if best is None:
+        return
+    low, high = best.user_attrs["interval_95"]
+    header = (
+        f"# Trial {best.number} of {path.parent}: out-of-fold macro F1 {best.values[0]:.4f}, 95 % interval "
+        f"[{low:.3f}, {high:.3f}],\n"
+        f"# the best of {counted(len(complete_trials(trials)), 'finished trial')}. A score picked as the best of many "
+        "is optimistic: expect less on new images.\n"
+    )
+    plain = {**settings_of(best, base).plain(), "run": None, "only_folds": None}
+    write_atomically(path, header + yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+
+
+# -- two objectives --------------------------------------------------------------------------------------------
+
+
+def pareto_front(trials: Sequence[FrozenTrial]) -> list[Point]:
+    """Return the trials that no other beats in both objectives, the cheapest first; of equals the earliest."""
+    points = [Point(trial.number, trial.values[0], trial.values[1]) for trial in complete_trials(trials)]
+    front: list[Point] = []
+    for point in sorted(points, key=lambda point: (point.cost, -point.macro_f1, point.number)):
+        if not front or point.macro_f1 > front[-1].macro_f1:
+            front.append(point)
+    return front
+
+
+def pick(front: Sequence[Point], rule: str) -> Point:
+    """Return one point of a Pareto front.
+
+    Args:
+        front: as `pareto_front` returns it.
+        rule: ``score``: the highest macro F1; ``cost``: the cheapest; ``within``: the cheapest that is at most 0.01
+            below the highest macro F1; ``knee``: the farthest from the line between the front's ends, each objective
+            counted in its range over the front.
+
+    Raises:
+        UserError: an unknown rule, or no point.
+    """
+    if rule not in RULES:
+        raise UserError(f"unknown rule {rule!r}{did_you_mean(rule, RULES)}: choose from {', '.join(RULES)}")
+    if not front:
+        raise UserError("no trial has finished: there is nothing to pick")
+    cheapest, best = front[0], front[-1]
+    if rule == "within":
+        return next(point for point in front if point.macro_f1 >= best.macro_f1 - WITHIN)
+    if rule == "knee" and best is not cheapest:
+        return max(front, key=lambda point: _above_line(point, cheapest, best))
+    return best if rule == "score" else cheapest
+
+
+def _above_line(point: Point, cheapest: Point, best: Point) -> float:
+    """Return the height of a point above the line between the ends, both objectives scaled to 0 to 1."""
+    gained = (point.macro_f1 - cheapest.macro_f1) / (best.macro_f1 - cheapest.macro_f1)
+    return gained - (point.cost - cheapest.cost) / (best.cost - cheapest.cost)
+
+
+def write_front(path: Path, front: Sequence[Point], cost: str) -> None:
+    """Write the Pareto front and which rule picks which of its trials."""
+    picked = {rule: pick(front, rule).number for rule in RULES} if front else {}
+    rows = [
+        {
+            "trial": point.number,
+            "macro_f1": point.macro_f1,
+            cost: whole(point.cost),
+            "picked_by": " ".join(rule for rule, number in picked.items() if number == point.number),
+        }
+        for point in front
+    ]
+    write_csv(path, rows)
+
+
+def whole(value: float) -> float:
+    """Return a whole number as an integer, which is shown without a point."""
+    return int(value) if value == int(value) else value

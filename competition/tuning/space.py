@@ -1,0 +1,228 @@
+"""Read a search space from YAML over the settings' own names, and check it against them before the first trial.
+
+  learning_rate: {low: 0.0005, high: 0.03, log: true}        a range, of whole numbers where the setting is one
+  augment: [none, light, medium]                             choices
+  cutmix_alpha: {low: 0.2, high: 2, when: {mix: [cutmix]}}   searched only where `mix` was drawn so
+  model_options.widths: [[64, 128], [96, 192]]               an option of the network
+  fixed: {schedule: constant}                                settings of every trial
+  start: {optimizer: adam}                                   trial 0, where the default is not in the space
+
+A condition on a setting that is not searched is settled when the space is loaded. ``fixed`` takes the place of a
+setting's default; against another value that was given it is an error.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from competition.config import TrainSettings
+from competition.errors import UserError, did_you_mean
+from competition.settings import flag
+from competition.tuning.dimensions import Dimension, Range
+from competition.tuning.proposals import OPTIONS, Space, default_of, first_point, is_option, merge, option_of
+from competition.tuning.space_file import find_space, read_space
+from competition.tuning.space_lines import Problems, read_line, why_not
+
+__all__ = ["Space", "load_space"]
+
+BLOCKS = ("fixed", "start")
+PROBE_SIZE = 64  # px, to try augmentations at
+
+
+def load_space(name_or_path: str, base: TrainSettings) -> Space:
+    """Read a named space or a YAML file, checked against the settings under the search.
+
+    Raises:
+        UserError: everything that is wrong with it, in one message that names the file.
+    """
+    path = find_space(name_or_path)
+    raw = read_space(path)
+    problems = Problems()
+    fixed = _read_fixed(raw.get("fixed", {}), raw, base, problems)
+    dimensions = [
+        dimension
+        for name, value in raw.items()
+        if name not in BLOCKS
+        for dimension in read_line(str(name), value, problems)
+    ]
+    start = _read_start(raw.get("start", {}), {item.name for item in dimensions}, problems)
+    given = {**base.plain(), **{name: value for name, value in fixed.items() if not is_option(name)}}
+    kept, left_out = _settle_conditions(dimensions, given, problems)
+    if not problems and not kept:
+        problems.append("nothing is searched: add a line such as learning_rate: {low: 0.001, high: 0.02, log: true}")
+    if not problems:
+        kept = _in_order(kept, problems)
+    space = Space(path.stem, tuple(kept), fixed, start, tuple(left_out), dict(base.model_options))
+    if not problems:
+        problems += [*_refused_settings(space, base), *_refused_options(space, base), *_refused_names(space, base)]
+    if not problems:
+        first_point(space.dimensions, fixed, start, base, problems)
+    if problems:
+        raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
+    return space
+
+
+def _read_fixed(given: Any, raw: Mapping[str, Any], base: TrainSettings, problems: Problems) -> dict[str, Any]:
+    """Return the fixed settings; one that was given otherwise is a problem."""
+    if not isinstance(given, dict):
+        problems.append(f"fixed: expected {{SETTING: VALUE}}, not {given!r}")
+        return {}
+    fixed = {}
+    for name, value in given.items():
+        reason = why_not(str(name))
+        if reason is not None:
+            problems.append(f"fixed: {name}: {reason}")
+            continue
+        if name in raw:
+            problems.append(f"fixed: {name}: it is searched too; leave one out")
+        fixed[name] = wanted = problems.taken(name, value)
+        has = base.model_options.get(option_of(name), wanted) if is_option(name) else getattr(base, name)
+        if has != wanted and (is_option(name) or has != default_of(name)):
+            problems.append(
+                f"fixed: {name} is {wanted!r} here and {has!r} in the settings given: leave "
+                f"{flag(OPTIONS if is_option(name) else name)} out, or change a copy of this file"
+            )
+    return fixed
+
+
+def _read_start(given: Any, searched: set[str], problems: Problems) -> dict[str, Any]:
+    if not isinstance(given, dict):
+        problems.append(f"start: expected {{SETTING: VALUE}}, not {given!r}")
+        return {}
+    for name in given:
+        if name not in searched:
+            problems.append(f"start: {name} is not searched{did_you_mean(str(name), searched)}")
+    return {name: problems.taken(name, value) for name, value in given.items() if name in searched}
+
+
+# -- conditions ------------------------------------------------------------------------------------------------
+
+
+def _settle_conditions(
+    dimensions: list[Dimension], given: Mapping[str, Any], problems: Problems
+) -> tuple[list[Dimension], list[str]]:
+    """Return the dimensions whose conditions on settings hold, those conditions removed, and the names left out."""
+    searched = {item.name: item for item in dimensions}
+    kept, left_out = [], []
+    for item in dimensions:
+        when, holds = {}, True
+        for name, allowed in item.when.items():
+            if name in searched:
+                when[name] = _possible(item.name, searched[name], allowed, problems)
+            elif name in given and name != OPTIONS:
+                holds &= given[name] in [problems.taken(name, value) for value in allowed]
+            else:
+                known = [*searched, *given]
+                problems.append(f"{item.name}: when: there is no {name!r} to depend on{did_you_mean(name, known)}")
+        if holds:
+            kept.append(replace(item, when=when))
+        else:
+            left_out.append(item.name)
+    while gone := [item for item in kept if set(item.when) & set(left_out)]:
+        left_out += [item.name for item in gone]
+        kept = [item for item in kept if item not in gone]
+    return kept, left_out
+
+
+def _possible(name: str, parent: Dimension, allowed: tuple[Any, ...], problems: Problems) -> tuple[Any, ...]:
+    """Return the values of a condition as its dimension's own; those it never takes are problems."""
+    if isinstance(parent.values, Range):
+        problems.append(f"{name}: when: {parent.name} is a range; only choices can be a condition")
+        return allowed
+    values = tuple(problems.taken(parent.name, value) for value in allowed)
+    for value in values:
+        if value not in parent.values.values:
+            close = did_you_mean(str(value), map(str, parent.values.values))
+            problems.append(f"{name}: when: {parent.name} is never {value!r}{close}; it is one of {parent.values}")
+    return values
+
+
+def _in_order(dimensions: Iterable[Dimension], problems: Problems) -> list[Dimension]:
+    """Return each dimension after those it depends on."""
+    waiting = list(dimensions)
+    ordered: list[Dimension] = []
+    while waiting:
+        names = {item.name for item in waiting}
+        ready = [item for item in waiting if not names & set(item.when)]
+        if not ready:
+            problems.append(f"when: {', '.join(sorted(names))} depend on each other in a circle")
+            return ordered
+        ordered += ready
+        waiting = [item for item in waiting if item not in ready]
+    return ordered
+
+
+# -- what the settings and the networks say to it --------------------------------------------------------------
+
+
+def _refused_settings(space: Space, base: TrainSettings) -> Iterator[str]:
+    """Yield the values that the settings refuse beside the others, each tried under its own conditions."""
+    for item in space.dimensions:
+        ends = (item.values.low, item.values.high) if isinstance(item.values, Range) else item.values.values
+        for value in ends:
+            drawn = {**space.fixed, **_conditions_of(item, space), item.name: value}
+            try:
+                base.replace(**merge(drawn, base.model_options))
+            except UserError as error:
+                yield f"{item.name}: {value}: {error}"
+
+
+def _conditions_of(item: Dimension, space: Space) -> dict[str, Any]:
+    """Return one assignment under which a dimension is searched."""
+    by_name = {other.name: other for other in space.dimensions}
+    met: dict[str, Any] = {}
+    for name, allowed in item.when.items():
+        met |= {**_conditions_of(by_name[name], space), name: allowed[0]}
+    return met
+
+
+def _refused_options(space: Space, base: TrainSettings) -> Iterator[str]:
+    """Yield networks that are unknown, and options that a network of the space does not have."""
+    from competition.models.factory import check_network  # late: imports timm
+
+    by_name = {item.name: item for item in space.dimensions}
+    searched = by_name.get("model")
+    models = searched.values.grid() if searched else [space.fixed.get("model", base.model)]
+    fixed = [name for name in space.fixed if is_option(name)]
+    for model in models or []:
+        options = {option_of(name): None for name in fixed} | dict(base.model_options)
+        for item in space.dimensions:
+            if is_option(item.name) and (searched is None or _may_have(item, by_name, model)):
+                options[option_of(item.name)] = None
+        try:
+            check_network(str(model), options)
+        except UserError as error:
+            yield f"{error}" + (" (use `when: {model: [...]}`)" if searched else "")
+
+
+def _may_have(item: Dimension, by_name: Mapping[str, Dimension], model: Any) -> bool:
+    """Return whether a dimension can be searched while the network is this one."""
+    if model not in item.when.get("model", (model,)):
+        return False
+    return all(_may_have(by_name[name], by_name, model) for name in item.when)
+
+
+def _refused_names(space: Space, base: TrainSettings) -> Iterator[str]:
+    """Yield augmentations and optimisers that do not exist."""
+    for name in _values_of("augment", space):
+        from competition.data.augment import create_policy  # late: imports albumentations
+
+        try:
+            create_policy(name, base.image_size or PROBE_SIZE)
+        except UserError as error:
+            yield f"augment: {error}"
+    for name in _values_of("optimizer", space):
+        from torch import nn  # late, as timm is
+
+        from competition.training.optim import create_optimizer
+
+        try:
+            create_optimizer(nn.Linear(2, 2), name, 0.1, 0.0, momentum=None, layer_decay=1.0)
+        except (UserError, AssertionError) as error:  # timm asserts that a GPU and its packages are there
+            yield f"optimizer: {name}: {error}"
+
+
+def _values_of(setting: str, space: Space) -> list[Any]:
+    """Return the values of a setting that is searched among choices, or fixed."""
+    values = [value for item in space.dimensions if item.name == setting for value in item.values.grid() or []]
+    return values + ([space.fixed[setting]] if setting in space.fixed else [])

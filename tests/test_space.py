@@ -1,0 +1,288 @@
+"""Every wrong space is refused with its line; every space that ships proposes settings that build a network."""
+
+import json
+from functools import cache
+from pathlib import Path
+
+import optuna
+import pytest
+
+from competition.config import TrainSettings
+from competition.errors import UserError
+from competition.models.factory import create_network
+from competition.tuning.space import load_space
+from competition.tuning.space_file import named_spaces
+
+BASE = TrainSettings()
+
+
+def write(folder: Path, text: str) -> str:
+    path = folder / "mine.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+@cache
+def shipped(name):
+    """A space that ships, loaded once for all tests."""
+    return load_space(name, BASE)
+
+
+def asked(count, seed=0):
+    """Some trials of a random study."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    return [study.ask() for _ in range(count)]
+
+
+def shapes(settings):
+    """The shape of each tensor of the settings' network."""
+    network = create_network(settings.model, 7, image_size=32, options=settings.model_options)
+    return {key: tuple(value.shape) for key, value in network.state_dict().items()}
+
+
+# ---- the spaces that ship ----
+
+
+def test_the_spaces_that_ship():
+    assert named_spaces() == ["architecture", "default", "grid-cnn", "grid-mlp"]
+
+
+@pytest.mark.parametrize("name", named_spaces())
+def test_every_proposal_is_a_setting_and_builds_its_network(name):
+    space = shipped(name)
+    for trial in asked(8):
+        settings = BASE.replace(**space.suggest(trial))
+        create_network(settings.model, 7, image_size=32, dropout=settings.dropout, options=settings.model_options)
+
+
+@pytest.mark.parametrize("name", named_spaces())
+def test_trial_0_is_the_base_wherever_the_space_holds_it(name):
+    space = shipped(name)
+    study = optuna.create_study()
+    study.enqueue_trial(space.defaults(BASE))
+    trial = study.ask()
+    proposed = space.suggest(trial)
+    assert trial.params == space.defaults(BASE)
+    moved = {name.split(".")[0] for name in [*space.fixed, *space.start]} | {"model_options"}
+    settings = BASE.replace(**proposed)
+    assert all(getattr(settings, key) == getattr(BASE, key) for key in BASE.plain() if key not in moved)
+    if name in ("default", "architecture"):
+        assert shapes(settings) == shapes(BASE)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("grid-mlp", 27), ("grid-cnn", 27), ("architecture", 145), ("default", None)]
+)
+def test_sizes(name, size):
+    assert shipped(name).size() == size
+
+
+@pytest.mark.parametrize("name", ["grid-mlp", "grid-cnn"])
+def test_the_grids_are_those_of_the_seeds(name):
+    grid = shipped(name).search_space()
+    assert grid["learning_rate"] == [0.01, 0.005, 0.001]
+    assert grid["optimizer"] == ["adam", "sgd", "rmsprop"]
+    assert [len(values) for values in grid.values()] == [3, 3, 3]
+
+
+@pytest.mark.parametrize("name", named_spaces())
+def test_plain_comes_back_from_json(name):
+    plain = shipped(name).plain()
+    assert json.loads(json.dumps(plain)) == plain
+
+
+def test_a_grid_over_ranges_is_refused_by_their_names():
+    with pytest.raises(UserError, match="--sampler grid.*default has ranges for learning_rate, weight_decay"):
+        shipped("default").search_space()
+
+
+def test_default_leaves_our_network_s_options_out_for_another_network():
+    space = load_space("default", TrainSettings(model="resnet18"))
+    assert space.left_out == ("model_options.widths", "model_options.drop_path_rate")
+    assert "model_options" not in space.suggest(asked(1)[0])
+    assert "not searched with these settings: model_options.widths" in space.describe()
+
+
+# ---- what a file may say ----
+
+
+def test_types_follow_from_the_settings(tmp_path):
+    space = load_space(
+        write(
+            tmp_path,
+            "batch_size: [auto, '64', 128]\nwarmup: {low: 0.05, high: 2.5e-1, step: 0.05}\ncopies: {low: 0, high: 4}",
+        ),
+        BASE,
+    )
+    assert space.search_space() == {
+        "batch_size": [None, 64, 128],
+        "warmup": [0.05, 0.1, 0.15, 0.2, 0.25],
+        "copies": [0, 1, 2, 3, 4],
+    }
+
+
+def test_options_are_merged_over_the_base_s_own(tmp_path):
+    base = TrainSettings(model_options={"activation": "elu", "stem_width": 24})
+    space = load_space(
+        write(tmp_path, "model_options.stem_width: [24, 32]\nfixed: {model_options.depths: [1, 1, 1]}"), base
+    )
+    drawn = space.suggest(asked(1)[0])["model_options"]
+    assert drawn == {"activation": "elu", "depths": [1, 1, 1], "stem_width": drawn["stem_width"]}
+    assert space.defaults(base) == {"model_options.stem_width": 24}
+
+
+def test_conditions_decide_what_is_drawn(tmp_path):
+    text = "mixup_alpha: {low: 0.1, high: 1, when: {mix: mixup}}\nmix: [mixup, none]"
+    base = TrainSettings(mix="none")
+    space = load_space(write(tmp_path, text), base)
+    assert [item.name for item in space.dimensions] == ["mix", "mixup_alpha"]  # after what it depends on
+    drawn = [space.suggest(trial) for trial in asked(20)]
+    assert {(item["mix"], "mixup_alpha" in item) for item in drawn} == {("mixup", True), ("none", False)}
+    assert space.defaults(base) == {"mix": "none"}
+
+
+def test_what_depends_on_something_left_out_is_left_out(tmp_path):
+    text = (
+        "learning_rate: [0.005, 0.01]\n"
+        "mix: {choices: [cutmix, none], when: {model: [mlp]}}\n"
+        "mix_probability: {low: 0.1, high: 1, when: {mix: [cutmix]}}\n"
+        "cutmix_alpha: {choices: [1.0, 2.0], when: {mix: [cutmix]}}\n"
+        "loss: {choices: [ce, focal], when: {cutmix_alpha: [2.0]}}\n"
+    )
+    space = load_space(write(tmp_path, text), BASE)
+    assert [item.name for item in space.dimensions] == ["learning_rate"]
+    assert set(space.left_out) == {"mix", "mix_probability", "cutmix_alpha", "loss"}
+
+
+def test_fixed_takes_the_place_of_defaults_and_start_of_what_is_not_in_the_space(tmp_path):
+    text = "optimizer: [adam, sgd]\nfixed: {schedule: constant}\nstart: {optimizer: sgd}"
+    space = load_space(write(tmp_path, text), BASE)
+    assert space.defaults(BASE) == {"optimizer": "sgd"}
+    assert space.suggest(asked(1)[0])["schedule"] == "constant"
+    given = TrainSettings(optimizer="adam", schedule="constant")
+    assert load_space(write(tmp_path, text), given).defaults(given) == {"optimizer": "adam"}
+
+
+def test_sizes_count_conditions(tmp_path):
+    text = (
+        "mix: [none, cutmix, both]\n"
+        "cutmix_alpha: {choices: [0.5, 1.0], when: {mix: [cutmix, both]}}\n"
+        "mixup_alpha: {choices: [0.1, 0.2, 0.4], when: {mix: [both]}}\n"
+    )
+    assert load_space(write(tmp_path, text), BASE).size() == 1 + 2 + 6
+
+
+# ---- what is refused ----
+
+REFUSED = [
+    ("learningrate: [0.1]", "learningrate: unknown setting (did you mean 'learning_rate'?)"),
+    ("learning_rate: {low: 0.1, high: 200}", "--learning-rate 200.0: must be at most 100"),
+    ("learning_rate: {low: a, high: 1}", "--learning-rate 'a': expected a number"),
+    ("learning_rate: {low: 1, high: 0.1}", "low 1 must be below high 0.1"),
+    ("learning_rate: {low: 0.1}", "learning_rate: high missing"),
+    ("weight_decay: {low: 0, high: 0.1, log: true}", "weight_decay: log needs a low above 0, not 0"),
+    ("weight_decay: {low: 0.1, high: 1, log: 7}", "log is true or false, not 7"),
+    ("weight_decay: {low: 0.1, high: 1, log: true, step: 0.1}", "log and step exclude each other"),
+    ("weight_decay: {low: 0, high: 1, step: 0.3}", "not a whole number of steps of 0.3"),
+    ("weight_decay: {low: 0, high: 1, step: x}", "low, high and step must be numbers"),
+    ("weight_decay: {low: 0, high: 1, choices: [1]}", "either choices, or low and high"),
+    ("weight_decay: {low: 0, hihg: 1}", "unknown word 'hihg' (did you mean 'high'?)"),
+    ("epochs: {low: 1.5, high: 4}", "--epochs 1.5: expected a whole number"),
+    ("epochs: {low: 2, high: 40, step: 0.5}", "epochs: step 0.5 is no whole number"),
+    ("epochs: [22, x]", "--epochs 'x': expected a whole number"),
+    ("mix: []", "mix: there are no choices"),
+    ("mix: [cutmix, cutmix]", "a choice is listed twice"),
+    ("mix: cutmix", "expected choices such as [a, b] or a range"),
+    ("mix: [cutmix, cutmixx]", "did you mean 'cutmix'"),
+    ("mix: {low: 0, high: 1}", "mix: it is no number; list its choices: [none, mixup, cutmix, both]"),
+    ("augment: {low: 0, high: 1}", "augment: it is no number; list its choices"),
+    ("augment: [light, lihgt]", "did you mean 'light'"),
+    ("optimizer: [nmuon, adma]", "'adma' is not one of timm's (did you mean"),
+    ("model: [resnet_fast, resnet_fsat]", "unknown network 'resnet_fsat'"),
+    ("model_options.depth: [1]", "network resnet_fast has no option 'depth' (did you mean 'depths'?)"),
+    ("model_options.num_classes: [3]", "cannot be set here"),
+    ("model: [resnet_fast, mlp]\nmodel_options.stem_width: [48]", "network mlp has no option 'stem_width'"),
+    ("model_options: [a]", "name one option of it"),
+    ("model_options.: [a]", "name the option"),
+    ("data: [a]", "every trial of a study has the same images and folds"),
+    ("folds: [3, 5]", "every trial of a study has the same images and folds"),
+    ("fold_file: [a]", "every trial of a study has the same images and folds"),
+    ("seed: [0, 1]", "a seed that scores well is luck"),
+    ("views: [1, 6]", "it changes how a trial is measured"),
+    ("stop_after: [1, 2]", "picked on the fold it is scored on"),
+    ("validate_every: [1, 5]", "trials are compared at their validations"),
+    ("device: [cpu]", "it says how this machine works"),
+    ("run: [a]", "it says where files go"),
+    ("prune_from: [a]", "it says where a single run begins"),
+    ("schedule: [cosine, plateau]", "schedule: plateau: --schedule plateau follows the validation loss"),
+    ("freeze: [none, all]", "freeze: all: --freeze all without --weights"),
+    ("learning_rate: [0.005]\nmixup_alpha: {low: 0.1, high: 1, when: {mixx: [both]}}", "no 'mixx' to depend on (did"),
+    ("mix: [cutmix]\nmixup_alpha: {low: 0.1, high: 1, when: {mix: [both]}}", "mix is never 'both'; it is one of"),
+    ("dropout: {low: 0, high: 1e-1}\nmixup_alpha: {choices: [0.2], when: {dropout: [0]}}", "dropout is a range"),
+    ("mixup_alpha: {choices: [0.2], when: both}", "when: expected {SETTING: [VALUE, ...]}"),
+    (
+        "mix: {choices: [cutmix], when: {augment: [light]}}\naugment: {choices: [light], when: {mix: [cutmix]}}",
+        "augment, mix depend on each other in a circle",
+    ),
+    ("learning_rate: {low: 0.01, high: 0.1}", "trial 0 has the settings under the search, but 0.005 is not in"),
+    ("batch_size: {low: 32, high: 64}", "but auto is not in 32 to 64"),
+    ("model_options.stem_width: [32]", "but 48 is not in 32"),
+    ("learning_rate: [0.005]\nfixed: {mix: x}", "--mix 'x': choose from"),
+    ("learning_rate: [0.005]\nfixed: {mixx: none}", "fixed: mixx: unknown setting (did you mean 'mix'?)"),
+    ("learning_rate: [0.005]\nfixed: {learning_rate: 0.1}", "fixed: learning_rate: it is searched too"),
+    ("learning_rate: [0.005]\nfixed: [a]", "fixed: expected {SETTING: VALUE}"),
+    ("learning_rate: [0.005]\nfixed: {seed: 3}", "fixed: seed: cannot be"),
+    ("learning_rate: [0.005]\nstart: {learningrate: 0.1}", "start: learningrate is not searched (did you mean"),
+    ("learning_rate: [0.005]\nstart: 3", "start: expected {SETTING: VALUE}"),
+    ("fixed: {mix: none}", "nothing is searched"),
+    ("[1, 2]", "expected lines such as"),
+    ("learning_rate: [0.005", "is not valid YAML"),
+    ("mix: [cutmix]\nmix: [none]", "given twice: mix"),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), REFUSED, ids=[said[:40] for _, said in REFUSED])
+def test_a_wrong_space_is_refused(tmp_path, text, said):
+    path = write(tmp_path, text)
+    with pytest.raises(UserError) as refusal:
+        load_space(path, BASE)
+    assert said in str(refusal.value)
+    assert path in str(refusal.value)
+
+
+def test_everything_wrong_comes_in_one_message(tmp_path):
+    with pytest.raises(UserError) as refusal:
+        load_space(write(tmp_path, "learningrate: [1]\nmix: [x]\nseed: [1]\nwarmup: {low: 2, high: 1}"), BASE)
+    assert [name for name in ("learningrate", "mix:", "seed", "warmup") if name not in str(refusal.value)] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("defualt", "--space 'defualt' is unknown (did you mean 'default'?)"),
+        ("missing.yaml", "--space missing.yaml: there is no such file"),
+    ],
+)
+def test_a_space_that_is_not_there(name, said):
+    with pytest.raises(UserError) as refusal:
+        load_space(name, BASE)
+    assert said in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("space", "given", "said"),
+    [
+        ("grid-mlp", {"model": "resnet18"}, "model is 'mlp' here and 'resnet18' in the settings given: leave --model"),
+        ("default", {"learning_rate": 0.5}, "0.5 is not in 0.0005 to 0.03, log: widen the space, or give"),
+        ("architecture", {"model": "resnet18"}, "model: trial 0"),
+    ],
+)
+def test_settings_that_a_space_does_not_hold_are_refused(space, given, said):
+    with pytest.raises(UserError) as refusal:
+        load_space(space, TrainSettings(**given))
+    assert said in str(refusal.value)
+
+
+def test_defaults_of_other_settings_are_checked_too():
+    with pytest.raises(UserError, match="learning_rate: trial 0"):
+        shipped("default").defaults(TrainSettings(learning_rate=0.5))
