@@ -1,0 +1,245 @@
+"""Who trains which trial: claimed under the study's one lock, so the total is exact over workers and restarts.
+
+A trial that is stopped or whose worker died is marked as failed and its settings are queued again with the user
+attributes ``continues`` (the trial it takes the place of) and ``folder`` (whose finished folds are not trained again).
+It is counted once: the one that failed carries ``goes_on_as``.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, Protocol
+
+import optuna
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from competition.errors import UserError, counted
+from competition.tuning.owners import Worker, forget, is_alive
+from competition.tuning.samplers import StudyGrid, create_sampler
+from competition.tuning.storage import StudyStorage
+
+MOST_DEATHS = 3  # workers that a trial may outlive before it is blamed
+MOST_FAILURES = 10  # trials in a row, after which the study stops
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+
+class Proposals(Protocol):
+    """What a search space does, see `competition.tuning.space.Space`."""
+
+    def suggest(self, trial: Trial) -> dict[str, Any]:
+        """Return changes over the base settings."""
+        ...
+
+    def search_space(self) -> dict[str, list[Any]]:
+        """Return the values of each parameter, for the grid."""
+        ...
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A trial that is this worker's.
+
+    Attributes:
+        trial: Optuna's trial, its parameters drawn.
+        changes: settings over the base.
+        folder: where it is trained, relative to the study: its own, or that of the trial it continues.
+    """
+
+    trial: Trial
+    changes: dict[str, Any]
+    folder: Path
+
+
+class Nothing(Enum):
+    """Why there is nothing to claim."""
+
+    DONE = "every trial is finished"
+    WAIT = "the last trials are under way elsewhere"
+
+
+@dataclass
+class Claims:
+    """The trials of a study, as one worker takes and returns them.
+
+    Attributes:
+        study: Optuna's study.
+        storage: where it is recorded.
+        folder: the study's folder.
+        worker: this process.
+        space: draws the settings of a trial.
+        sampler: name of the sampler.
+        seed: of the study.
+        total: trials wanted.
+        first: failures of trials before this number are forgiven: they were before this command.
+    """
+
+    study: optuna.Study
+    storage: StudyStorage
+    folder: Path
+    worker: Worker
+    space: Proposals
+    sampler: str
+    seed: int
+    total: int
+    first: int = 0
+
+    def claim(self) -> Claim | Nothing:
+        """Return a trial to train, or why there is none; stale trials are queued again first.
+
+        Raises:
+            UserError: the last `MOST_FAILURES` trials have all failed.
+            StorageDown: the storage is away for too long.
+        """
+        return self.storage.patiently(self._claim_once)
+
+    def _claim_once(self) -> Claim | Nothing:
+        with self.storage.lock():
+            self.sweep()
+            trials = self.trials()
+            self._refuse_failures(trials)
+            sampler = create_sampler(self.sampler, self.seed, len(trials), self._grid())
+            if sum(map(counts, trials)) >= self.total or _is_used_up(sampler, trials):
+                is_under_way = any(trial.state == TrialState.RUNNING for trial in trials)
+                return Nothing.WAIT if is_under_way else Nothing.DONE
+            self.study.sampler = sampler
+            return self._take()
+
+    def _take(self) -> Claim:
+        """Take the next trial; a kill before ``worker`` is set leaves one without owner, which the lock's next
+        holder knows to be dead.
+        """
+        trial = self.study.ask()
+        trial.set_user_attr("worker", self.worker.name)
+        self.storage.beat(trial._trial_id)
+        folder = trial.user_attrs.get("folder") or f"trials/{trial.number:04d}"
+        trial.set_user_attr("folder", folder)
+        return Claim(trial, self.space.suggest(trial), Path(folder))
+
+    def _grid(self) -> dict[str, list[Any]] | None:
+        return self.space.search_space() if self.sampler == "grid" else None
+
+    def trials(self) -> list[FrozenTrial]:
+        """Return all trials of the study."""
+        return self.study.get_trials(deepcopy=False)
+
+    def enqueue_first(self, params: dict[str, Any]) -> None:
+        """Make the defaults trial 0 of a new study."""
+
+        def enqueue() -> None:
+            with self.storage.lock():
+                if not self.trials():
+                    self.study.enqueue_trial(params)
+
+        self.storage.patiently(enqueue)
+
+    # -- giving back ---------------------------------------------------------------------------------------
+
+    def release(self, claim: Claim) -> None:
+        """Queue a trial again that this worker was asked to stop."""
+
+        def give_back() -> None:
+            with self.storage.lock():
+                trial = next(item for item in self.trials() if item.number == claim.trial.number)
+                if trial.state == TrialState.RUNNING:
+                    self._queue_again(trial, "stopped", deaths=trial.user_attrs.get("deaths", 0))
+
+        self.storage.patiently(give_back)
+
+    def sweep(self) -> None:
+        """Queue the trials of dead workers again; the lock must be held."""
+        running = [trial for trial in self.trials() if trial.state == TrialState.RUNNING]
+        silent = self.storage.silent_trials(self.study._study_id) if running else set()
+        for trial in running:
+            owner = trial.user_attrs.get("worker")
+            if owner is not None and self._lives(owner, trial._trial_id in silent):
+                continue
+            deaths = trial.user_attrs.get("deaths", 0) + (owner is not None)
+            if deaths >= MOST_DEATHS:
+                self._fail(trial, f"its process died {deaths} times (out of memory?)")
+            else:
+                self._queue_again(trial, f"its process ended ({owner or 'before it began'})", deaths)
+            if owner is not None:
+                forget(self.folder, owner)
+
+    def _lives(self, owner: str, is_silent: bool) -> bool:
+        """Return whether a trial's worker lives: on this machine its lock knows, on another its heartbeat tells."""
+        known = is_alive(self.folder, owner)
+        if known is not None:
+            return known
+        return self.storage.has_heartbeat and not is_silent
+
+    def _queue_again(self, trial: FrozenTrial, why: str, deaths: int) -> None:
+        """Add the trial's successor, then mark it; a kill in between is seen by ``continues``."""
+        trials = self.trials()
+        successor = next((item for item in trials if item.user_attrs.get("continues") == trial.number), None)
+        number = len(trials) if successor is None else successor.number
+        if successor is None:
+            kept = {"continues": trial.number, "deaths": deaths}
+            kept |= {name: trial.user_attrs[name] for name in ("folder",) if name in trial.user_attrs}
+            self.study.add_trial(
+                optuna.create_trial(
+                    state=TrialState.WAITING,
+                    params=trial.params,
+                    distributions=trial.distributions,
+                    user_attrs=kept,
+                    system_attrs=trial.system_attrs,
+                    intermediate_values=trial.intermediate_values,
+                )
+            )
+        self._set(trial, "goes_on_as", number)
+        self._fail(trial, f"{why}; goes on as trial {number}")
+
+    def _fail(self, trial: FrozenTrial, why: str) -> None:
+        try:
+            self._set(trial, "failed_because", why)
+            self.storage.trials.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            pass  # its worker lives after all, and has just finished it
+
+    def _set(self, trial: FrozenTrial, name: str, value: Any) -> None:
+        self.storage.trials.set_trial_user_attr(trial._trial_id, name, value)
+
+    # -- when to stop --------------------------------------------------------------------------------------
+
+    def _refuse_failures(self, trials: Sequence[FrozenTrial]) -> None:
+        ended = [trial for trial in trials if trial.number >= self.first and trial.state in FINISHED and counts(trial)]
+        ended.sort(key=lambda trial: trial.datetime_complete or trial.datetime_start)  # type: ignore[arg-type, return-value]
+        last = ended[-MOST_FAILURES:]
+        if len(last) < MOST_FAILURES or any(trial.state != TrialState.FAIL for trial in last):
+            return
+        reasons = dict.fromkeys(str(trial.user_attrs.get("failed_because")) for trial in last)
+        raise UserError(
+            f"the last {counted(MOST_FAILURES, 'trial')} all failed, so the study stops:\n  "
+            + "\n  ".join(reasons)
+            + "\nmend the cause; the same command goes on"
+        )
+
+
+def counts(trial: FrozenTrial) -> bool:
+    """Return whether a trial counts towards the total: not while it waits, nor where another goes on for it."""
+    return trial.state != TrialState.WAITING and "goes_on_as" not in trial.user_attrs
+
+
+def _is_used_up(sampler: optuna.samplers.BaseSampler, trials: Sequence[FrozenTrial]) -> bool:
+    is_waiting = any(trial.state == TrialState.WAITING for trial in trials)
+    return isinstance(sampler, StudyGrid) and not is_waiting and sampler.is_used_up(trials)
+
+
+Objective = Callable[[Claim], "Outcome"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended.
+
+    Attributes:
+        state: complete, pruned or failed.
+        values: of the objectives, where it is complete.
+        attributes: user attributes to keep.
+    """
+
+    state: TrialState
+    values: tuple[float, ...] | None
+    attributes: dict[str, Any]

@@ -1,0 +1,63 @@
+"""Who proposes settings: Optuna's samplers, seeded by the number of the trial.
+
+A sampler is made anew for each trial. So workers that share a seed never repeat each other's draws, a study that was
+stopped goes on as if it had not been, and one worker's study can be had again from its seed.
+"""
+
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler, GridSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from competition.errors import UserError
+from competition.runs import counted_seed
+
+
+def create_sampler(name: str, seed: int, trial_number: int, grid: Mapping[str, Sequence[Any]] | None) -> BaseSampler:
+    """Return the sampler of ``--sampler`` for one trial.
+
+    Args:
+        name: ``tpe``, ``random``, ``grid``, ``gp``, ``cmaes`` or ``nsga2``.
+        seed: of the study.
+        trial_number: of the trial that it proposes.
+        grid: the values of each setting, for ``grid``.
+    """
+    drawn = counted_seed(seed, "sampler", trial_number) % 2**32
+    if name == "grid":
+        assert grid is not None
+        return StudyGrid(grid, seed=seed)  # not by the trial: all must number the points alike
+    if name == "tpe":
+        return optuna.samplers.TPESampler(seed=drawn)
+    if name == "random":
+        return optuna.samplers.RandomSampler(seed=drawn)
+    if name == "gp":
+        return optuna.samplers.GPSampler(seed=drawn, warn_independent_sampling=False)
+    if name == "cmaes":
+        return optuna.samplers.CmaEsSampler(seed=drawn, warn_independent_sampling=False)
+    if name == "nsga2":
+        return optuna.samplers.NSGAIISampler(seed=drawn)
+    raise ValueError(f"no sampler is called {name!r}")
+
+
+def refuse_missing_package(name: str) -> None:
+    """Raise UserError when a sampler's package is not installed."""
+    package = {"cmaes": "cmaes", "gp": "scipy"}.get(name)
+    if package is not None and find_spec(package) is None:
+        raise UserError(f"--sampler {name} needs a package that is not installed: pip install {package}")
+
+
+class StudyGrid(GridSampler):
+    """Optuna's grid, for trials that are asked for one by one; the study ends by `is_used_up`."""
+
+    def after_trial(
+        self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        """Do nothing: the study is not inside Optuna's own loop, which this would stop."""
+
+    def is_used_up(self, trials: Sequence[FrozenTrial]) -> bool:
+        """Return whether every point of the grid has been tried or is waiting or under way."""
+        begun = {trial.system_attrs["grid_id"] for trial in trials if "grid_id" in trial.system_attrs}
+        return len(begun) >= len(self._all_grids)

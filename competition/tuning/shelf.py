@@ -1,0 +1,89 @@
+"""What the trials of a study share in one process: the catalog, the decoded images, the folds, the number format."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from competition.config import TrainSettings
+from competition.data.catalog import Catalog
+from competition.data.prepare import find_data, natural_size
+from competition.inference import Preprocessing
+from competition.runs import counted_seed
+from competition.training.cross_validation import (
+    Run,
+    choose_machine,
+    choose_preprocessing,
+    claim_folder,
+    identity_of,
+    settle,
+)
+from competition.training.inputs import Machine
+from competition.training.material import Material, open_material
+
+
+class Shelf:
+    """Opens runs one after another, each thing they share once.
+
+    Args:
+        base: the settings under the search.
+        study_folder: where the number format of each network is kept.
+        workers: processes that share this machine.
+    """
+
+    def __init__(self, base: TrainSettings, study_folder: Path, workers: int = 1) -> None:
+        self.base, self._folder, self._workers = base, study_folder, workers
+        self.catalog: Catalog = find_data(base)
+        self._materials: dict[tuple[int, str], Material] = {}
+
+    @cached_property
+    def _natural_size(self) -> int:
+        return natural_size(self.catalog)
+
+    def material(self, settings: TrainSettings, image_size: int) -> Material:
+        """Return the images at one size, decoded on first use."""
+        key = (image_size, settings.resize)
+        if key not in self._materials:
+            self._materials[key] = open_material(settings, self.catalog, image_size)
+        return self._materials[key]
+
+    def preprocessing(self, settings: TrainSettings) -> Preprocessing:
+        """Return input size and normalisation of some settings."""
+        if settings.image_size is None and settings.weights is None:
+            settings = settings.replace(image_size=self._natural_size)
+        return choose_preprocessing(settings, self.catalog)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides the outcome of the base settings; makes the fold table on first use."""
+        settings = settle(self.base)
+        preprocessing = self.preprocessing(settings)
+        return identity_of(settings, self.material(settings, preprocessing.image_size), preprocessing)
+
+    def open_run(self, settings: TrainSettings, folder: Path) -> Run:
+        """Open a trial as `train.py` opens a run; raises UserError for settings that cannot run."""
+        settings = settle(settings)
+        preprocessing = self.preprocessing(settings)
+        material = self.material(settings, preprocessing.image_size)
+        notes = {"data": str(self.catalog.source), "fold_file": str(material.fold_file)}
+        claim_folder(folder, settings, identity_of(settings, material, preprocessing), notes)
+        return Run(folder, settings, material, preprocessing, self._machine(settings, material, preprocessing))
+
+    def _machine(self, settings: TrainSettings, material: Material, preprocessing: Preprocessing) -> Machine:
+        """Return how a network runs: probed once per network and machine, so that its trials differ in nothing else."""
+        size = preprocessing.image_size
+        kind = counted_seed(settings.model, size, settings.precision, settings.device)
+        folder = self._folder / "precision" / f"{settings.model.replace('/', '_')}-{size}-{kind:016x}"[:-8]
+        with _one_at_a_time(folder):
+            machine = choose_machine(folder, settings, material.data, preprocessing)
+        return replace(machine, workers=machine.workers // self._workers)
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,209 @@
+"""The steps of `tune.py`: open the study, train its trials, write what they found.
+
+studies/NAME/study.json          what is searched, on which images and folds: a study keeps its identity
+studies/NAME/journal.log         the trials, unless --storage names a database
+studies/NAME/trials/0007/        one run folder per trial
+studies/NAME/workers/            who is at work, and what each worker printed
+studies/NAME/best.yaml, trials.csv, report.html    written at the end
+"""
+
+import json
+import math
+import shlex
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from competition.config import TrainSettings, TuneSettings
+from competition.errors import UserError
+from competition.runs import environment, locked, read_json, write_json
+from competition.training.inputs import automatic_batch_size
+from competition.training.material import data_name
+from competition.tuning.claims import Claims
+from competition.tuning.owners import Worker
+from competition.tuning.pruning import create_pruner
+from competition.tuning.samplers import refuse_missing_package
+from competition.tuning.shelf import Shelf
+from competition.tuning.space import Space, load_space
+from competition.tuning.storage import StudyStorage, open_storage
+
+FOLDER = Path("studies")
+DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
+
+
+@dataclass(frozen=True)
+class Search:
+    """A study, opened by one process.
+
+    Attributes:
+        folder: ``studies/NAME``.
+        settings: what the search was told.
+        base: the settings under the search.
+        space: what is searched.
+        shelf: the images and folds that its trials share.
+        storage: where the trials are recorded.
+        study: Optuna's study.
+        validations: validations per fold that a trial reports.
+    """
+
+    folder: Path
+    settings: TuneSettings
+    base: TrainSettings
+    space: Space
+    shelf: Shelf
+    storage: StudyStorage
+    study: optuna.Study
+    validations: int
+
+    def trials(self) -> list[FrozenTrial]:
+        """Return every trial of the study."""
+        return self.storage.patiently(lambda: self.study.get_trials(deepcopy=False))
+
+    def claims(self, worker: Worker) -> Claims:
+        """Return the trials as a worker takes and returns them."""
+        settings = self.settings
+        return Claims(
+            self.study,
+            self.storage,
+            self.folder,
+            worker,
+            self.space,
+            settings.sampler,
+            self.base.seed,
+            settings.trials,
+            first=len(self.trials()),
+        )
+
+
+def open_study(settings: TuneSettings, base: TrainSettings) -> Search:
+    """Open the images, the folds, the space and the storage; refuse what does not fit before the first trial."""
+    refuse_missing_package(settings.sampler)
+    space = load_space(settings.space, base)
+    if settings.sampler == "grid":
+        space.search_space()  # refuses ranges
+    folder = FOLDER / (settings.study or f"{data_name(base)}-{Path(settings.space).stem}")
+    shelf = Shelf(base, folder, settings.workers)
+    if settings.predict_test and not len(shelf.catalog.of("test")):
+        raise UserError(f"--predict-test: {shelf.catalog.source} has no test images")
+    objectives = [name for name in (settings.objective, settings.objective2) if name]
+    identity = {**shelf.identity(), "space": space.plain(), "objectives": objectives}
+    storage = open_storage(settings.storage, folder, folder.name)
+    validations = validations_per_fold(base, identity["images"])
+    pruner = create_pruner(settings.pruner_name, base.folds * base.repeats, validations)
+    study = storage.patiently(lambda: _open_in_storage(storage, folder.name, len(objectives), pruner))
+    claim_study(folder, study, storage, identity)
+    return Search(folder, settings, base, space, shelf, storage, study, validations)
+
+
+def _open_in_storage(
+    storage: StudyStorage, name: str, objectives: int, pruner: optuna.pruners.BasePruner
+) -> optuna.Study:
+    with storage.lock():
+        return optuna.create_study(
+            storage=storage.trials,
+            study_name=name,
+            directions=DIRECTIONS[:objectives],
+            pruner=pruner,
+            load_if_exists=True,
+        )
+
+
+def claim_study(folder: Path, study: optuna.Study, storage: StudyStorage, identity: dict[str, Any]) -> None:
+    """Write the study's identity beside it and into its storage, or compare it with what it was begun with.
+
+    Raises:
+        UserError: the study has another identity, the differences listed, or its trials are in another storage.
+    """
+    identity = json.loads(json.dumps(identity))  # as it will be read back
+    path = folder / "study.json"
+    with locked(folder / "open.lock", str(folder), wait=True):
+        stored = storage.patiently(lambda: study.user_attrs)
+        record = read_json(path) if path.exists() else stored or None
+        if record is None:
+            record = {"id": uuid.uuid4().hex, "identity": identity}
+        refuse_other_identity(folder, record["identity"], identity)
+        if not stored and path.exists():
+            raise UserError(f"{folder} was begun with another --storage; name that one, or another --study")
+        if stored and stored["id"] != record["id"]:
+            raise UserError(f"{storage.shown} holds another study called {folder.name}: choose another --study")
+        for name, value in record.items():
+            if name not in stored:
+                storage.patiently(lambda name=name, value=value: study.set_user_attr(name, value))  # type: ignore[misc]
+        if not path.exists():
+            write_json(folder / "environment.json", environment())
+            write_json(path, record)
+
+
+def refuse_other_identity(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise UserError that lists what a study was begun with and what is asked for now."""
+    differ = [f"  {name}: {then!r} then, {today!r} now" for name, then, today in _differences(before, now)]
+    if differ:
+        raise UserError(f"{folder} was begun with other settings:\n" + "\n".join(differ) + "\nchoose another --study")
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    for name in {**before, **now}:
+        then, today = before.get(name), now.get(name)
+        if isinstance(then, dict) and isinstance(today, dict):
+            yield from _differences(then, today, f"{prefix}{name}.")
+        elif then != today:
+            yield f"{prefix}{name}", then, today
+
+
+def validations_per_fold(base: TrainSettings, images: int) -> int:
+    """Return the validations of a fold, its out-of-fold score among them, under the base settings."""
+    epochs = base.epochs
+    if base.steps is not None:
+        trained = (images - images // base.folds) * (1 + base.copies)
+        epochs = math.ceil(base.steps / math.ceil(trained / (base.batch_size or automatic_batch_size(trained))))
+    return math.ceil(epochs / base.validate_every)
+
+
+# -- after the trials ------------------------------------------------------------------------------------------
+
+
+def best_trial(search: Search) -> FrozenTrial | None:
+    """Return the complete trial with the highest macro F1."""
+    finished = [trial for trial in search.trials() if trial.state == TrialState.COMPLETE]
+    return max(finished, key=lambda trial: trial.values[0], default=None)
+
+
+def write_results(search: Search) -> None:
+    """Write best.yaml, trials.csv and the page, where a trial has finished."""
+    from competition.tuning.report import write_report  # late: only the first process draws
+
+    if best_trial(search) is not None:
+        search.storage.patiently(lambda: write_report(search.folder, search.study, search.space, search.base))
+
+
+def describe(search: Search) -> str:
+    """Return what was found, and the commands that use it."""
+    best = best_trial(search)
+    dashboard = shlex.join(["optuna-dashboard", dashboard_address(search)])
+    if best is None:
+        return f"{search.folder}: no trial has finished yet\n{dashboard}"
+    low, high = best.user_attrs["interval_95"]
+    return "\n".join(
+        [
+            f"best: trial {best.number}, out-of-fold macro F1 {best.values[0]:.4f}, 95 % interval "
+            f"[{low:.3f}, {high:.3f}] (the best of many: expect less on new images)",
+            f"all: {search.folder / 'report.html'}",
+            dashboard,
+            shlex.join(["python", "predict.py", str(search.folder)]),
+            shlex.join(["python", "train.py", "--config", str(search.folder / "best.yaml")]),
+        ]
+    )
+
+
+def dashboard_address(search: Search) -> str:
+    """Return what ``optuna-dashboard`` is to open; it asks PGPASSWORD or ~/.pgpass for the password."""
+    shown = search.storage.shown
+    if shown == "journal":
+        return str(search.folder / "journal.log")
+    return shown.replace(":***@", "@").replace("postgresql://", "postgresql+psycopg://")

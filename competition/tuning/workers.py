@@ -1,0 +1,139 @@
+"""The processes that train trials: one here, or several that divide the cores."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from competition.errors import UserError
+from competition.tuning.display import Board
+from competition.tuning.owners import Worker
+from competition.tuning.storage import StorageDown
+from competition.tuning.study import Search
+from competition.tuning.trial import TrialRunner
+from competition.tuning.work import Stop, work
+
+POLL_SECONDS = 0.5  # between two looks at the workers
+
+
+def train_trials(search: Search, start: float) -> bool:
+    """Train trials until the study has as many as wanted; returns False when the time limit came first.
+
+    Args:
+        search: the study.
+        start: `time.perf_counter` value from which ``--timeout`` counts.
+
+    Raises:
+        KeyboardInterrupt: a signal came; everything is saved.
+        UserError: what stopped the study, see `Claims.claim`.
+    """
+    settings = search.settings
+    stop = Stop(start + settings.timeout if settings.timeout else math.inf)
+    board = Board(search.folder, settings.trials, settings.workers)
+    with stop.listening(), board:
+        if settings.workers == 1:
+            work_here(search, stop, lambda: board.refresh(search.trials()))
+        else:
+            _work_in_processes(search, stop, board)
+        board.refresh(search.trials())
+    if stop.is_signalled:
+        raise KeyboardInterrupt
+    return not stop.is_time_up
+
+
+def work_here(search: Search, stop: Stop, refresh: Callable[[], None] = lambda: None) -> None:
+    """Train trials in this process until none is left to claim."""
+    worker = Worker(search.folder)
+    claims = search.claims(worker)
+    claims.enqueue_first(search.space.defaults(search.base))
+    runner = TrialRunner(
+        search.folder, search.settings, search.base, search.shelf, search.storage, search.validations, worker.tell, stop
+    )
+    try:
+        work(claims, runner, stop, refresh)
+    finally:
+        worker.leave()
+
+
+def _work_in_processes(search: Search, stop: Stop, board: Board) -> None:
+    """Start the workers, show what they do, and pass a wish to stop on to them."""
+    logs = [search.folder / "workers" / f"{number}.log" for number in range(search.settings.workers)]
+    workers = [start_worker(search, log, stop.deadline) for log in logs]
+    is_told = False
+    try:
+        while any(worker.poll() is None for worker in workers):
+            if stop() and not is_told:
+                is_told = True
+                _terminate(workers)
+            with suppress(StorageDown):  # the workers will say so
+                board.refresh(search.trials())
+            time.sleep(POLL_SECONDS)
+    except BaseException:
+        _terminate(workers)  # a second time where they were told: they end at once
+        raise
+    finally:
+        for worker in workers:
+            worker.wait()
+    if not stop():
+        _raise_their_errors([worker.returncode for worker in workers], logs)
+
+
+def _terminate(workers: "list[subprocess.Popen[bytes]]") -> None:
+    for worker in workers:
+        worker.terminate()
+
+
+def start_worker(search: Search, log: Path, deadline: float) -> "subprocess.Popen[bytes]":
+    """Start a process that trains trials with its share of the cores; it stops when this process dies.
+
+    The settings travel through a pipe: a password in them shows neither in the process list nor in the environment.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    left = None if math.isinf(deadline) else max(0.0, deadline - time.perf_counter())
+    task = {"tune": search.settings.plain(), "base": search.base.plain(), "seconds_left": left, "parent": os.getpid()}
+    with open(log, "wb") as output:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "competition.tuning.worker"],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=worker_environment(search.settings.workers),
+        )
+    assert worker.stdin is not None
+    with suppress(BrokenPipeError), worker.stdin:
+        worker.stdin.write(json.dumps(task).encode())
+    return worker
+
+
+def worker_environment(workers: int) -> dict[str, str]:
+    """Return the environment of one of several workers: threads for its share of the cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = str(max(1, cores // workers))
+    package = str(Path(__file__).parents[2])
+    paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    return {
+        **os.environ,
+        **dict.fromkeys(names, threads),
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _raise_their_errors(codes: list[int], logs: list[Path]) -> None:
+    """Say which workers died; raise UserError with their words where that left trials undone."""
+    errors = {}
+    for number, (code, log) in enumerate(zip(codes, logs, strict=True)):
+        if code < 0:
+            print(f"worker {number} was ended by signal {-code}; its trial goes on elsewhere or with the same command")
+        elif code == 2:
+            errors[log.read_text(errors="replace").split("error: ", 1)[-1].strip()] = log
+        elif code not in (0, 3, 130):
+            errors[f"worker {number} ended with code {code}, see {log}"] = log
+    if errors:
+        raise UserError("\n".join(errors))

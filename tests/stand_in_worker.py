@@ -1,0 +1,63 @@
+"""A worker process with a stand-in for the training: python stand_in_worker.py FOLDER TOTAL SECONDS [URL].
+
+Its objective waits and notes in FOLDER/begun and FOLDER/finished which trial folders it worked on.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import optuna
+from optuna.trial import TrialState
+
+from competition.tuning import storage as storages
+from competition.tuning.claims import Claims, Outcome
+from competition.tuning.owners import Worker
+from competition.tuning.storage import open_storage
+from competition.tuning.work import Stop, work
+
+if "BEAT" in os.environ:
+    storages.HEARTBEAT, storages.GRACE = 1, 3
+
+
+class Line:
+    """One number."""
+
+    def suggest(self, trial):
+        return {"x": trial.suggest_float("x", 0, 1), "y": trial.suggest_categorical("y", ["a", "b"])}
+
+    def search_space(self):
+        return {"x": [0.0, 0.5, 1.0], "y": ["a", "b"]}
+
+
+def open_claims(folder, total, url=None, sampler="random", space=None):
+    storage = open_storage(url, folder, "stand-in")
+    with storage.lock():
+        study = optuna.create_study(
+            storage=storage.trials, study_name="stand-in", direction="maximize", load_if_exists=True
+        )
+    worker = Worker(folder)
+    return Claims(study, storage, folder, worker, space or Line(), sampler, 0, total, first=len(study.trials))
+
+
+def note(path, claim):
+    with open(path, "a") as file:
+        file.write(f"{claim.folder}\n")
+
+
+def waiting_objective(folder, seconds):
+    def objective(claim):
+        note(folder / "begun", claim)
+        time.sleep(seconds)
+        note(folder / "finished", claim)
+        return Outcome(TrialState.COMPLETE, (claim.changes["x"],), {"seconds": seconds})
+
+    return objective
+
+
+if __name__ == "__main__":
+    place, wanted, wait, *rest = sys.argv[1:]
+    work(open_claims(Path(place), int(wanted), *rest), waiting_objective(Path(place), float(wait)), Stop())

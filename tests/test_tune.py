@@ -1,0 +1,236 @@
+"""The real tune.py on tiny data: done, gone on with, killed for real, stopped, shared, refused in words."""
+
+import gc
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+
+import tune
+from competition.cli import read_tuning, run_command
+from competition.config import TrainSettings
+from competition.tuning.claims import counts
+from competition.tuning.journal import open_journal
+from tests.conftest import REPOSITORY
+from tests.tiny_data import write_tiny_data
+
+SPACE = "learning_rate: {low: 0.001, high: 0.1, log: true}\nmix: [none, cutmix]\n"
+TINY = ["--model", "mycnn", "--folds", "2", "--epochs", "2", "--batch-size", "8", "--validate-every", "1",
+        "--precision", "fp32", "--space", "space.yaml"]  # fmt: skip
+
+# tune.py that saves its state all the time, so that there is a state to go on from.
+HURRIED = (
+    "import sys, tune\nfrom competition.cli import run_command\nfrom competition.training import fit\n"
+    "fit.SAVE_SECONDS = 0.05\nrun_command(tune.main, sys.argv[1:])"
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_tiny_data(tmp_path_factory.mktemp("data") / "tiny")
+
+
+@pytest.fixture
+def words(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("space.yaml").write_text(SPACE)
+    return ["--data", str(data), "--cache-dir", str(tmp_path / "cache"), "--study", "s", *TINY]
+
+
+def answer(words, capsys):
+    """Run tune.py as its script does; return (exit code, everything printed)."""
+    gc.collect()  # the last command's locks go with its process; here with its exception
+    with pytest.raises(SystemExit) as end:
+        run_command(tune.main, [str(word) for word in words])
+    captured = capsys.readouterr()
+    return end.value.code, captured.err + captured.out
+
+
+def trials(name="s"):
+    path = Path("studies") / name / "journal.log"
+    return optuna.load_study(study_name=name, storage=open_journal(path)).trials
+
+
+def counted_states(name="s"):
+    return [trial.state.name for trial in trials(name) if counts(trial)]
+
+
+def test_a_study_leaves_what_it_says_and_goes_on(words, capsys):
+    code, said = answer([*words, "--trials", "2"], capsys)
+    assert code == 0
+    lines = said.splitlines()
+    assert lines[-1] == "python train.py --config studies/s/best.yaml"
+    assert lines[-2] == "python predict.py studies/s"
+    assert lines[-3] == "optuna-dashboard studies/s/journal.log"
+    assert trials()[0].params["learning_rate"] == 0.005  # the defaults
+    names = {path.name for path in Path("studies/s").iterdir()}
+    assert {
+        "study.json",
+        "journal.log",
+        "trials",
+        "environment.json",
+        "best.yaml",
+        "trials.csv",
+        "report.html",
+    } <= names
+    assert not list(Path("studies/s/workers").glob("*.lock"))
+    code, said = answer([*words, "--trials", "2"], capsys)
+    assert (code, len(trials())) == (0, 2)
+    assert "best: trial" in said
+    code, said = answer([*words, "--trials", "3", "--pruner", "none"], capsys)
+    assert (code, len(trials())) == (0, 3)
+
+
+def hurried_tune(words):
+    return subprocess.Popen(
+        [sys.executable, "-c", HURRIED, *words],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def wait_for(path, process, seconds=120):
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_killed_amid_a_trial_the_same_command_goes_on(words, capsys):
+    words = [*words, "--trials", "2", "--epochs", "6", "--pruner", "none"]
+    process = hurried_tune(words)
+    second = Path("studies/s/trials/0000/fold_1")
+    wait_for(second / "state.pt", process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    stamp = (second.parent / "fold_0" / "history.jsonl").stat().st_mtime_ns
+    code, said = answer(words, capsys)
+    assert code == 0, said
+    assert "trial 1, fold 1: going on from epoch" in said
+    assert (second.parent / "fold_0" / "history.jsonl").stat().st_mtime_ns == stamp
+    assert counted_states() == ["COMPLETE", "COMPLETE"]
+    assert sorted(path.name for path in Path("studies/s/trials").iterdir()) == ["0000", "0002"]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_signal_stops_with_everything_saved(words, capsys, workers):
+    words = [*words, "--trials", "3", "--epochs", "500", "--pruner", "none", "--workers", workers]
+    process = hurried_tune(words)
+    wait_for(Path("studies/s/trials/0000/fold_0/history.jsonl"), process)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert "the same command goes on" in said
+    assert "Traceback" not in said
+    states = {trial.state.name for trial in trials()}
+    assert "RUNNING" not in states
+    assert Path("studies/s/trials/0000/fold_0/state.pt").exists()
+
+
+def test_the_time_limit_ends_with_code_3(words, capsys):
+    code, said = answer([*words, "--trials", "3", "--epochs", "3000", "--timeout", "3s"], capsys)
+    assert code == 3
+    assert "no trial has finished yet" in said
+    assert [trial.state.name for trial in trials()] in (["FAIL", "WAITING"], ["WAITING"])
+
+
+def test_two_workers_of_which_one_is_killed(words, capsys):
+    process = hurried_tune([*words, "--trials", "5", "--workers", "2", "--pruner", "none"])
+    wait_for(Path("studies/s/trials/0001/run.json"), process)
+    owners = {trial.user_attrs["worker"] for trial in trials() if trial.state.name == "RUNNING"}
+    os.kill(int(min(owners).split("-")[-2]), signal.SIGKILL)
+    said, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, said
+    assert "was ended by signal 9" in said
+    assert counted_states() == ["COMPLETE"] * 5
+
+
+def test_another_identity_is_refused_with_the_differences(words, capsys):
+    assert answer([*words, "--trials", "1"], capsys)[0] == 0
+    Path("space.yaml").write_text(SPACE.replace("0.1", "0.2"))
+    code, said = answer([*words, "--trials", "1", "--epochs", "3", "--objective2", "parameters"], capsys)
+    assert code == 2
+    assert "studies/s was begun with other settings" in said
+    assert "  epochs: 2 then, 3 now" in said
+    assert "  objectives: ['macro-f1'] then, ['macro-f1', 'parameters'] now" in said
+    assert "0.2" in said  # the space
+    Path("space.yaml").write_text(SPACE)
+    code, said = answer([*words, "--trials", "1", "--storage", "sqlite:///s.db"], capsys)
+    assert code == 2
+    assert "studies/s was begun with another --storage" in said
+
+
+def test_a_storage_that_holds_another_study_of_this_name_is_refused(words, capsys):
+    sqlite = ["--storage", "sqlite:///s.db"]
+    assert answer([*words, "--trials", "1", *sqlite], capsys)[0] == 0
+    os.rename("studies", "elsewhere")
+    code, said = answer([*words, "--trials", "1", "--epochs", "3", *sqlite], capsys)
+    assert code == 2
+    assert "epochs: 2 then, 3 now" in said
+    record = json.loads(Path("elsewhere/s/study.json").read_text())
+    Path("studies/s/study.json").write_text(json.dumps({**record, "id": "other"}))
+    code, said = answer([*words, "--trials", "1", *sqlite], capsys)
+    assert code == 2
+    assert "holds another study called s" in said
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        (["--study", "a/b"], "--study 'a/b': a plain name is wanted"),
+        (["--trials", "0"], "--trials 0: must be at least 1"),
+        (["--sampler", "tpes"], "--sampler 'tpes': choose from tpe, .*did you mean 'tpe'"),
+        (["--workers", "2", "--storage", "sqlite:///x.db"], "SQLite locks when several processes write"),
+        (["--objective2", "parameters", "--pruner", "median"], "trials with two objectives are never pruned"),
+        (["--objective2", "parameters", "--sampler", "cmaes"], "--sampler cmaes takes one objective"),
+        (["--storage", "mysql://u:secret@h/d"], r"--storage mysql://u:\*\*\*@h/d: expected postgresql://"),
+        (["--storag", "mysql://u:secret@h/d"], "unknown flag --storag .did you mean '--storage'"),
+        (["--run", "x"], "unknown flag --run"),
+        (["--sampler", "grid"], "--sampler grid needs values to go through"),
+        (["--space", "no_such"], "no_such"),
+        (["--timeout", "soon"], "--timeout 'soon': expected a time"),
+    ],
+)
+def test_what_is_refused(words, capsys, extra, said):
+    import re
+
+    code, printed = answer([*words, *extra], capsys)
+    assert code == 2
+    assert re.search(said, printed), printed
+    assert "secret" not in printed
+    assert "Traceback" not in printed
+    assert not Path("studies").exists() or not list(Path("studies").glob("*/trials"))
+
+
+def test_predict_test_needs_test_images(words, capsys, tmp_path):
+    data = write_tiny_data(tmp_path / "untested", test=0)
+    code, said = answer([*words, "--data", str(data), "--predict-test"], capsys)
+    assert code == 2
+    assert "--predict-test:" in said
+
+
+def test_help_and_refusals_import_nothing_heavy():
+    script = (
+        "import sys, tune\n"
+        "for words in (['--help'], ['--trials', 'many']):\n"
+        "    try: tune.main(words)\n"
+        "    except (SystemExit, Exception): pass\n"
+        "print({'torch', 'optuna', 'pandas', 'numpy', 'yaml'} & set(sys.modules))"
+    )
+    found = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert found.stdout.splitlines()[-1] == "set()"
+
+
+def test_the_settings_of_an_earlier_run_can_lie_under_the_search(tmp_path):
+    config = tmp_path / "settings.yaml"
+    config.write_text("epochs: 7\nfolds: 3\nrun: runs/a\nworkers: 4\nonly_folds: [0]\nprune_from: null\n")
+    settings, base = read_tuning({"config": str(config), "trials": 3, "workers": 2, "epochs": 9})
+    assert (settings.trials, settings.workers) == (3, 2)
+    assert base == TrainSettings(epochs=9, folds=3)
