@@ -5,12 +5,13 @@ import sys
 
 import pytest
 
+from competition.__main__ import VERBS
 from competition.cli import Parser, add_settings, read_settings
 from competition.config import TrainSettings
 from competition.errors import UserError
 from tests.conftest import REPOSITORY
 
-HEAVY = ("torch", "pandas", "numpy", "timm", "albumentations", "cv2", "sklearn", "yaml")
+HEAVY = ("torch", "pandas", "numpy", "timm", "albumentations", "cv2", "sklearn", "yaml", "optuna", "plotly", "jinja2")
 
 
 def parse(*words):
@@ -60,10 +61,11 @@ def test_a_missing_config_file():
     [
         (["train.py", "--help"], 0),
         (["predict.py", "--help"], 0),
-        (["-m", "competition", "score", "--help"], 0),
-        (["-m", "competition", "check", "--help"], 0),
+        (["tune.py", "--help"], 0),
+        *((["-m", "competition", verb, "--help"], 0) for verb in VERBS),
         (["train.py", "--epochs", "zero"], 2),
         (["predict.py", "run", "--nonsense"], 2),
+        (["tune.py", "--trials", "none"], 2),
         (["-m", "competition", "chekc"], 2),
     ],
 )
