@@ -1,0 +1,162 @@
+"""What a filter or a class looks for: a picture made by gradient ascent on the input.
+
+Three independent functions meet in `dream` (Olah et al. 2017, distill.pub/2017/feature-visualization): a
+parameterisation turns numbers into a picture, transforms move it so that no single pixel counts, an objective says what
+to climb.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from competition.analysis.layers import as_map, recorded
+from competition.errors import UserError
+
+# (count, side, generator) -> (numbers to climb with, function from them to pictures (B, 3, H, W) in 0..1)
+Parameterisation = Callable[[int, int, torch.Generator], tuple[Tensor, Callable[[Tensor], Tensor]]]
+Transform = Callable[[Tensor, torch.Generator], Tensor]  # pictures -> pictures of the same shape
+Objective = Callable[[nn.Module, Tensor], Tensor]  # network, input -> (B,) values
+
+STEPS = 64
+LEARNING_RATE = 0.05
+# Colours of natural pictures are correlated; this square root of their covariance decorrelates (Olah et al. 2017).
+COLOURS = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03))
+
+
+# ---- parameterisations ----
+
+
+def pixels(count: int, side: int, generator: torch.Generator) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Climb with the pixels themselves: the sharpest, and the noisiest."""
+    return torch.randn(count, 3, side, side, generator=generator) * 0.1, torch.sigmoid
+
+
+def frequencies(count: int, side: int, generator: torch.Generator) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Climb with Fourier coefficients, each scaled by 1 / frequency, and decorrelated colours: smooth pictures."""
+    rows, columns = torch.fft.fftfreq(side)[:, None], torch.fft.rfftfreq(side)[None]
+    scale = 1.0 / torch.sqrt(rows**2 + columns**2).clamp(min=1.0 / side)
+    start = torch.randn(
+        count, 3, *scale.shape, 2, generator=generator
+    )  # strong: grey excites few filters, so none climb
+    colours = torch.tensor(COLOURS) / torch.tensor(COLOURS).norm(dim=0).max()
+
+    def to_pictures(numbers: Tensor) -> Tensor:
+        spectrum = torch.view_as_complex(numbers.contiguous()) * scale.to(numbers.device)
+        waves = torch.fft.irfft2(spectrum, s=(side, side), norm="ortho") / 4
+        return torch.sigmoid(torch.einsum("dc,bchw->bdhw", colours.to(numbers.device), waves))
+
+    return start, to_pictures
+
+
+# ---- transforms ----
+
+
+def unmoved(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """Leave the pictures where they are."""
+    return pictures
+
+
+def jittered(share: float = 0.1) -> Transform:
+    """Move the pictures by up to ``share`` of their side; what leaves on one side comes back on the other."""
+
+    def transform(pictures: Tensor, generator: torch.Generator) -> Tensor:
+        reach = max(1, round(share * pictures.shape[-1]))
+        rows, columns = torch.randint(-reach, reach + 1, (2,), generator=generator).tolist()
+        return pictures.roll((rows, columns), dims=(2, 3))
+
+    return transform
+
+
+def turned(degrees: float = 8.0, scaling: float = 0.1) -> Transform:
+    """Turn by up to ``degrees`` and scale by up to ``scaling``; the edge is mirrored."""
+
+    def transform(pictures: Tensor, generator: torch.Generator) -> Tensor:
+        turn, grow = (torch.rand(2, generator=generator) * 2 - 1).tolist()
+        angle, scale = torch.tensor(turn * degrees).deg2rad(), 1 + grow * scaling
+        cosine, sine = float(angle.cos()) / scale, float(angle.sin()) / scale
+        matrix = torch.tensor([[cosine, -sine, 0.0], [sine, cosine, 0.0]], device=pictures.device)
+        grid = nn.functional.affine_grid(matrix.expand(len(pictures), 2, 3), list(pictures.shape), align_corners=False)
+        return nn.functional.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
+
+    return transform
+
+
+def one_after_another(*transforms: Transform) -> Transform:
+    """Join transforms, the first one first."""
+
+    def transform(pictures: Tensor, generator: torch.Generator) -> Tensor:
+        for each in transforms:
+            pictures = each(pictures, generator)
+        return pictures
+
+    return transform
+
+
+# ---- objectives ----
+
+
+def class_logit(targets: Sequence[int]) -> Objective:
+    """Climb the logit of one class for each picture."""
+
+    def objective(network: nn.Module, images: Tensor) -> Tensor:
+        return network(images).gather(1, torch.tensor(targets, device=images.device)[:, None]).squeeze(1)
+
+    return objective
+
+
+def filter_mean(layer: str, channels: Sequence[int]) -> Objective:
+    """Climb the mean answer of one filter of a layer for each picture; raises UserError for a layer without a map."""
+
+    def objective(network: nn.Module, images: Tensor) -> Tensor:
+        with recorded(network, [layer]) as outputs:
+            network(images)
+        maps = as_map(outputs.get(layer), network)
+        if maps is None:
+            raise UserError(f"layer {layer!r} makes no map of places")
+        return maps[torch.arange(len(channels)), list(channels)].mean(dim=(1, 2))
+
+    return objective
+
+
+# ---- the ascent ----
+
+
+def dream(
+    network: nn.Module,
+    objective: Objective,
+    count: int,
+    side: int,
+    normalise: Callable[[Tensor], Tensor],
+    parameterise: Parameterisation = frequencies,
+    transform: Transform | None = None,
+    steps: int = STEPS,
+    seed: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """Return pictures that raise the objective, and the values they reach. -> (count, 3, side, side) in 0..1, (count,).
+
+    Args:
+        network: any classifier in eval mode; it is not changed.
+        objective: what to climb, for ``count`` pictures at once.
+        count: pictures.
+        side: of the square, in pixels.
+        normalise: pictures in 0..1 -> the network's input.
+        parameterise: see `frequencies`.
+        transform: `jittered` and `turned` where not given.
+        steps: of Adam.
+        seed: another seed begins elsewhere.
+    """
+    device = next(network.parameters()).device
+    generator = torch.Generator().manual_seed(seed)
+    move = transform or one_after_another(jittered(), turned())
+    start, to_pictures = parameterise(count, side, generator)
+    numbers = start.to(device).requires_grad_(True)
+    optimizer = torch.optim.Adam([numbers], lr=LEARNING_RATE)
+    with torch.enable_grad():
+        for _ in range(steps):
+            value = objective(network, normalise(move(to_pictures(numbers), generator)))
+            (numbers.grad,) = torch.autograd.grad(-value.sum(), [numbers])
+            optimizer.step()
+    with torch.no_grad():
+        pictures = to_pictures(numbers)
+        return pictures.cpu(), objective(network, normalise(pictures)).float().cpu()

@@ -1,0 +1,210 @@
+"""Everything the page says, as plain data: the JSON twin, computed before anything is drawn."""
+
+import dataclasses
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from competition import __version__, metrics
+from competition.analysis import learning, mistakes, scores, trust
+from competition.analysis.advice import advise
+from competition.analysis.corruptions import measure_corruptions, worst
+from competition.analysis.extras import is_missing, missing_message
+from competition.analysis.predicting import predict_held_out, sample_of
+from competition.analysis.source import Source
+from competition.data.checks import check
+from competition.ensemble import refuse_different_classes
+from competition.errors import counted
+from competition.prediction.members import Member, open_members
+from competition.runs import read_json
+
+SAMPLE = 1000  # images that are predicted again, for fit and corruptions
+PAIRS, LOSSES, LABELS = 12, 24, 24  # listed on the page
+CURVES = ("train_loss", "valid_loss", "macro_f1", "train_accuracy")
+PURPOSES = {
+    "plotly": "the charts",
+    "cleanlab": "the search for wrong labels",
+    "captum": "the picture of integrated gradients",
+}
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The JSON twin and what the drawings need beside it.
+
+    Attributes:
+        data: the twin.
+        counts: (K, K) confusion of the out-of-fold predictions.
+        likely_wrong: images with a doubtful label, the likeliest first; empty where cleanlab is missing.
+    """
+
+    data: dict[str, Any]
+    counts: metrics.Counts
+    likely_wrong: list[int] = field(default_factory=list)
+
+
+def find(source: Source, others: Sequence[str]) -> Findings:
+    """Compute all numbers of the page; ``others`` are run folders to compare with."""
+    counts = source.predictions.confusion()
+    left_out = [missing_message(name, what).capitalize() for name, what in PURPOSES.items() if is_missing(name)]
+    which = sample_of(source, SAMPLE)
+    plain = predict_held_out(source, which) if len(which) else None
+    if plain is None:
+        left_out.append(
+            "The networks' weights were deleted: fit on seen images, corruptions and all pictures of what the networks "
+            "see are left out"
+        )
+    labels = [] if is_missing("cleanlab") else mistakes.likely_wrong_labels(source.predictions)
+    data: dict[str, Any] = {
+        "run": str(source.folder),
+        "toolkit": __version__,
+        "advice": [],
+        "left_out": left_out,
+        "score": _score(source, counts, others),
+        "learning": _learning(source, which, plain),
+        "mistakes": _mistakes(source, counts, None if is_missing("cleanlab") else labels),
+        "trust": _trust(source, which, plain),
+        "origin": _origin(source),
+    }
+    data["advice"] = advise(data)
+    return Findings(data, counts, labels)
+
+
+def _score(source: Source, counts: metrics.Counts, others: Sequence[str]) -> dict[str, Any]:
+    interval = metrics.bootstrap_interval(counts)
+    facts = source.store.facts.iloc[source.rows].reset_index(drop=True)
+    settings = source.member.settings
+    test_rows = len(source.catalog.submission_ids or source.catalog.of("test"))
+    band = metrics.leaderboard_band(counts, test_rows) if test_rows else None
+    wanted = range(settings.folds * settings.repeats)
+    return {
+        "macro_f1": metrics.macro_f1(counts),
+        "interval_95": [interval.low, interval.high],
+        "accuracy": metrics.accuracy(counts),
+        "rows": int(counts.sum()),
+        "classes": len(counts),
+        "views": settings.views,
+        "per_fold": scores.per_fold(source.predictions),
+        "folds_missing": [fold for fold in wanted if fold not in source.fold_folders],
+        "per_class": scores.class_rows(counts, source.class_names),
+        "baseline_macro_f1": scores.baseline_f1(facts, source.labels, source.folds, len(counts)),
+        "leaderboard": {"rows": test_rows, "interval_95": [band.low, band.high]} if band else None,
+        "others": [_other(source, member) for name in others for member in open_members([name], allow_partial=True)],
+    }
+
+
+def _other(source: Source, member: Member) -> dict[str, Any]:
+    folders = [str(source.folder), str(member.folder)]
+    refuse_different_classes(folders, [source.class_names, member.class_names])
+    predictions = member.out_of_fold()
+    found = scores.compare(source.predictions, predictions)
+    shared: dict[str, Any] = {"images": 0}
+    if found is not None:
+        interval = [found.interval.low, found.interval.high]
+        shared = {"images": found.images, "gain": found.gain, "gain_interval_95": interval}
+    return {
+        "run": folders[1],
+        "model": member.settings.model,
+        "macro_f1": metrics.macro_f1(predictions.confusion()),
+        **shared,
+    }
+
+
+def _learning(source: Source, which: NDArray[np.intp], plain: NDArray[np.float32] | None) -> dict[str, Any]:
+    curves = {name: learning.curve(source.histories, name) for name in CURVES}
+    fit = learning.measure_fit(source, which, plain) if plain is not None else None
+    return {
+        "curves": {name: dataclasses.asdict(found) for name, found in curves.items()},
+        "fit": dataclasses.asdict(fit) if fit else None,
+        "words": learning.describe_learning(fit, curves["valid_loss"], curves["macro_f1"]),
+    }
+
+
+def _mistakes(source: Source, counts: metrics.Counts, labels: list[int] | None) -> dict[str, Any]:
+    order, names = mistakes.similarity_order(counts), source.class_names
+    problems = check(source.catalog, source.store.facts, folds=source.member.settings.folds)
+    rows = counts.sum(axis=1)
+    pairs = [
+        {
+            "first": names[pair.first],
+            "second": names[pair.second],
+            "first_as_second": pair.first_as_second,
+            "second_as_first": pair.second_as_first,
+            "share": pair.images / int(rows[pair.first] + rows[pair.second]),
+        }
+        for pair in mistakes.confused_pairs(counts, PAIRS)
+    ]
+    return {
+        "order": [names[number] for number in order],
+        "confusion": counts[np.ix_(order, order)].tolist(),
+        "confused_pairs": pairs,
+        "misclassified": int(counts.sum() - np.trace(counts)),
+        "top_losses": [describe_row(source, row) for row in mistakes.top_losses(source.predictions, LOSSES)],
+        "likely_wrong_labels": None
+        if labels is None
+        else {"count": len(labels), "images": [describe_row(source, row) for row in labels]},
+        "data_problems": [dataclasses.asdict(problem) for problem in problems],
+    }
+
+
+def describe_row(source: Source, row: int) -> dict[str, Any]:
+    """Return one prediction as plain data: id, fold, true and predicted class, and the probability of each."""
+    probabilities, label = source.predictions.probabilities[row], int(source.labels[row])
+    predicted = int(probabilities.argmax())
+    return {
+        "image_id": str(source.predictions.image_ids[row]),
+        "fold": int(source.folds[row]),
+        "true": source.class_names[label],
+        "predicted": source.class_names[predicted],
+        "probability": float(probabilities[predicted]),
+        "true_probability": float(probabilities[label]),
+    }
+
+
+def _trust(source: Source, which: NDArray[np.intp], plain: NDArray[np.float32] | None) -> dict[str, Any]:
+    found = trust.calibration(source.predictions.probabilities, source.labels)
+    is_test = (source.catalog.table["split"] == "test").to_numpy()
+    shift = trust.adversarial_validation(source.store.facts.iloc[source.rows], source.store.facts[is_test])
+    effects = measure_corruptions(source, which, plain) if plain is not None else []
+    lowest = worst(effects)
+    return {
+        "calibration": {**dataclasses.asdict(found), "lean": found.lean},
+        "shift": {**dataclasses.asdict(shift), "is_clear": shift.is_clear} if shift else None,
+        "corruptions": {"images": len(which), "effects": [dataclasses.asdict(effect) for effect in effects]},
+        "worst_corruption": dataclasses.asdict(lowest) if lowest else None,
+        "picture_width": int(np.median(source.store.facts["width"].to_numpy()[source.rows])),
+    }
+
+
+def _origin(source: Source) -> dict[str, Any]:
+    path = source.folder / "environment.json"
+    environment = read_json(path) if path.exists() else {}
+    made_by = environment.pop("command", None)
+    commands = {
+        "train": shlex.join(["python", *made_by]) if made_by else None,
+        "train again": shlex.join(["python", "train.py", "--config", str(source.folder / "settings.yaml")]),
+        "predict": shlex.join(["python", "predict.py", str(source.folder)]),
+        "this page": shlex.join(["python", "-m", "competition", *_words()]),
+    }
+    identity = source.record["identity"]
+    return {
+        "commands": {name: line for name, line in commands.items() if line},
+        "data": str(source.catalog.source),
+        "images": counted(len(source.rows), "image"),
+        "images_hash": identity["images_hash"],
+        "fold_file": source.record["fold_file"],
+        "fold_hash": identity["fold_hash"],
+        "settings": source.member.settings.plain(),
+        "environment": environment,
+    }
+
+
+def _words() -> list[str]:
+    """Return the verb and its flags as they were given on the command line."""
+    return sys.argv[1:] if Path(sys.argv[0]).name == "__main__.py" else ["report", "..."]

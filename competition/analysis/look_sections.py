@@ -1,0 +1,153 @@
+"""The sections that open the networks: where they look, and what they have learned."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from competition.analysis import drawings, mistakes
+from competition.analysis.activations import DeadFilters, count_dead
+from competition.analysis.extras import is_missing
+from competition.analysis.findings import Findings, describe_row
+from competition.analysis.layers import map_layers, several
+from competition.analysis.parts import gallery, heading, paragraph
+from competition.analysis.pictures import png, tiled
+from competition.analysis.source import Source
+from competition.checkpoint import Checkpoint
+from competition.errors import UserError
+from competition.page import Cell, Section, picture, table
+
+RIGHT, WRONG = 4, 6  # images whose maps are drawn
+DREAM_LAYERS, DREAM_FILTERS, DREAM_CLASSES = 3, 8, 12
+DEAD_IMAGES = 256
+TITLES = {"cam": "class activation", "occlusion": "occlusion", "gradients": "integrated gradients"}
+
+
+def where_section(source: Source, findings: Findings) -> Section:
+    """Where it looks: maps for right and wrong images, each by the network that held the image out."""
+    shown = [shown for row in _rows_to_look_at(source) for shown in [_maps_of(source, row)] if shown]
+    if not shown:
+        html = paragraph("Left out: it needs the networks' weights.")
+        return Section("Where it looks", html, "where")
+    findings.data["look"] = [about for about, _ in shown]
+    words = (
+        "From left to right: the image, then "
+        + ", ".join(TITLES[name] for name in _tools())
+        + ". Yellow in a class activation map: the network sees the class there. Orange in the others: the place "
+        "speaks for the class, blue: against it. Of a misclassified image the upper row asks for the true class, the "
+        "lower one for the predicted one. Look for maps that lie on the background. In a transformer trust occlusion "
+        "most: attention moves what a place knows, and class activation maps may point beside it."
+    )
+    return Section("Where it looks", paragraph(words) + gallery([html for _, html in shown]), "where")
+
+
+def _tools() -> list[str]:
+    return [name for name in TITLES if name != "gradients" or not is_missing("captum")]
+
+
+def _rows_to_look_at(source: Source) -> list[int]:
+    """Return the costliest mistakes, then the surest right answers of several classes; those with weights alone."""
+    usable = np.isin(source.folds, source.folds_with_weights())
+    wrong = [row for row in mistakes.top_losses(source.predictions, 10 * WRONG) if usable[row]][:WRONG]
+    counts = source.predictions.confusion()
+    classes = [number for number in range(len(counts)) if counts[number, number]]
+    right = []
+    for number in classes[:: max(1, len(classes) // RIGHT)][:RIGHT]:
+        found = mistakes.examples_of(source.predictions, number, number, 20)
+        right += [row for row in found if usable[row]][:1]
+    return [*wrong, *right]
+
+
+def _maps_of(source: Source, row: int) -> tuple[dict[str, Any], str] | None:
+    """Return what was drawn and its HTML."""
+    about = describe_row(source, row)
+    network, checkpoint = source.open_network(about["fold"])
+    names = [about["true"], *([about["predicted"]] if about["predicted"] != about["true"] else [])]
+    pixels = np.repeat(source.pictures(source.rows[[row]]), len(names), axis=0)
+    images = drawings.to_input(checkpoint.preprocessing, pixels, source.device)
+    targets = torch.tensor([checkpoint.class_names.index(name) for name in names], device=source.device)
+    columns, drawn = [list(pixels)], []
+    for name in _tools():
+        try:
+            columns.append(drawings.drawers()[name](network, images, pixels, targets))
+            drawn.append(name)
+        except UserError:  # a network without a map of places: the other tools need none
+            continue
+    tiles = [drawings.tile(column[place]) for place in range(len(names)) for column in columns]
+    words = (
+        f"{about['image_id']}: true {about['true']} ({about['true_probability']:.2f}), predicted {about['predicted']} "
+        f"({about['probability']:.2f})"
+    )
+    alt = f"{words}; the image and its {', '.join(TITLES[name] for name in drawn)}"
+    return {**about, "tools": drawn}, picture(png(tiled(tiles, len(columns))), alt, words)
+
+
+def learned_section(source: Source, findings: Findings) -> Section:
+    """What it has learned: answers of filters, what filters and classes look for, dead filters; one fold's network."""
+    title, anchor = "What it has learned", "learned"
+    folds = source.folds_with_weights()
+    if not folds:
+        return Section(title, paragraph("Left out: it needs the networks' weights."), anchor)
+    network, checkpoint = source.open_network(folds[0])
+    dead = count_dead(network, _batches(source, checkpoint, folds[0]))
+    findings.data["learned"] = {"fold": folds[0], "dead_filters": [vars(item) for item in dead]}
+    html = paragraph(f"All of this section shows the network of fold {folds[0]}.")
+    html += heading("Activation maps") + _activation_part(source, network, checkpoint, folds[0])
+    html += heading("What filters and classes look for") + _dream_part(source, network, checkpoint)
+    html += heading("Dead filters") + _dead_part(dead)
+    return Section(title, html, anchor)
+
+
+def _batches(source: Source, checkpoint: Checkpoint, fold: int) -> Iterator[torch.Tensor]:
+    rows = source.rows[source.folds == fold][:DEAD_IMAGES]
+    for some in np.array_split(rows, -(-len(rows) // 64)):
+        yield drawings.to_input(checkpoint.preprocessing, source.pictures(some), source.device)
+
+
+def _activation_part(source: Source, network: nn.Module, checkpoint: Checkpoint, fold: int) -> str:
+    rows = np.flatnonzero(source.folds == fold)
+    row = int(rows[np.argmax(mistakes.true_probabilities(source.predictions)[rows])])
+    pixels = source.pictures(source.rows[[row]])
+    image = drawings.to_input(checkpoint.preprocessing, pixels, source.device)[0]
+    try:
+        sheet, layers = drawings.draw_activations(network, image, pixels[0])
+    except UserError as error:
+        return paragraph(f"Left out: {error}.")
+    about = describe_row(source, row)
+    words = (
+        f"{about['image_id']} ({about['true']}) at the top; below it the {drawings.FILTERS} filters that answer most, "
+        f"of the layers {', '.join(layer.name for layer in layers)}"
+    )
+    return picture(png(sheet), f"Activation maps of {words}", words)
+
+
+def _dream_part(source: Source, network: nn.Module, checkpoint: Checkpoint) -> str:
+    preprocessing, names = checkpoint.preprocessing, checkpoint.class_names
+    example = torch.zeros(1, 3, preprocessing.image_size, preprocessing.image_size, device=source.device)
+    shown = []
+    for layer in several(map_layers(network, example)[1:], DREAM_LAYERS):
+        channels = drawings.spread_channels(layer, DREAM_FILTERS)
+        words = (
+            f"layer {layer.name}: pictures that excite {len(channels)} of its {layer.channels} filters, strongest first"
+        )
+        shown.append(picture(png(drawings.draw_filters(network, layer.name, channels, preprocessing)), words, words))
+    chosen = np.linspace(0, len(names) - 1, min(DREAM_CLASSES, len(names))).round().astype(int).tolist()
+    for number, pixels in zip(chosen, drawings.draw_classes(network, chosen, preprocessing), strict=True):
+        words = f"what the network takes for {names[number]}"
+        shown.append(picture(png(pixels), words, names[number]))
+    note = (
+        "Made by gradient ascent on the input (deep dream): noise, made to excite a filter or a class most. A filter "
+        "that the noise does not excite at all cannot climb and keeps it."
+    )
+    return paragraph(note) + gallery(shown)
+
+
+def _dead_part(dead: Sequence[DeadFilters]) -> str:
+    total, all_filters = sum(item.dead for item in dead), sum(item.filters for item in dead)
+    words = (
+        f"{total:,} of {all_filters:,} filters never answer: their output is the same for all of {DEAD_IMAGES} images."
+    )
+    rows: list[list[Cell]] = [[item.layer, item.dead, item.filters] for item in dead if item.dead]
+    return paragraph(words) + (table(["layer", "dead", "filters"], rows, "Layers with dead filters") if rows else "")

@@ -1,0 +1,105 @@
+"""The section that shows where a run errs: confusion, pairs, galleries, likely wrong labels, faults of the data."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from competition.analysis import figures, mistakes
+from competition.analysis.drawings import tile
+from competition.analysis.extras import missing_message
+from competition.analysis.findings import LABELS, LOSSES, Findings, describe_row
+from competition.analysis.parts import bullets, chart, gallery, heading, paragraph
+from competition.analysis.pictures import png, shrunk
+from competition.analysis.source import Source
+from competition.errors import first_few
+from competition.page import Section, picture, table
+
+PAIRS_SHOWN, EXAMPLES = 6, 4
+LISTED = 200  # likely wrong labels in the table
+LARGEST, SMALLEST = 128, 64  # px, of a picture in a gallery
+
+
+def mistake_section(source: Source, findings: Findings) -> Section:
+    """Where it errs."""
+    found = findings.data["mistakes"]
+    count = len(found["order"])
+    words = f"Confusion of {count} classes, ordered so that classes that are confused lie together"
+    html = paragraph(f"{found['misclassified']:,} of {findings.data['score']['rows']:,} images are misclassified.")
+    html += heading("Confusion matrix")
+    html += chart(lambda: figures.confusion_figure(found["confusion"], found["order"]), words)
+    html += heading("Most confused pairs") + _pair_table(found["confused_pairs"]) + _pair_galleries(source, findings)
+    html += heading("Misclassified images, the costliest first")
+    html += image_gallery(source, mistakes.top_losses(source.predictions, LOSSES))
+    html += heading("Labels that are likely wrong") + _label_part(source, findings)
+    html += heading("Duplicates, conflicts and other faults of the data") + _problem_part(found["data_problems"])
+    return Section("Where it errs", html, "mistakes")
+
+
+def image_gallery(source: Source, rows: Sequence[int]) -> str:
+    """Show some predictions' images with true and predicted class."""
+    if not len(rows):
+        return paragraph("None.")
+    pictures = source.pictures(source.rows[np.asarray(rows)])
+    shown = []
+    for row, pixels in zip(rows, pictures, strict=True):
+        about = describe_row(source, row)
+        words = (
+            f"{about['image_id']}: true {about['true']} ({about['true_probability']:.2f}), predicted "
+            f"{about['predicted']} ({about['probability']:.2f})"
+        )
+        shown.append(picture(png(tile(shrunk(pixels, LARGEST), SMALLEST)), words, words))
+    return gallery(shown)
+
+
+def _pair_table(pairs: Sequence[Mapping[str, Any]]) -> str:
+    rows = [
+        [pair["first"], pair["second"], pair["first_as_second"], pair["second_as_first"], pair["share"]]
+        for pair in pairs
+    ]
+    columns = ["class", "other class", "taken for the other", "the other taken for it", "share of both"]
+    return table(columns, rows, "Pairs of classes that are taken for one another most")
+
+
+def _pair_galleries(source: Source, findings: Findings) -> str:
+    """For each pair: sure and right images of both, and the mistaken ones between them."""
+    html = ""
+    for pair in mistakes.confused_pairs(findings.counts, PAIRS_SHOWN):
+        first, second = source.class_names[pair.first], source.class_names[pair.second]
+        rows = [
+            *mistakes.examples_of(source.predictions, pair.first, pair.first, EXAMPLES // 2),
+            *mistakes.examples_of(source.predictions, pair.first, pair.second, EXAMPLES),
+            *mistakes.examples_of(source.predictions, pair.second, pair.first, EXAMPLES),
+            *mistakes.examples_of(source.predictions, pair.second, pair.second, EXAMPLES // 2),
+        ]
+        html += paragraph(f"{first} and {second}: right ones of each at the ends, mistaken ones between.")
+        html += image_gallery(source, rows)
+    return html
+
+
+def _label_part(source: Source, findings: Findings) -> str:
+    found = findings.data["mistakes"]["likely_wrong_labels"]
+    if found is None:
+        return paragraph(f"Left out: {missing_message('cleanlab', 'this list')}.")
+    words = (
+        f"{found['count']:,} labels look wrong by confident learning (cleanlab) on the out-of-fold probabilities. A "
+        "weak network suspects many right labels: trust the list the more, the better the score."
+    )
+    rows = [
+        [about["image_id"], about["true"], about["predicted"], about["true_probability"], about["probability"]]
+        for about in found["images"][:LISTED]
+    ]
+    columns = ["image", "label", "predicted", "probability of the label", "probability of the prediction"]
+    caption = f"Likely wrong labels, the likeliest first; at most {LISTED} here, all of them in the JSON file"
+    listed = table(columns, rows, caption) if rows else ""
+    return paragraph(words) + image_gallery(source, findings.likely_wrong[:LABELS]) + listed
+
+
+def _problem_part(problems: Sequence[Mapping[str, Any]]) -> str:
+    if not problems:
+        return paragraph("The checks found none.")
+    lines = [
+        f"{problem['severity'].upper()} {problem['kind']}: {problem['message']} {first_few(problem['rows'])}"
+        for problem in problems
+    ]
+    return bullets(lines)

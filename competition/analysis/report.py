@@ -1,0 +1,53 @@
+"""The page: findings, then sections in the order a person asks, then one self-contained HTML file and its JSON twin."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from competition.analysis.findings import Findings, find
+from competition.analysis.look_sections import learned_section, where_section
+from competition.analysis.mistake_section import mistake_section
+from competition.analysis.number_sections import (
+    advice_section,
+    learning_section,
+    origin_section,
+    score_section,
+    subtitle,
+    trust_section,
+)
+from competition.analysis.source import Source, open_source
+from competition.config import ReportSettings
+from competition.page import render_page
+from competition.precision import pick_device
+from competition.runs import write_atomically, write_json
+
+
+def make_report(settings: ReportSettings, runs: Sequence[str]) -> Path:
+    """Write the page of the first run, compared with the others, and its JSON twin; returns the page's path.
+
+    Raises:
+        UserError: see `open_source`.
+    """
+    source = open_source(settings, runs[0], pick_device(settings.device))
+    findings = find(source, runs[1:])
+    page = page_of(source, findings)
+    path = settings.out or source.folder / "report.html"
+    write_atomically(path, page)
+    write_json(path.with_suffix(".json"), json.loads(json.dumps(findings.data)))
+    return path
+
+
+def page_of(source: Source, findings: Findings) -> str:
+    """Return the whole page as HTML."""
+    data = findings.data
+    sections = [
+        advice_section(data),
+        score_section(data),
+        learning_section(data),
+        mistake_section(source, findings),
+        where_section(source, findings),
+        learned_section(source, findings),
+        trust_section(data),
+        origin_section(data),
+    ]
+    return render_page(data["run"], sections, subtitle(data))

@@ -1,0 +1,111 @@
+"""Can it be trusted: calibration, and whether the test images are like the training images."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from competition.data.duplicates import thumbnails
+
+BINS = 10
+MOST_ROWS = 4000  # of each side, for the classifier that tells training from test images
+LEAST_ROWS = 40
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How often the network is right when it says that it is p sure. Only bins that hold images are listed.
+
+    Attributes:
+        confidence: mean probability of the predicted class in each bin.
+        accuracy: share of right answers in each bin.
+        images: in each bin.
+        error: expected calibration error, the mean distance of the two weighted by images (Guo et al. 2017).
+    """
+
+    confidence: list[float]
+    accuracy: list[float]
+    images: list[int]
+    error: float
+
+    @property
+    def lean(self) -> float:
+        """Mean confidence minus accuracy: above 0 it is too sure, below 0 too modest."""
+        weights = np.array(self.images) / sum(self.images)
+        return float(weights @ (np.array(self.confidence) - np.array(self.accuracy)))
+
+
+def calibration(probabilities: NDArray[np.float32], labels: NDArray[np.int64], bins: int = BINS) -> Calibration:
+    """Return the calibration of (N, K) probabilities, in bins of equal width of the highest probability."""
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    is_right = probabilities.argmax(axis=1) == labels
+    number = np.minimum((confidence * bins).astype(int), bins - 1)
+    images = np.bincount(number, minlength=bins)
+    used = images > 0
+    mean = np.bincount(number, confidence, bins)[used] / images[used]
+    right = np.bincount(number, is_right, bins)[used] / images[used]
+    error = float(np.abs(mean - right) @ images[used] / len(labels))
+    return Calibration(mean.tolist(), right.tolist(), images[used].tolist(), error)
+
+
+@dataclass(frozen=True)
+class Shift:
+    """How well a classifier tells test from training images by colour, layout and sharpness.
+
+    Attributes:
+        auc: area under its cross-validated ROC curve; 0.5 is chance.
+        spread: standard deviation over the folds.
+        sharpness: median of the training images and of the test images, variance of the Laplacian.
+        brightness: likewise, mean grey of 0 to 255.
+    """
+
+    auc: float
+    spread: float
+    sharpness: tuple[float, float]
+    brightness: tuple[float, float]
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the difference is large and beyond chance."""
+        return self.auc > 0.6 and self.auc - 3 * self.spread > 0.5
+
+
+def adversarial_validation(train: pd.DataFrame, test: pd.DataFrame) -> Shift | None:
+    """Compare the facts of training and test images, see `ImageStore.facts`; None where either is too few.
+
+    Gradient-boosted trees on thumbnails of 8 x 8 px, brightness, contrast and sharpness, 5 folds.
+    """
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
+
+    sides = [_thinned(part[(part["error"] == "").to_numpy()]) for part in (train, test)]
+    if min(len(side) for side in sides) < LEAST_ROWS:
+        return None
+    inputs = np.concatenate([_inputs(side) for side in sides])
+    is_test = np.repeat([0, 1], [len(side) for side in sides])
+    model = HistGradientBoostingClassifier(max_iter=40, max_leaf_nodes=8, random_state=0)
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
+    scores = cross_val_score(model, inputs, is_test, cv=folds, scoring="roc_auc")
+    medians: dict[str, Any] = {
+        name: (float(sides[0][name].median()), float(sides[1][name].median())) for name in ("sharpness", "brightness")
+    }
+    return Shift(float(scores.mean()), float(scores.std() / np.sqrt(FOLDS)), **medians)
+
+
+def _thinned(facts: pd.DataFrame) -> pd.DataFrame:
+    return facts.iloc[:: -(-len(facts) // MOST_ROWS)] if len(facts) else facts
+
+
+def _inputs(facts: pd.DataFrame) -> NDArray[np.float32]:
+    numbers = np.stack(
+        [
+            facts["brightness"].to_numpy(np.float32),
+            facts["contrast"].to_numpy(np.float32),
+            np.log1p(facts["sharpness"].to_numpy(np.float32)),
+        ],
+        axis=1,
+    )
+    return np.concatenate([thumbnails(facts).astype(np.float32), numbers], axis=1)

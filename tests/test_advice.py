@@ -1,0 +1,78 @@
+"""Each rule of the advice fires on its finding and keeps quiet without it."""
+
+import copy
+
+import pytest
+
+from competition.analysis.advice import advise
+
+GOOD = {
+    "score": {"macro_f1": 0.9, "accuracy": 0.9, "rows": 1000, "folds_missing": [], "baseline_macro_f1": 0.3},
+    "learning": {"fit": {"seen": 0.95, "held_out": 0.9}, "curves": {"macro_f1": {"mean": [0.895, 0.9]}}},
+    "mistakes": {
+        "likely_wrong_labels": {"count": 5},
+        "data_problems": [{"kind": "exact duplicates in train", "message": "2 images."}],
+        "confused_pairs": [{"first": "cat", "second": "dog", "share": 0.05}],
+    },
+    "trust": {
+        "shift": {"is_clear": False, "auc": 0.5},
+        "worst_corruption": {"name": "no colour", "difference": -0.05},
+        "calibration": {"error": 0.02, "lean": 0.02},
+    },
+}
+
+
+def test_a_good_run_gets_one_general_sentence():
+    (sentence,) = advise(GOOD)
+    assert "Nothing stands out" in sentence
+
+
+RULES = [
+    (("score", "folds_missing"), [1, 3], "Folds 1, 3 are not finished"),
+    (("score", "baseline_macro_f1"), 0.88, "hardly better than a linear model"),
+    (("learning", "fit"), {"seen": 0.6, "held_out": 0.55}, "It underfits"),
+    (("learning", "fit"), {"seen": 1.0, "held_out": 0.6}, "It overfits"),
+    (("learning", "curves", "macro_f1", "mean"), [0.8, 0.9], "still rose when training ended (by 0.100)"),
+    (("mistakes", "likely_wrong_labels", "count"), 30, "30 labels look wrong (3% of the images)"),
+    (("mistakes", "data_problems", 0, "kind"), "near duplicates under several labels", "Near duplicates under several"),
+    (("mistakes", "confused_pairs", 0, "share"), 0.2, "Most confused: cat and dog (20%)"),
+    (("trust", "shift"), {"is_clear": True, "auc": 0.8}, "AUC 0.80"),
+    (("trust", "worst_corruption", "difference"), -0.2, "It is fragile: no colour costs 0.200"),
+    (("trust", "calibration"), {"error": 0.2, "lean": 0.2}, "too sure"),
+    (("trust", "calibration"), {"error": 0.2, "lean": -0.2}, "too modest"),
+]
+
+
+def changed(path, value):
+    findings = copy.deepcopy(GOOD)
+    place = findings
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    return findings
+
+
+@pytest.mark.parametrize(("path", "value", "words"), RULES)
+def test_each_finding_has_its_advice(path, value, words):
+    (sentence,) = advise(changed(path, value))
+    assert words in sentence
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("score", "baseline_macro_f1"), None),
+        (("learning", "fit"), None),
+        (("mistakes", "likely_wrong_labels"), None),
+        (("trust", "shift"), None),
+        (("trust", "worst_corruption"), None),
+    ],
+)
+def test_what_was_left_out_gives_no_advice(path, value):
+    assert advise(changed(path, value)) == advise(GOOD)
+
+
+def test_a_weak_network_is_not_asked_about_labels():
+    findings = changed(("mistakes", "likely_wrong_labels", "count"), 400)
+    findings["score"]["accuracy"] = 0.4
+    assert advise(findings) == advise(GOOD)

@@ -1,0 +1,81 @@
+"""Which modules make maps, and how each kind of output becomes channels over places."""
+
+import pytest
+import torch
+from torch import nn
+
+from competition.analysis.cam import grad_cam
+from competition.analysis.layers import Layer, as_map, check_layer, map_layers, recorded, several
+from competition.errors import UserError
+from competition.models.factory import create_network
+
+
+class Tokens(nn.Module):
+    """Stands for a transformer with some tokens before those of its places."""
+
+    def __init__(self, prefix):
+        super().__init__()
+        self.num_prefix_tokens = prefix
+
+
+def test_channels_first_stays_and_channels_last_is_turned():
+    first = torch.arange(2 * 5 * 3 * 3.0).reshape(2, 5, 3, 3)
+    assert as_map(first, nn.Identity()) is first
+    torch.testing.assert_close(as_map(first.permute(0, 2, 3, 1), nn.Identity()), first)
+
+
+@pytest.mark.parametrize("prefix", [0, 1, 4])
+def test_tokens_are_laid_out_row_by_row_without_those_of_no_place(prefix):
+    tokens = torch.arange(prefix + 9.0).reshape(1, prefix + 9, 1)
+    found = as_map(tokens, Tokens(prefix))
+    assert found.shape == (1, 1, 3, 3)
+    assert found.flatten().tolist() == [prefix + place for place in range(9)]
+
+
+WITHOUT_PLACES = [
+    torch.zeros(2, 7),
+    torch.zeros(2, 7, 3),
+    (torch.zeros(2, 3, 4, 4),),
+    None,
+    torch.zeros(2, 3, 4, 4).long(),
+]
+
+
+@pytest.mark.parametrize("output", WITHOUT_PLACES)
+def test_what_has_no_places_is_no_map(output):
+    assert as_map(output, Tokens(1)) is None
+
+
+def test_a_container_and_its_last_child_count_once():
+    network = create_network("test_resnet", 3, image_size=32).eval()
+    names = [layer.name for layer in map_layers(network, torch.zeros(1, 3, 32, 32))]
+    assert len(names) == len(set(names))
+    assert names[-1] == "layer3"  # the last stage keeps a single place of a picture of 32 px
+    assert not any(name.startswith("layer3.") for name in names)
+
+
+def test_hooks_are_gone_after_an_error():
+    network = nn.Sequential(nn.Conv2d(3, 2, 3))
+    with pytest.raises(RuntimeError), recorded(network, ["0"]):
+        network(torch.zeros(1, 5, 8, 8))
+    assert not network[0]._forward_hooks
+
+
+def test_several_are_spread_from_first_to_last():
+    layers = [Layer(str(number), 1, 2, 2) for number in range(7)]
+    assert [layer.name for layer in several(layers, 4)] == ["0", "2", "4", "6"]
+    assert several(layers[:2], 4) == layers[:2]
+
+
+def test_an_unknown_layer_is_refused_with_the_nearest_name():
+    network = create_network("test_resnet", 3, image_size=32).eval()
+    with pytest.raises(UserError, match="did you mean 'layer2'"):
+        check_layer(network, "layr2", torch.zeros(1, 3, 32, 32))
+    with pytest.raises(UserError, match="'fc' makes no map of places"):
+        check_layer(network, "fc", torch.zeros(1, 3, 32, 32))
+
+
+def test_a_network_that_does_not_split_is_refused():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+    with pytest.raises(UserError, match="does not split into forward_features and forward_head"):
+        grad_cam(network, torch.zeros(1, 3, 2, 2), torch.tensor([0]))

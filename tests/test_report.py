@@ -1,0 +1,190 @@
+"""The page: made by its command, everything on it, its JSON twin, nothing hostile in it, and a real browser's word."""
+
+import json
+import re
+import shutil
+
+import pytest
+
+from competition.__main__ import main
+from competition.analysis import extras, look_sections
+from competition.cli import run_command
+from competition.errors import UserError
+from tests.browser import browser, needs_browser  # noqa: F401
+from tests.finished_run import CLASSES, finished_run  # noqa: F401
+
+ANCHORS = ["next", "score", "learning", "mistakes", "where", "learned", "trust", "origin"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_dreams():
+    """Two filters a layer are enough to see that they come onto the page; each costs as much as the others."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(look_sections, "DREAM_FILTERS", 2)
+        yield
+
+
+@pytest.fixture(scope="module")
+def page(finished_run, tmp_path_factory):  # noqa: F811
+    """Return (path of the page, its text, its twin)."""
+    run, cache = finished_run
+    path = tmp_path_factory.mktemp("page") / "page.html"
+    assert main(["report", str(run), str(run), "--out", str(path), *cache]) == 0
+    return path, path.read_text(), json.loads(path.with_suffix(".json").read_text())
+
+
+def test_every_section_is_there_in_order(page):
+    _, text, _ = page
+    assert re.findall(r'<section id="(\w+)"', text) == ANCHORS
+    assert len(re.findall(r"<img [^>]*alt=\"[^\"]+\"", text)) >= 20
+    assert "<img " not in re.sub(r"<img src=\"data:[^>]*>|<img alt=\"\">", "", text).replace("&lt;img ", "")
+
+
+def test_the_twin_says_what_the_run_says(page, finished_run):  # noqa: F811
+    run, _ = finished_run
+    _, text, twin = page
+    score = json.loads((run / "score.json").read_text())
+    assert twin["score"]["macro_f1"] == pytest.approx(score["macro_f1"])
+    assert twin["score"]["interval_95"] == pytest.approx(score["interval_95"])
+    assert twin["score"]["per_fold"] == pytest.approx(score["per_fold"])
+    assert f"{score['macro_f1']:.4f}" in text
+    assert sum(map(sum, twin["mistakes"]["confusion"])) == score["rows"] == 42
+    assert sorted(twin["mistakes"]["order"]) == sorted(CLASSES)
+    assert twin["score"]["others"][0]["gain"] == 0
+    assert twin["left_out"] == []
+    assert len(twin["trust"]["corruptions"]["effects"]) == 8
+    assert twin["look"][0]["tools"] == ["cam", "occlusion", "gradients"]
+    assert twin["advice"]
+
+
+def test_names_stay_text(page):
+    _, text, _ = page
+    assert "<script>alert(1)" not in text
+    assert "<img src=x" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+
+
+def test_nothing_is_fetched_and_the_page_is_small(page):
+    path, text, _ = page
+    without_plotly = re.sub(r"<script>.{1000000,}?</script>", "", text, flags=re.S)
+    assert not re.findall(r"(?:src|href)=\"(?!data:|#)[^\"]*\"", without_plotly)
+    assert path.stat().st_size < 10e6
+
+
+def test_missing_packages_are_named_and_the_page_is_still_made(finished_run, tmp_path, monkeypatch):  # noqa: F811
+    run, cache = finished_run
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    assert main(["report", str(run), "--out", str(tmp_path / "page.html"), *cache]) == 0
+    twin = json.loads((tmp_path / "page.json").read_text())
+    assert [re.search("package (.*?),", line)[1] for line in twin["left_out"]] == ["plotly", "cleanlab", "captum"]
+    assert twin["mistakes"]["likely_wrong_labels"] is None
+    assert "pip install -e" in (tmp_path / "page.html").read_text()
+    assert twin["look"][0]["tools"] == ["cam", "occlusion"]
+
+
+def test_a_run_without_weights_and_with_a_missing_fold(finished_run, tmp_path, monkeypatch):  # noqa: F811
+    run, cache = finished_run
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    shutil.rmtree(copy / "fold_1")
+    (copy / "fold_0" / "model.safetensors").unlink()
+    assert main(["report", str(copy), *cache]) == 0
+    twin = json.loads((copy / "report.json").read_text())
+    assert twin["score"]["folds_missing"] == [1]
+    assert "Folds 1 are not finished" in twin["advice"][0]
+    assert twin["learning"]["fit"] is None
+    assert twin["score"]["baseline_macro_f1"] is None
+    assert "weights were deleted" in twin["left_out"][0]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["runs/none"], "runs/none is not a run"),
+        (["RUN", "--out", "page.pdf"], "--out page.pdf: the page is HTML"),
+        (["RUN", "--devise", "cpu"], "did you mean '--device'"),
+        (["RUN", "--data", "nowhere"], "nowhere: no such file or folder"),
+        ([], "the following arguments are required: RUN"),
+    ],
+)
+def test_refusals(words, message, finished_run, capsys):  # noqa: F811
+    run, cache = finished_run
+    with pytest.raises(SystemExit) as end:
+        run_command(main, ["report", *[str(run) if word == "RUN" else word for word in words], *cache])
+    assert end.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_data_that_lacks_images_of_the_run_is_refused(finished_run, tmp_path):  # noqa: F811
+    run, cache = finished_run
+    shutil.copytree(run.parent.parent / "data", tmp_path / "data")
+    lines = (tmp_path / "data" / "train.csv").read_text().splitlines()
+    (tmp_path / "data" / "train.csv").write_text("\n".join(lines[:-2]) + "\n")
+    with pytest.raises(UserError, match="lacks 2 images that the run was trained on"):
+        main(["report", str(run), "--data", str(tmp_path / "data"), *cache])
+
+
+def test_a_run_of_other_classes_is_refused(finished_run, tmp_path):  # noqa: F811
+    run, cache = finished_run
+    other = tmp_path / "other"
+    shutil.copytree(run, other)
+    record = json.loads((other / "run.json").read_text())
+    record["identity"]["class_names"][1] = "green"
+    (other / "run.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match="green"):
+        main(["report", str(run), str(other), "--out", str(tmp_path / "page.html"), *cache])
+
+
+@needs_browser
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_in_a_real_browser(page, browser, width, scheme, tmp_path):  # noqa: F811
+    path, _, _ = page
+    browser.resize(width, 900)
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.command("Emulation.setEmulatedMedia", {"features": features})
+    browser.open(path.as_uri())
+    browser.run("window.alert = () => console.error('a name was run as a script')")
+    assert browser.run("return document.documentElement.scrollWidth <= innerWidth"), "the page is wider than the screen"
+    assert len(set(browser.run("return [...document.images].map(i => i.alt)"))) > 10
+    check_sorting(browser)
+    check_enlarging(browser)
+    check_charts(browser)
+    assert browser.requests() == [path.as_uri()] or {url.partition(":")[0] for url in browser.requests()} <= {
+        "data",
+        "blob",
+    }
+    assert browser.messages() == []
+
+
+def check_sorting(browser):  # noqa: F811
+    column = (
+        "[...document.querySelector('#score .table:last-of-type tbody').rows].map(r => Number(r.cells[1].dataset.sort))"
+    )
+    for direction in (1, -1):
+        browser.run("document.querySelectorAll('#score .table:last-of-type th button')[1].click()")
+        values = browser.run(f"return {column}")
+        assert values == sorted(values)[::direction]
+        assert len(values) == len(CLASSES)
+
+
+def check_enlarging(browser):  # noqa: F811
+    browser.run("document.querySelector('.picture button').scrollIntoView()")
+    browser.wait_for("document.querySelector('.picture img').naturalWidth")
+    browser.run("document.querySelector('.picture button').click()")
+    assert browser.run("return document.querySelector('dialog').open")
+    small, large = browser.run(
+        "return [document.querySelector('.picture img').width, document.querySelector('dialog img').width]"
+    )
+    assert large > small
+    browser.run("document.querySelector('dialog').close()")
+
+
+def check_charts(browser):  # noqa: F811
+    """Scroll to each chart; plotly shows hostile names as text."""
+    count = browser.run("return document.querySelectorAll('.chart').length")
+    assert count == 4
+    for number in range(count):
+        browser.run(f"document.querySelectorAll('.chart')[{number}].scrollIntoView()")
+        browser.wait_for(f"document.querySelectorAll('.chart')[{number}].querySelector('.main-svg')")
+    texts = browser.run("return [...document.querySelectorAll('#mistakes .chart text')].map(text => text.textContent)")
+    assert set(CLASSES) <= set(texts)
