@@ -4,7 +4,7 @@ The subset (some classes, shrunk pictures) is dealt into two halves with the sam
 search sees the first half only; the defaults and the setting it chose are then trained on the second half, on the
 same folds, and compared image by image. Both have the same epochs, image size and stem.
 
-    python benchmarks/tuning_gain.py --data PATH --scratch DIR --trials 30 --timeout 15m
+    python benchmarks/tuning_gain.py --data PATH --scratch DIR
 """
 
 import argparse
@@ -21,17 +21,17 @@ from competition.data import archive
 from competition.data.prepare import find_data
 
 REPOSITORY = Path(__file__).parent.parent
-COMMON = ["--epochs", "12", "--image-size", "32", "--model-options", "stem_stride=2", "--precision", "bf16"]
+COMMON = ["--epochs", "10", "--batch-size", "128", "--image-size", "32", "--model-options", "stem_stride=2"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="a competition: folder or zip")
     parser.add_argument("--scratch", type=Path, required=True, help="empty folder for data, study and runs")
-    parser.add_argument("--classes", type=int, default=40)
+    parser.add_argument("--classes", type=int, default=30)
     parser.add_argument("--per-class", type=int, default=65, help="images of each class in each half")
-    parser.add_argument("--trials", type=int, default=30)
-    parser.add_argument("--timeout", default="30m", help="of the search")
+    parser.add_argument("--trials", type=int, default=24)
+    parser.add_argument("--timeout", default="25m", help="of the search")
     values = parser.parse_args()
     values.scratch.mkdir(parents=True, exist_ok=True)
     for half in ("search", "judge"):

@@ -5,6 +5,7 @@ A settings object is frozen and cannot be wrong: construction converts and check
 """
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Mapping
@@ -55,9 +56,14 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+@functools.cache
+def _hints_of(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)  # slow: it reads every annotation again
+
+
 def hint_of(cls: type, name: str) -> tuple[Any, bool]:
     """Return (type without ``| None``, whether None is allowed) of one setting."""
-    hint = typing.get_type_hints(cls)[name]
+    hint = _hints_of(cls)[name]
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         inner = [part for part in typing.get_args(hint) if part is not type(None)]
         return inner[0], len(inner) < len(typing.get_args(hint))
