@@ -10,7 +10,7 @@ from competition.errors import UserError, did_you_mean
 # Each verb is the module of its name under competition/verbs, imported when it is asked for.
 VERBS = {
     "check": "look for everything wrong with a data set before any training",
-    "generate": "train generative models, interpolate, and write labelled folders of new images",
+    "generate": "train generative models, interpolate, export labelled folders, measure and judge them",
     "report": "one HTML page about a run: how good, where it errs and looks, what to do next",
     "look": "one picture of what a run's network sees: occlusion, cam, gradients, activations, dream",
     "score": "score a submission CSV against a truth CSV",

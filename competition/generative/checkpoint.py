@@ -1,0 +1,69 @@
+"""A trained generative model on disk: ``generator.safetensors`` and ``generator.json``; nothing is ever unpickled."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from competition.errors import UserError
+from competition.generative.design import Design
+from competition.generative.factory import create_model
+from competition.generative.model import GenerativeModel
+from competition.runs import hash_file, read_json, write_atomically, write_json
+
+WEIGHTS, DESCRIPTION = "generator.safetensors", "generator.json"
+
+
+@dataclass(frozen=True)
+class Generator:
+    """Everything about a trained generative model but its weights."""
+
+    design: Design
+    step: int  # optimisation steps it has had
+    resize: str  # how a picture became square
+    source: str  # the data it learned from
+    sha256: str = ""
+
+
+def save_generator(folder: Path, model: GenerativeModel, generator: Generator) -> None:
+    """Write weights, then the description that vouches for them."""
+    from safetensors.torch import save
+
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    write_atomically(folder / WEIGHTS, save(weights))
+    write_json(folder / DESCRIPTION, {**dataclasses.asdict(generator), "sha256": hash_file(folder / WEIGHTS)})
+
+
+def open_generator(folder: Path, changes: dict[str, Any] | None = None) -> tuple[GenerativeModel, Generator]:
+    """Rebuild a model and load its weights; ``changes`` replace parts of its design, such as ``sampling_steps``.
+
+    Raises:
+        UserError: no such checkpoint here, or a damaged one.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    generator = read_generator(folder)
+    generator = dataclasses.replace(generator, design=dataclasses.replace(generator.design, **(changes or {})))
+    model = create_model(generator.design)
+    try:
+        model.load_state_dict(load_file(folder / WEIGHTS))
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise UserError(f"{folder / WEIGHTS} does not hold these weights: {str(error).splitlines()[0]}") from None
+    return model.eval().requires_grad_(False), generator
+
+
+def read_generator(folder: Path) -> Generator:
+    """Read the description of a checkpoint and check that its weights are the ones it was written for."""
+    if not (folder / DESCRIPTION).exists():
+        other = " (it holds a classifier's run)" if (folder / "oof.npz").exists() or any(folder.glob("fold_*")) else ""
+        hint = "no such folder" if not folder.exists() else f"no {DESCRIPTION} there{other}"
+        raise UserError(f"{folder}: {hint}; name the folder of a `generate train` run")
+    values = read_json(folder / DESCRIPTION)
+    try:
+        if values["sha256"] != hash_file(folder / WEIGHTS):
+            raise UserError(f"{folder / WEIGHTS} is not the file that {DESCRIPTION} was written for")
+        design = {**values.pop("design")}
+        return Generator(design=Design(**{**design, "class_names": tuple(design["class_names"])}), **values)
+    except (KeyError, TypeError, AttributeError, OSError) as error:
+        raise UserError(f"{folder / DESCRIPTION} does not describe a generative model: {error!r}") from None

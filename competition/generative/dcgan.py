@@ -1,0 +1,142 @@
+"""A deep convolutional GAN; Radford et al. 2015 (arXiv 1511.06434), with later remedies as options."""
+
+import itertools
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from competition.errors import UserError
+from competition.generative.design import Design
+from competition.generative.diffaug import augment
+from competition.generative.model import Batch, ClassEmbedding, GenerativeModel, detached
+
+CLASS_VALUES = 32  # at most, appended to the latent vector where the model is told the classes
+SLOPE = 0.2
+
+
+def stage_widths(image_size: int, width: int) -> list[int]:
+    """Return the channels from the 4x4 map to the largest one: 8w, 4w, 2w, w for 64 px.
+
+    Raises:
+        UserError: a side that is not a power of two from 8 on.
+    """
+    stages = image_size.bit_length() - 3
+    if stages < 1 or image_size != 4 << stages:
+        raise UserError(f"--image-size {image_size}: dcgan doubles from 4 px on: take 8, 16, 32, 64 or 128")
+    return [width << stage for stage in reversed(range(stages))]
+
+
+class Generator(nn.Module):
+    """Latent x 1 x 1 -> 8w x 4 x 4 -> ... -> C x S x S by transposed 4x4 convolutions, batch norm, ReLU, tanh."""
+
+    def __init__(self, design: Design) -> None:
+        super().__init__()
+        values = min(design.classes, CLASS_VALUES)
+        self.embedding = ClassEmbedding(design.classes, values) if values else None
+        widths = stage_widths(design.image_size, design.width)
+        layers: list[nn.Module] = [_up(design.latent + values, widths[0], stride=1), *_norm_relu(widths[0])]
+        for before, width in itertools.pairwise(widths):
+            layers += [_up(before, width), *_norm_relu(width)]
+        self.layers = nn.Sequential(*layers, _up(widths[-1], design.channels), nn.Tanh())
+        self.apply(_initialise)
+
+    def forward(self, latents: Tensor, class_weights: Tensor | None) -> Tensor:
+        if self.embedding is not None:
+            latents = torch.cat([latents, self.embedding(class_weights)], dim=1)
+        return self.layers(latents[:, :, None, None])  # (B, Z) -> (B, C, S, S)
+
+
+class Discriminator(nn.Module):
+    """The generator mirrored: strided 4x4 convolutions, leaky ReLU; logits (B,).
+
+    A class adds the product of its vector with the mean feature (projection; Miyato & Koyama 2018, arXiv 1802.05637).
+    """
+
+    def __init__(self, design: Design) -> None:
+        super().__init__()
+        widths = stage_widths(design.image_size, design.width)[::-1]
+        layers: list[nn.Module] = [nn.Conv2d(design.channels, widths[0], 4, 2, 1, bias=False), nn.LeakyReLU(SLOPE)]
+        for before, width in itertools.pairwise(widths):
+            layers += [nn.Conv2d(before, width, 4, 2, 1, bias=False)]
+            layers += [] if design.spectral_norm else [nn.BatchNorm2d(width)]
+            layers += [nn.LeakyReLU(SLOPE)]
+        self.features = nn.Sequential(*layers)
+        self.head = nn.Conv2d(widths[-1], 1, 4, bias=False)
+        self.embedding = ClassEmbedding(design.classes, widths[-1]) if design.classes else None
+        self.apply(_initialise)
+        if design.spectral_norm:
+            for module in [*self.features, self.head]:
+                if isinstance(module, nn.Conv2d):
+                    spectral_norm(module)
+
+    def forward(self, images: Tensor, class_weights: Tensor | None) -> Tensor:
+        features = self.features(images)  # (B, 8w, 4, 4)
+        logits = self.head(features).flatten()
+        if self.embedding is not None:
+            logits = logits + (self.embedding(class_weights) * features.mean(dim=(2, 3))).sum(dim=1)
+        return logits.float()
+
+
+def _up(inputs: int, outputs: int, stride: int = 2) -> nn.ConvTranspose2d:
+    return nn.ConvTranspose2d(inputs, outputs, 4, stride, padding=stride - 1, bias=False)
+
+
+def _norm_relu(width: int) -> list[nn.Module]:
+    return [nn.BatchNorm2d(width), nn.ReLU()]
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)
+    elif isinstance(module, ClassEmbedding):
+        nn.init.normal_(module.weight, 0.0, 0.02 if module.weight.shape[1] > CLASS_VALUES else 1.0)
+
+
+class DCGAN(GenerativeModel):
+    """Generator against discriminator; with ``diffaug`` the discriminator sees both kinds of pictures augmented."""
+
+    adversaries = ("discriminator",)
+    criterion = "the discriminator's logit"
+
+    def __init__(self, design: Design) -> None:
+        super().__init__(design)
+        self.latent_shape = (design.latent,)
+        self.generator = Generator(design)
+        self.discriminator = Discriminator(design)
+
+    def decode(self, latents: Tensor, labels: Tensor) -> Tensor:
+        return self.generator(latents, self._weights(labels))
+
+    def judge(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Return the discriminator's logits (B,): above 0 is real."""
+        return self.discriminator(images, self._weights(labels))
+
+    def _weights(self, labels: Tensor) -> Tensor | None:
+        return self.class_weights(labels) if self.design.classes else None
+
+    def train_step(self, batch: Batch) -> dict[str, Tensor]:
+        latents = batch.normal(len(batch.images), *self.latent_shape)
+        fakes = self.decode(latents, batch.labels)
+        real = self.judge(self._shown(batch.images, batch), batch.labels)
+        fake = self.judge(self._shown(fakes.detach(), batch), batch.labels)
+        discriminator = self._discriminator_loss(real, fake)
+        batch.minimize("discriminator", discriminator)
+        fooled = self.judge(self._shown(fakes, batch), batch.labels)
+        is_hinge = self.design.gan_loss == "hinge"
+        generator = -fooled.mean() if is_hinge else nn.functional.softplus(-fooled).mean()
+        batch.minimize("model", generator)
+        return detached({"generator": generator, "discriminator": discriminator})
+
+    def _shown(self, images: Tensor, batch: Batch) -> Tensor:
+        return augment(images, batch.noise) if self.design.diffaug else images
+
+    def _discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
+        if self.design.gan_loss == "hinge":  # Lim & Ye 2017, arXiv 1705.02894
+            return nn.functional.relu(1 - real).mean() + nn.functional.relu(1 + fake).mean()
+        return nn.functional.softplus(-real).mean() + nn.functional.softplus(fake).mean()  # binary cross entropy
+
+    def realism(self, latents: Tensor, labels: Tensor) -> Tensor:
+        return self.judge(self.decode(latents, labels), labels)

@@ -1,0 +1,190 @@
+"""Labelled folders of generated pictures, as `train.py` reads them, with a manifest of where each came from.
+
+OUT/train/CLASS/000012.png   written one by one; a restart makes only what is missing
+OUT/manifest.csv             image_id, label, generator, seed, source, group; written last
+OUT/export.json              what the pictures were made with
+"""
+
+import csv
+import io
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from competition.errors import UserError, did_you_mean, first_few
+from competition.generative.checkpoint import Generator, open_generator
+from competition.generative.latents import slerp
+from competition.generative.model import GenerativeModel
+from competition.generative.sampling import SAMPLE_BATCH, counted_noise, decode_pixels, device_of
+from competition.generative.settings import ExportSettings
+from competition.generative.sheets import to_png
+from competition.precision import pick_device
+from competition.runs import counted_seed, read_json, write_atomically, write_json
+
+COLUMNS = ("image_id", "label", "generator", "seed", "source", "group")
+
+
+def export(folder: Path, settings: ExportSettings) -> tuple[Path, int]:
+    """Write ``--per-class`` pictures of each class; returns the folder and how many pictures were new.
+
+    A picture depends on the model, the seed, its class and its number alone.
+
+    Raises:
+        UserError: a model without classes, a class it does not know, or a folder that holds something else.
+        OSError: the disk is full; what is written stays, and the same command goes on.
+    """
+    assert settings.out is not None  # the command refuses to start without
+    model, generator = open_generator(folder, settings.design_changes)
+    model.to(pick_device(settings.device))
+    names = exported_classes(settings.classes, generator)
+    counts = claim_folder(settings.out, settings, generator, device_of(model).type)
+    made = 0
+    for name in names:
+        maker = Maker(model, generator, settings, name)
+        made += sum(maker.write(settings.out / "train" / name, settings.per_class))
+        counts[name] = max(settings.per_class, counts.get(name, 0))
+        # The class's count is noted when its pictures are all there, so the manifest never names what is not.
+        write_json(settings.out / "export.json", {**read_json(settings.out / "export.json"), "counts": counts})
+    rows = [row for name in sorted(counts) for row in manifest_rows(folder, generator, settings, name, counts[name])]
+    write_manifest(settings.out / "manifest.csv", rows)
+    return settings.out, made
+
+
+def exported_classes(text: str, generator: Generator) -> list[str]:
+    """Return the classes that ``--classes`` names; raises UserError where the model cannot label its pictures."""
+    design = generator.design
+    if not design.is_conditional and len(design.class_names) > 1:
+        raise UserError(
+            f"the model learned {len(design.class_names)} classes without being told them, so its pictures have no "
+            "label: train it without --unconditional, or on one class"
+        )
+    known = list(design.class_names)
+    names = known if text == "all" else [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [f"{name!r}{did_you_mean(name, known)}" for name in names if name not in known]
+    if unknown or not names:
+        raise UserError(f"--classes {text}: the model does not know {', '.join(unknown)}; it knows {first_few(known)}")
+    unusable = [repr(name) for name in names if "/" in name or "\\" in name or name.startswith(".")]
+    if unusable:
+        raise UserError(f"classes that cannot be the name of a folder: {first_few(unusable)}; leave them out")
+    return names
+
+
+def claim_folder(out: Path, settings: ExportSettings, generator: Generator, device: str) -> dict[str, int]:
+    """Write what the pictures are made with, or compare it with what is there; returns the counts so far.
+
+    Raises:
+        UserError: the folder holds something else, or pictures made otherwise.
+    """
+    design = generator.design
+    identity = {
+        "generator": generator.sha256,
+        "seed": settings.seed,
+        "frames": settings.frames,
+        "device": device,  # another kind of device rounds otherwise
+    }
+    if design.model == "flow":
+        identity |= {name: getattr(design, name) for name in ("sampling_steps", "solver", "guidance")}
+    path = out / "export.json"
+    if path.exists():
+        before = read_json(path)
+        differ = [
+            f"  {name}: {before['identity'].get(name)!r} then, {value!r} now"
+            for name, value in identity.items()
+            if before["identity"].get(name) != value
+        ]
+        if differ:
+            raise UserError(f"{out} holds pictures made otherwise:\n" + "\n".join(differ) + "\nname another --out")
+        return dict(before["counts"])
+    if out.exists() and any(out.iterdir()):
+        raise UserError(f"--out {out} holds other files: name a new or empty folder")
+    write_json(path, {"identity": identity, "counts": {}})
+    return {}
+
+
+class Maker:
+    """Makes the pictures of one class, in batches that begin at multiples of `SAMPLE_BATCH`."""
+
+    def __init__(self, model: GenerativeModel, generator: Generator, settings: ExportSettings, name: str) -> None:
+        self._model, self._settings, self._name = model, settings, name
+        self._label = generator.design.class_names.index(name)
+
+    def write(self, folder: Path, count: int) -> Iterator[int]:
+        """Write the pictures that are missing; yields how many, batch by batch."""
+        for begin in range(0, count, SAMPLE_BATCH):
+            numbers = range(begin, min(begin + SAMPLE_BATCH, count))
+            missing = [number for number in numbers if not (folder / file_name(number)).exists()]
+            if missing:
+                # The whole batch is made even for one picture: it is the same picture in the same place.
+                pixels = self._make(range(begin, begin + SAMPLE_BATCH))
+                for number in missing:
+                    write_picture(folder / file_name(number), to_png(pixels[number - begin]))
+            yield len(missing)
+
+    @torch.no_grad()
+    def _make(self, numbers: Sequence[int]) -> NDArray[np.uint8]:
+        noise = self._noise(numbers).to(device_of(self._model))
+        labels = torch.full((len(noise),), self._label, device=noise.device)
+        return decode_pixels(self._model, self._model.to_latents(noise, labels), labels)
+
+    def _noise(self, numbers: Sequence[int]) -> Tensor:
+        frames, shape = self._settings.frames, self._model.latent_shape
+        ends = [seeds_of(self._settings, self._name, number) for number in numbers]
+        first = counted_noise([seeds[0] for seeds in ends], shape)
+        if frames == 1:
+            return first
+        share = torch.tensor([1 - number % frames / (frames - 1) for number in numbers], dtype=torch.float64)
+        return slerp(first, counted_noise([seeds[1] for seeds in ends], shape), share)
+
+
+def seeds_of(settings: ExportSettings, name: str, number: int) -> list[int]:
+    """Return the seed of a picture, or those of both ends of its walk."""
+    if settings.frames == 1:
+        return [counted_seed(settings.seed, "export", name, number)]
+    walk = number // settings.frames
+    return [counted_seed(settings.seed, "walk", name, walk, end) for end in range(2)]
+
+
+def file_name(number: int) -> str:
+    """Return the name of a class's picture."""
+    return f"{number:06}.png"
+
+
+def write_picture(path: Path, data: bytes) -> None:
+    """Write one picture, whole or not at all.
+
+    Unlike `runs.write_atomically` it does not wait for the disk: a power cut may cost pictures that the next run makes
+    again, and waiting would cost more than making them.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.tmp")
+    try:
+        beside.write_bytes(data)
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def manifest_rows(
+    folder: Path, generator: Generator, settings: ExportSettings, name: str, count: int
+) -> Iterator[tuple[str, ...]]:
+    """Yield a row per picture of a class; the pictures of one walk share a group."""
+    made_by = f"{generator.design.model} {generator.sha256}"
+    for number in range(count):
+        seeds = "+".join(str(seed) for seed in seeds_of(settings, name, number))
+        group = f"{name}/{number // settings.frames}" if settings.frames > 1 else ""
+        yield f"train/{name}/{file_name(number)}", name, made_by, seeds, folder.name, group
+
+
+def write_manifest(path: Path, rows: list[tuple[str, ...]]) -> None:
+    """Write ``manifest.csv``."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue())

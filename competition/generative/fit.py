@@ -1,0 +1,241 @@
+"""Train one generative model: one loop for all of them."""
+
+import io
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from competition.errors import UserError
+from competition.generative.checkpoint import Generator, save_generator
+from competition.generative.display import ProgressLine
+from competition.generative.learner import Learner
+from competition.generative.review import Sheet
+from competition.generative.run import Run, starting_model
+from competition.generative.sheets import write_losses
+from competition.generative.watch import PATIENCE, Watch
+from competition.runs import (
+    append_history,
+    locked,
+    read_history,
+    read_json,
+    write_atomically,
+    write_history,
+    write_json,
+)
+
+SAVE_SECONDS = 60.0  # between two saves of the state: what a kill can cost
+CHECK_STEPS = 20  # between two looks at the loss, each of which makes a GPU wait
+RECORD_STEPS = 50  # that one line of the history averages over
+SHEETS = 10  # in a training, where --sheet-every does not say
+
+
+class TimeUp(Exception):
+    """The time limit has passed; the state is saved."""
+
+
+def fit(run: Run, deadline: float = math.inf) -> dict[str, Any]:
+    """Train a model, or go on with it; returns what ``result.json`` holds.
+
+    Args:
+        run: what to train.
+        deadline: `time.perf_counter` value at which to save and stop.
+
+    Raises:
+        TimeUp: the deadline has passed.
+        UserError: a loss is not finite, or another process trains this run.
+    """
+    with locked(run.folder / "lock", str(run.folder)):
+        if (run.folder / "result.json").exists():
+            return dict(read_json(run.folder / "result.json"))
+        training = Training(run, deadline)
+        training.restore()
+        training.run_steps()
+        return training.finish()
+
+
+class Training:
+    """One model under way: the loop, its records, sheets and state."""
+
+    def __init__(self, run: Run, deadline: float = math.inf) -> None:
+        self.run, self.settings, self.deadline = run, run.settings, deadline
+        self.loader = run.pictures.loader(self.settings.batch_size, self.settings.seed)
+        self.labels = torch.from_numpy(run.pictures.labels)
+        per_epoch = self.loader.batches_per_epoch
+        self.total_steps = self.settings.steps or self.settings.epochs * per_epoch
+        self.sheet_every = self.settings.sheet_every or max(1, self.total_steps // SHEETS)
+        model = starting_model(self.settings, run.design)
+        self.learner = Learner(model, self.settings, self.total_steps, run.precision, run.device)
+        self.step, self.images = 0, 0
+        self.sums: dict[str, Tensor] = {}  # of the losses since the last record
+        self.summed = 0  # steps in them
+        self.watch = Watch()
+        self.kept_step = 0
+        self.line = ProgressLine(self.total_steps)
+        self.last_save = self.last_record = time.perf_counter()
+        self.recorded_images = 0
+        self.sheet = Sheet(run)
+
+    # -- the loop ------------------------------------------------------------------------------------------
+
+    def run_steps(self) -> None:
+        """Train to the last step."""
+        per_epoch = self.loader.batches_per_epoch
+        while self.step < self.total_steps:
+            for pictures, positions in self.loader.epoch(self.step // per_epoch, self.step % per_epoch):
+                self.take_step(pictures, positions)
+                if self.step >= self.total_steps:
+                    break
+
+    def take_step(self, pictures: Tensor, positions: Tensor) -> None:
+        """Take one step, and whatever is due after it."""
+        losses = self.learner.take_step(pictures, self.labels[positions], self.step)
+        for name, loss in losses.items():
+            self.sums[name] = self.sums[name] + loss if name in self.sums else loss
+        self.step += 1
+        self.summed += 1
+        self.images += len(positions)
+        is_last = self.step == self.total_steps
+        is_looked_at = is_last or self.step % self.sheet_every == 0
+        if self.run.device.type == "cpu" or self.step % CHECK_STEPS == 0 or is_looked_at:
+            self._check()
+        if self.step % RECORD_STEPS == 0 or is_last:
+            self._record()
+        if is_looked_at:
+            self.look()
+        self._save_if_due()
+
+    def _means(self) -> dict[str, float]:
+        return {name: total.item() / self.summed for name, total in self.sums.items()}
+
+    def _check(self) -> None:
+        """Stop when a loss is not finite; say how it goes."""
+        means = self._means()
+        bad = [f"{name} is {value}" for name, value in means.items() if not math.isfinite(value)]
+        if bad:
+            kept = f"the model of step {self.kept_step} is kept" if self.kept_step else "no model was kept yet"
+            raise UserError(
+                f"{self.run.folder}, step {self.step}: the loss {', '.join(bad)}; {kept}. "
+                "Begin another --run with a lower --learning-rate, or with --precision fp32"
+            )
+        rate = (self.images - self.recorded_images) / max(time.perf_counter() - self.last_record, 1e-9)
+        images_left = (self.total_steps - self.step) * self.loader.size / self.loader.batches_per_epoch
+        self.line.update(self.step, means, rate, images_left / max(rate, 1e-9))
+
+    def _record(self) -> None:
+        now = time.perf_counter()
+        seconds, images = now - self.last_record, self.images - self.recorded_images
+        record = {
+            "step": self.step,
+            "epoch": round(self.step / self.loader.batches_per_epoch, 3),
+            "images": self.images,
+            "learning_rate": self.learner.learning_rate(self.step - 1),
+            **self._means(),
+            "seconds": round(seconds, 2),
+            "images_per_second": round(images / max(seconds, 1e-9), 1),
+        }
+        append_history(self.run.folder / "history.jsonl", record)
+        self._begin_record()
+
+    def _begin_record(self) -> None:
+        self.sums, self.summed = {}, 0
+        self.last_record, self.recorded_images = time.perf_counter(), self.images
+
+    # -- looking -------------------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Write a sheet of samples; keep the model unless its pictures have become all alike."""
+        with self.learner.evaluated() as model:
+            self.sheet.settle(model)
+            ratio = self.sheet.write(model, self.step)
+            is_good = self.watch.check(ratio, self.step / self.total_steps)
+            if is_good or not self.kept_step:
+                self.kept_step = self.step
+                generator = Generator(self.run.design, self.step, self.settings.resize, self.run.pictures.source)
+                save_generator(self.run.folder, model, generator)
+        append_history(self.run.folder / "history.jsonl", {"step": self.step, "diversity": ratio})
+        if self.watch.bad_checks == PATIENCE:
+            self._warn(ratio)
+        write_losses(self.run.folder, read_history(self.run.folder / "history.jsonl"))
+
+    def _warn(self, ratio: float) -> None:
+        kept = f"the model of step {self.kept_step} is kept" if self.watch.has_been_good else "they never differed more"
+        self.line.note(
+            f"step {self.step}: mode collapse: pictures of one class differ {ratio:.2f} times as much as real ones, "
+            f"for {PATIENCE} checks; {kept}"
+        )
+
+    def finish(self) -> dict[str, Any]:
+        """Write the result that marks the run as finished."""
+        history = read_history(self.run.folder / "history.jsonl")
+        result = {
+            "steps": self.step,
+            "images": self.images,
+            "kept_step": self.kept_step,
+            "is_collapsed": self.watch.is_collapsed,
+            "diversity": [record["diversity"] for record in history if "diversity" in record][-1],
+            "parameters": self.learner.nonzero_parameters(),
+            "losses": dict(_last_losses(history).items()),
+            "seconds": round(sum(record.get("seconds", 0.0) for record in history), 1),
+        }
+        write_json(self.run.folder / "result.json", result)
+        (self.run.folder / "state.pt").unlink(missing_ok=True)
+        return result
+
+    # -- going on after a kill -----------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Write the whole state."""
+        state = {
+            "step": self.step,
+            "images": self.images,
+            "sums": self.sums,
+            "summed": self.summed,
+            "kept_step": self.kept_step,
+            "watch": vars(self.watch),
+            "learner": self.learner.state_dict(),
+        }
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        write_atomically(self.run.folder / "state.pt", buffer.getvalue())
+        self.last_save = time.perf_counter()
+
+    def restore(self) -> None:
+        """Go on from the saved state, if there is one; later records of the history are taken back."""
+        path = self.run.folder / "state.pt"
+        if path.exists():
+            state = load_state(path, self.run.device)
+            self.learner.load_state_dict(state["learner"])
+            self.step, self.images, self.kept_step = state["step"], state["images"], state["kept_step"]
+            self.sums, self.summed = state["sums"], state["summed"]
+            self.recorded_images = self.images
+            self.watch = Watch(**state["watch"])
+            self.line.note(f"going on from step {self.step}")
+        history = self.run.folder / "history.jsonl"
+        if history.exists():
+            write_history(history, [record for record in read_history(history) if record["step"] <= self.step])
+
+    def _save_if_due(self) -> None:
+        now = time.perf_counter()
+        if now > self.deadline and self.step < self.total_steps:
+            self.save()
+            raise TimeUp
+        if now - self.last_save > SAVE_SECONDS:
+            self.save()
+
+
+def load_state(path: Path, device: torch.device) -> dict[str, Any]:
+    """Read ``state.pt`` without unpickling code; raises UserError when it is damaged."""
+    try:
+        return dict(torch.load(path, map_location=device, weights_only=True))
+    except Exception as error:  # torch raises many kinds for a file that is no state
+        raise UserError(f"{path} cannot be read ({type(error).__name__}): delete it to begin the run anew") from None
+
+
+def _last_losses(history: list[dict[str, Any]]) -> dict[str, float]:
+    records = [record for record in history if "images_per_second" in record]
+    known = {"step", "epoch", "images", "learning_rate", "seconds", "images_per_second"}
+    return {name: value for name, value in records[-1].items() if name not in known}

@@ -1,0 +1,77 @@
+"""Flow matching: a network learns the velocity from noise to pictures; sampling follows it.
+
+Lipman et al. 2022 (arXiv 2210.02747) with the straight paths of Liu et al. 2022 (arXiv 2209.03003):
+x_t = (1 - t) noise + t picture, and the velocity is picture - noise. Times are drawn logit-normal (Esser et al. 2024,
+arXiv 2403.03206), where the task is hardest.
+"""
+
+import torch
+from torch import Tensor
+
+from competition.generative.design import Design
+from competition.generative.model import Batch, GenerativeModel, detached
+from competition.generative.unet import UNet
+
+LABEL_DROPOUT = 0.1  # share of the steps' pictures without their class: what guidance extrapolates from
+REALISM_TIMES = (0.3, 0.5, 0.7)
+
+
+class FlowMatching(GenerativeModel):
+    """A latent is noise of the picture's own shape; ``decode`` integrates the velocity from t = 0 to t = 1."""
+
+    criterion = "minus the mean squared error with which the network undoes noise added to the picture"
+
+    def __init__(self, design: Design) -> None:
+        super().__init__(design)
+        self.latent_shape = (design.channels, design.image_size, design.image_size)
+        self.network = UNet(design.channels, design.image_size, design.patch, design.width, design.classes)
+
+    def train_step(self, batch: Batch) -> dict[str, Tensor]:
+        count = len(batch.images)
+        times = torch.sigmoid(batch.normal(count))
+        weights = None
+        if self.design.classes:
+            is_told = batch.uniform(count, 1) >= LABEL_DROPOUT
+            weights = self.class_weights(batch.labels) * is_told
+        loss = self._losses(batch.images, batch.normal_like(batch.images), times, weights).mean()
+        batch.minimize("model", loss)
+        return detached({"velocity": loss})
+
+    def _losses(self, images: Tensor, noise: Tensor, times: Tensor, weights: Tensor | None) -> Tensor:
+        """Return each picture's mean squared error of the velocity: (B,)."""
+        share = times[:, None, None, None]
+        velocity = self.network((1 - share) * noise + share * images, times, weights).float()
+        return (velocity - (images - noise)).square().mean(dim=(1, 2, 3))
+
+    def decode(self, latents: Tensor, labels: Tensor) -> Tensor:
+        weights = self.class_weights(labels) if self.design.classes else None
+        steps = self.design.sampling_steps
+        images = latents
+        for step in range(steps):
+            time, later = step / steps, (step + 1) / steps
+            velocity = self.velocity(images, time, weights)
+            guess = images + velocity / steps
+            if self.design.solver == "heun" and step < steps - 1:
+                # The trapezoid rule: the mean of the velocities at both ends of the step.
+                velocity = (velocity + self.velocity(guess, later, weights)) / 2
+                guess = images + velocity / steps
+            images = guess
+        return images
+
+    def velocity(self, images: Tensor, time: float, weights: Tensor | None) -> Tensor:
+        """Return the velocity at one time, guided towards the class (Ho & Salimans 2022, arXiv 2207.12598)."""
+        times = images.new_full((len(images),), time)
+        velocity = self.network(images, times, weights).float()
+        guidance = self.design.guidance
+        if weights is None or guidance == 1.0:
+            return velocity
+        plain = self.network(images, times, torch.zeros_like(weights)).float()
+        return plain + guidance * (velocity - plain)
+
+    def realism(self, latents: Tensor, labels: Tensor) -> Tensor:
+        images = self.decode(latents, labels).clamp(-1, 1)
+        weights = self.class_weights(labels) if self.design.classes else None
+        # The same noise for every picture, so that they are compared under the same conditions.
+        noise = torch.randn(images.shape[1:], generator=torch.Generator().manual_seed(0)).to(images).expand_as(images)
+        losses = [self._losses(images, noise, images.new_full((len(images),), time), weights) for time in REALISM_TIMES]
+        return -torch.stack(losses).mean(dim=0)

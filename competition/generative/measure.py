@@ -1,0 +1,278 @@
+"""``generate measure``: two sets of images -> features -> distances, classes, nearest training images.
+
+OUT/measure.json     every figure, what it was measured on, and notes
+OUT/neighbours.png   the generated pictures nearest to training images, each above its neighbour
+OUT/pictures/        what a run made for it
+"""
+
+import dataclasses
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from competition.errors import UserError, counted, first_few
+from competition.generative import distances, perceptual
+from competition.generative.distances import FEWEST_FOR_FRECHET, FEWEST_IMAGES, Features
+from competition.generative.features import FeatureNetwork, cached_features, open_features
+from competition.generative.image_sets import (
+    Decoded,
+    ImageSet,
+    beside,
+    chosen,
+    common_side,
+    decode_set,
+    halves,
+    is_run,
+    open_set,
+    run_images,
+    same_classes,
+    size_notes,
+)
+from competition.generative.measure_settings import MeasureSettings
+from competition.generative.neighbours import compare_nearness, nearest, pair_sheet
+from competition.generative.run_pictures import make_pictures
+from competition.generative.sheets import write_png
+from competition.precision import pick_device
+from competition.runs import environment, write_json
+
+INSTALL = "pip install -e '.[generative]'"
+CLASSES_SHOWN = 10  # of the table that is printed, worst first
+PLAIN_SECONDS = 20.0  # between two lines of progress where there is no terminal
+Figures = dict[str, Any]
+
+
+def measure(path: Path, settings: MeasureSettings) -> tuple[Path, Figures]:
+    """Measure generated images, or those a run makes, against real ones; returns the folder and what was written.
+
+    Raises:
+        UserError: nothing to measure against, too few images for the metric, features that are not there.
+    """
+    device = pick_device(settings.device)
+    network = open_features(settings.features, settings.cache_dir, device)
+    out = settings.out or (path / "measured" if is_run(path) else beside(path, "measured"))
+    sides = open_sides(path, settings, out, network)
+    out.mkdir(parents=True, exist_ok=True)  # a place that cannot be written is told before the work
+    looker = Looker(network, settings)
+    notes = [*sides.notes, *_notes_on(sides, network)]
+    figures: Figures = {
+        "generated": sides.generated.name,
+        "against": sides.real.name,
+        "images": len(sides.real),
+        "side": sides.real.store.shape[1],
+        "features": {"name": network.name, "input": network.image_size, "identity": network.identity},
+    }
+    features = [looker.look(side) for side in (sides.generated, sides.real)]
+    figures |= _distance_figures(network, sides, features[0], features[1], settings.seed, notes)
+    figures["nearest training images"] = _neighbour_figures(sides, features, looker, out, notes)
+    figures[perceptual.NAME] = _perceptual_figures(sides, settings, device, notes)
+    figures |= {"notes": notes, "settings": settings.plain(), "environment": environment()}
+    write_json(out / "measure.json", figures)
+    return out, figures
+
+
+@dataclass(frozen=True)
+class Sides:
+    """What is measured: equally many generated and real images, and the training images, where they are known."""
+
+    generated: Decoded
+    real: Decoded
+    trained: Decoded | None
+    notes: list[str]
+
+
+def open_sides(path: Path, settings: MeasureSettings, out: Path, network: FeatureNetwork) -> Sides:
+    """Open, decode and cut the sets to one size.
+
+    Raises:
+        UserError: see `measure`.
+    """
+    real_set, trained_set = _real_set(path, settings), _trained_set(path, settings)
+    generated_set = _run_set(path, real_set, settings, out) if is_run(path) else open_set(path)
+    side = settings.image_size or common_side([generated_set, real_set], network.image_size)
+    generated, real = (decode_set(one, side, settings) for one in (generated_set, real_set))
+    notes = list(dict.fromkeys([*size_notes(generated), *size_notes(real)]))
+    if sorted(generated.contents) == sorted(real.contents):
+        generated, real = halves(real, settings.seed)
+        notes.append("both sides are the same images: one half is measured against the other, the floor of the metric")
+    else:
+        generated, real, left_out = same_classes(generated, real)
+        notes += left_out
+    sides = [chosen(one, settings.most, settings.per_class, settings.seed) for one in (generated, real)]
+    count = min(map(len, sides))
+    _refuse_too_few(sides)
+    generated, real = (chosen(one, count, None, settings.seed) for one in sides)
+    trained = None
+    if trained_set is not None and settings.neighbours:
+        trained = chosen(decode_set(trained_set, side, settings), settings.neighbours, None, settings.seed)
+    return Sides(generated, real, trained, notes)
+
+
+def _real_set(path: Path, settings: MeasureSettings) -> ImageSet:
+    if settings.against is None:
+        if not is_run(path):
+            raise UserError("--against is missing: name a folder or zip of real images")
+        return run_images(path, held_out=True)
+    return run_images(settings.against, held_out=True) if is_run(settings.against) else open_set(settings.against)
+
+
+def _trained_set(path: Path, settings: MeasureSettings) -> ImageSet | None:
+    places = [settings.trained_on] if settings.trained_on else [place for place in (path, settings.against) if place]
+    runs = [place for place in places if is_run(place)]
+    if runs:
+        return run_images(runs[0], held_out=False)
+    return open_set(settings.trained_on) if settings.trained_on else None
+
+
+def _run_set(path: Path, real_set: ImageSet, settings: MeasureSettings, out: Path) -> ImageSet:
+    """Let a run make as many pictures as there are real ones to compare them with."""
+    if len(real_set.rows) < FEWEST_IMAGES:
+        raise UserError(f"too few real images, {FEWEST_IMAGES} are needed: {real_set.name} ({len(real_set.rows)})")
+    count = min(len(real_set.rows), settings.most)
+    if settings.per_class is not None:
+        classes = real_set.catalog.table["label"].iloc[real_set.rows].nunique()
+        count = min(count, settings.per_class * max(classes, 1))
+    pictures = make_pictures(path, out / "pictures", count, settings.seed, settings.device)
+    return dataclasses.replace(open_set(pictures), name=f"pictures of {path}")
+
+
+def _refuse_too_few(sides: list[Decoded]) -> None:
+    small = [f"{side.name} ({len(side)})" for side in sides if len(side) < FEWEST_IMAGES]
+    if small:
+        raise UserError(f"too few images for any metric, which needs {FEWEST_IMAGES} on each side: {first_few(small)}")
+
+
+def _notes_on(sides: Sides, network: FeatureNetwork) -> list[str]:
+    notes = []
+    count = len(sides.real)
+    if count < FEWEST_FOR_FRECHET:
+        notes.append(
+            f"{counted(count, 'image')} on each side: under {FEWEST_FOR_FRECHET:,}, {network.frechet_name} is mostly "
+            f"bias and compares only with others of as many images; {network.kernel_name} has no such bias"
+        )
+    if not network.is_published:
+        notes.append(
+            f"{network.frechet_name} and {network.kernel_name} are not on the published FID and KID scale, which needs "
+            "the published weights: --features inception=FILE"
+        )
+    return notes
+
+
+class Looker:
+    """Turns images into features and tells how far it is; looked-at images are remembered in the cache folder."""
+
+    def __init__(self, network: FeatureNetwork, settings: MeasureSettings) -> None:
+        self._network, self._cache_dir = network, settings.cache_dir
+
+    def look(self, images: Decoded) -> Features:
+        """Return the features of all images. -> (N, D)."""
+        start = last = time.perf_counter()
+        is_live = sys.stdout.isatty()
+
+        def told(done: int, total: int) -> None:
+            nonlocal last
+            now = time.perf_counter()
+            if now - last < (0.5 if is_live else PLAIN_SECONDS) and done < total:
+                return
+            last = now
+            text = f"features of {images.name}: {done:,}/{total:,}, {done / (now - start):,.0f} images/s"
+            print(f"\r\033[K{text}" if is_live else text, end="" if is_live and done < total else "\n", flush=True)
+
+        return cached_features(self._network, images.store, images.rows, images.contents, self._cache_dir, told)
+
+
+def _distance_figures(
+    network: FeatureNetwork, sides: Sides, generated: Features, real: Features, seed: int, notes: list[str]
+) -> Figures:
+    """Return the distances of all images and of each class that both sides have enough of."""
+    if not distances.is_available():
+        notes.append(f"no distances: torch-fidelity is not installed: {INSTALL}")
+        return {}
+    found = distances.distances(generated, real, seed)
+    figures: Figures = {
+        network.frechet_name: found.frechet,
+        network.kernel_name: found.kernel,
+        f"{network.kernel_name} spread": found.kernel_spread,
+        "precision": found.precision,
+        "recall": found.recall,
+    }
+    names = sorted((set(sides.generated.labels) & set(sides.real.labels)) - {""})
+    per_class, small = {}, []
+    for name in names if len(names) > 1 else []:
+        own = [side.of_class(name) for side in (sides.generated, sides.real)]
+        count = min(map(len, own))
+        if count < FEWEST_IMAGES:
+            small.append(f"{name} ({count})")
+            continue
+        pair = generated[own[0][:count]], real[own[1][:count]]
+        # No Frechet distance: a class has few images, and its bias would hide the class.
+        kernel, _ = distances.kernel_distance(*pair, seed, distances.CLASS_SUBSETS)
+        precision, recall = distances.precision_recall(*pair)
+        per_class[name] = {"images": count, network.kernel_name: kernel, "precision": precision, "recall": recall}
+    if small:
+        notes.append(f"classes with fewer than {FEWEST_IMAGES} images on a side have no figures: {first_few(small)}")
+    return {**figures, "per_class": per_class}
+
+
+def _neighbour_figures(
+    sides: Sides, features: list[Features], looker: Looker, out: Path, notes: list[str]
+) -> Figures | None:
+    """Search the nearest training images of both sides, and draw the nearest pairs."""
+    if sides.trained is None:
+        notes.append("copies of training images were not looked for: name those images with --trained-on")
+        return None
+    shared = len(set(sides.real.contents) & set(sides.trained.contents))
+    if shared:
+        notes.append(
+            f"copies of training images were not looked for: {counted(shared, 'image')} of {sides.real.name} are "
+            "training images themselves, so there is nothing to compare with; measure against held-out images"
+        )
+        return None
+    trained = looker.look(sides.trained)
+    distance, which = nearest(features[0], trained)
+    found = compare_nearness(distance, nearest(features[1], trained)[0], len(trained))
+    write_png(out / "neighbours.png", pair_sheet(sides.generated, sides.trained, distance, which))
+    return {**dataclasses.asdict(found), "verdict": found.in_words()}
+
+
+def _perceptual_figures(
+    sides: Sides, settings: MeasureSettings, device: torch.device, notes: list[str]
+) -> dict[str, float] | None:
+    if not settings.perceptual:
+        return None
+    if not perceptual.is_available():
+        # Not in the extra: one of its files (models_lpf/downsample.py) is under CC BY-NC-SA, whatever the package says.
+        notes.append(
+            "no perceptual distances: stlpips-pytorch is not installed: pip install stlpips-pytorch, "
+            "if non-commercial use is yours"
+        )
+        return None
+    distance = perceptual.open_perceptual(device)
+    named = {"diversity of generated": sides.generated, "diversity of real": sides.real}
+    figures = {name: perceptual.diversity(distance, side, settings.seed) for name, side in named.items()}
+    return {name: value for name, value in figures.items() if np.isfinite(value)}
+
+
+def in_words(figures: Figures) -> str:
+    """Return the figures for a reader."""
+    lines = [f"{figures['generated']} against {figures['against']}: {figures['images']:,} images on each side"]
+    kernel = next((name for name in figures if name.startswith(("KID", "KD["))), None)
+    for name, value in figures.items():
+        if isinstance(value, float) and not name.endswith(" spread"):
+            spread = f" +- {figures[f'{name} spread']:.2g} over subsets" if name == kernel else ""
+            lines.append(f"  {name} {value:.4g}{spread}")
+    for name, values in (figures[perceptual.NAME] or {}).items():
+        lines.append(f"  {perceptual.NAME}, {name}: {values:.3f}")
+    classes = sorted(figures.get("per_class", {}).items(), key=lambda item: -item[1][kernel])
+    for name, values in classes[:CLASSES_SHOWN]:
+        shares = f"precision {values['precision']:.2f}, recall {values['recall']:.2f}"
+        lines.append(f"    {name}: {kernel} {values[kernel]:.4g}, {shares} ({values['images']:,} images)")
+    if len(classes) > CLASSES_SHOWN:
+        lines.append(f"    the other {len(classes) - CLASSES_SHOWN} classes are nearer: see measure.json")
+    if figures["nearest training images"]:
+        lines.append(f"  {figures['nearest training images']['verdict']}")
+    return "\n".join([*lines, *(f"note: {note}" for note in figures["notes"])])

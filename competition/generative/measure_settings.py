@@ -1,0 +1,50 @@
+"""Every setting of ``generate measure``. Read by ``--help``, so nothing heavy is imported here."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from competition.config import DATA, MACHINE, NETWORK, OUTPUT, TRAINING
+from competition.settings import Settings, setting
+
+DEFAULT_FEATURES = "tf_efficientnet_lite0"
+
+
+@dataclass(frozen=True)
+class MeasureSettings(Settings):
+    """Everything ``generate measure`` can be told beside what is measured."""
+
+    against: Path | None = setting(
+        None, DATA, "real images: a folder, a zip, or a run, whose held-out images are meant; auto: those of RUN"
+    )
+    trained_on: Path | None = setting(
+        None, DATA, "images whose copies are looked for: a folder, a zip or a run; auto: the training images of RUN"
+    )
+    per_class: int | None = setting(
+        None, DATA, "most images of a class, of both sides; auto: all (a run makes as many as --against has)", low=1
+    )
+    most: int = setting(10_000, DATA, "most images of a side; the larger side is cut to the smaller", low=1)
+    neighbours: int = setting(10_000, DATA, "most training images searched for the nearest; 0: do not search", low=0)
+    image_size: int | None = setting(
+        None, DATA, "side at which both are compared; auto: the smaller of their own", unit="px", low=8, high=1024
+    )
+    resize: Literal["squash", "crop", "letterbox"] = setting(
+        "squash", DATA, "how a picture that is not square becomes one"
+    )
+    on_bad: Literal["fail", "skip"] = setting("fail", DATA, "images that cannot be read: refuse, or leave them out")
+    cache_dir: Path = setting(
+        Path("~/.cache/competition"), DATA, "where decoded images and features are kept for later runs"
+    )
+    cache_limit: float = setting(
+        16.0, DATA, "largest cache of decoded images; a larger set is decoded as needed", unit="GB", low=0
+    )
+    features: str = setting(
+        DEFAULT_FEATURES,
+        NETWORK,
+        "what looks at the images: tf_efficientnet_lite0 (or lite1, lite2), inception, inception=FILE, or a run of "
+        "train.py",
+    )
+    perceptual: bool = setting(True, NETWORK, "perceptual distances too, where stlpips-pytorch is installed")
+    seed: int = setting(0, TRAINING, "seed of the pictures a run makes and of every choice among images", low=0)
+    device: Literal["auto", "cpu", "cuda"] = setting("auto", MACHINE, "where the networks run")
+    out: Path | None = setting(None, OUTPUT, "folder to write; auto: RUN/measured, or FOLDER-measured beside it")

@@ -1,0 +1,166 @@
+"""The real pictures a model learns from: catalog and cache -> classes, labels, rows, batches."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from competition.data.catalog import Catalog
+from competition.data.loader import Images, Loader, image_keys
+from competition.data.prepare import decode, find_data, natural_size
+from competition.errors import UserError, counted, did_you_mean, first_few
+from competition.generative.settings import GenerateSettings
+from competition.runs import counted_seed
+
+FEWEST_IMAGES = 16  # in all; fewer teach a model nothing but themselves
+FEWEST_PER_CLASS = 2
+SIZES = (32, 64)  # of ``--image-size auto``
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Labelled images, decoded.
+
+    Attributes:
+        image_ids: (N,) names.
+        labels: (N,) class numbers.
+        class_names: K names.
+        rows: (N,) row of each image in the store.
+        images: the store.
+        image_size: side, in pixels.
+        held_out: names of the images that were kept out.
+        source: where they came from.
+        fingerprint: changes with any name, label or content.
+    """
+
+    image_ids: NDArray[np.str_]
+    labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    rows: NDArray[np.int64]
+    images: Images
+    image_size: int
+    held_out: list[str]
+    source: str
+    fingerprint: str
+
+    def loader(self, batch_size: int, seed: int) -> Loader:
+        """Return shuffled batches of all pictures."""
+        keys = image_keys(self.image_ids.tolist())
+        return Loader(self.images, self.rows, keys, batch_size, shuffle=True, seed=seed)
+
+    def some(self, count: int) -> NDArray[np.intp]:
+        """Return positions of up to ``count`` pictures, spread evenly."""
+        return np.unique(np.linspace(0, len(self.labels) - 1, min(count, len(self.labels))).astype(np.intp))
+
+    def of_class(self, name: str) -> NDArray[np.intp]:
+        """Return the positions of a class's pictures."""
+        return np.flatnonzero(self.labels == self.class_names.index(name))
+
+    def gather(self, positions: NDArray[np.intp]) -> NDArray[np.uint8]:
+        """Return pictures. (B,) positions -> (B, S, S, 3) uint8."""
+        return self.images.gather(self.rows[positions])
+
+
+def to_input(pictures: Tensor, device: torch.device, memory_format: torch.memory_format) -> Tensor:
+    """Scale to [-1, 1]. (B, S, S, 3) uint8 -> (B, 3, S, S) float32 on the device."""
+    # The bytes travel, not the floats; the permuted view is already channels_last.
+    images = pictures.to(device, non_blocking=True).permute(0, 3, 1, 2).to(torch.float32)
+    return images.div_(127.5).sub_(1.0).contiguous(memory_format=memory_format)
+
+
+def to_pixels(images: Tensor) -> NDArray[np.uint8]:
+    """Return bytes. (B, 3, S, S) in [-1, 1], clipped -> (B, S, S, 3) uint8."""
+    pixels = images.float().clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
+    return pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+def load_pictures(settings: GenerateSettings, image_size: int | None = None) -> Pictures:
+    """Find, decode and select the pictures that the settings name.
+
+    Raises:
+        UserError: a class that does not exist, unreadable images, or too few pictures.
+    """
+    catalog = find_data(settings)
+    names = chosen_classes(settings.classes, catalog)
+    if settings.classes != "all":  # all classes share the cache of `train.py`; a few are decoded by themselves
+        catalog = dataclasses.replace(catalog, table=catalog.table[catalog.table["label"].isin(names)])
+    size = image_size or settings.image_size or min(SIZES, key=lambda side: abs(side - natural_size(catalog)))
+    store = decode(settings, catalog, size, settings.resize)
+    table = catalog.table.assign(row=np.arange(len(catalog.table)))
+    table = table[(table["split"] == "train") & table["label"].isin(names)]
+    table = _readable(table, store.facts, settings)
+    is_held_out = np.array([_is_held_out(name, settings.hold_out) for name in table["image_id"]], dtype=bool)
+    held_out, table = table.loc[is_held_out, "image_id"].tolist(), table[~is_held_out].reset_index(drop=True)
+    _refuse_too_few(table["label"].tolist(), names)
+    _say_sizes(store.facts.iloc[table["row"]], size, settings.resize)
+    contents = store.facts["content_hash"].to_numpy()[table["row"]].tolist()
+    rows = sorted(zip(table["image_id"], table["label"], contents, strict=True))
+    return Pictures(
+        image_ids=np.asarray(table["image_id"].tolist(), dtype=np.str_),
+        labels=np.array([names.index(label) for label in table["label"]], dtype=np.int64),
+        class_names=tuple(names),
+        rows=table["row"].to_numpy(np.int64),
+        images=store,
+        image_size=size,
+        held_out=held_out,
+        source=str(catalog.source),
+        fingerprint=f"{counted_seed(repr(rows)):016x}",
+    )
+
+
+def chosen_classes(text: str, catalog: Catalog) -> list[str]:
+    """Return the sorted classes that ``--classes`` names; raises UserError for those that do not exist."""
+    known = sorted(set(catalog.of("train")["label"]))
+    if text == "all":
+        return known
+    wanted = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [f"{name!r}{did_you_mean(name, known)}" for name in wanted if name not in known]
+    if unknown or not wanted:
+        raise UserError(
+            f"--classes {text}: {catalog.source} has no class {', '.join(unknown) or 'of that name'}; "
+            f"it has {first_few(known, 20)}"
+        )
+    return sorted(set(wanted))
+
+
+def _readable(table: pd.DataFrame, facts: pd.DataFrame, settings: GenerateSettings) -> pd.DataFrame:
+    errors = facts["error"].to_numpy()[table["row"]]
+    bad = [f"{name} ({error})" for name, error in zip(table["image_id"], errors, strict=True) if error]
+    # The sample's damaged file is there for `check` to find, not to stop a first try.
+    if bad and settings.on_bad == "fail" and settings.data is not None:
+        raise UserError(
+            f"{counted(len(bad), 'image')} cannot be read: {first_few(bad)}: mend them, or leave them out with "
+            "--on-bad skip"
+        )
+    if bad:
+        print(f"left out, unreadable: {first_few(bad)}", flush=True)
+    return table[errors == ""]
+
+
+def _is_held_out(image_id: str, share: float) -> bool:
+    """Whether an image is kept out: a matter of its name alone, so every run keeps out the same ones."""
+    return counted_seed("hold-out", image_id) < share * 2**64
+
+
+def _refuse_too_few(labels: Sequence[str], names: list[str]) -> None:
+    small = [f"{name!r} ({labels.count(name)})" for name in names if labels.count(name) < FEWEST_PER_CLASS]
+    if small:
+        raise UserError(f"classes with fewer than {FEWEST_PER_CLASS} images to learn from: {first_few(small)}")
+    if len(labels) < FEWEST_IMAGES:
+        raise UserError(
+            f"{counted(len(labels), 'image')} to learn from; a generative model needs at least {FEWEST_IMAGES}, "
+            "and hundreds to be of use"
+        )
+
+
+def _say_sizes(facts: pd.DataFrame, size: int, resize: str) -> None:
+    sizes = Counter(zip(facts["width"].tolist(), facts["height"].tolist(), strict=True))
+    if set(sizes) != {(size, size)}:
+        shown = [f"{width}x{height} ({count})" for (width, height), count in sizes.most_common()]
+        print(f"images of {first_few(shown, 3)} become {size}x{size} ({resize})", flush=True)

@@ -1,0 +1,73 @@
+"""A model looked at while it trains: the same samples again and again, beside real pictures of the same classes."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from competition.generative.model import GenerativeModel
+from competition.generative.pictures import to_input
+from competition.generative.run import Run
+from competition.generative.sampling import decode_pixels, sample
+from competition.generative.sheets import tile, write_png
+from competition.generative.watch import diversity
+from competition.runs import counted_seed
+
+SHEET_CLASSES, SHEET_ROWS = 8, 8
+SETTLE_IMAGES = 1024  # real pictures that a model without a prior of its own is settled on
+SETTLE_BATCH = 128
+
+
+class Sheet:
+    """The same latents decoded again and again, and what a model's diversity is measured against."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        classes = len(run.pictures.class_names)
+        shown = np.unique(np.linspace(0, classes - 1, min(classes, SHEET_CLASSES)).astype(np.int64))
+        self.columns = SHEET_CLASSES
+        self.labels = np.tile(np.resize(shown, self.columns), SHEET_ROWS)
+        self.seeds = [counted_seed(run.settings.seed, "sheet", number) for number in range(len(self.labels))]
+        self._real = self._real_pictures()
+        # An unconditional model's pictures are of any class, and so are the real ones it is compared with.
+        self._compared = self.labels if run.design.is_conditional else np.zeros_like(self.labels)
+        self._real_diversity = diversity(self._real, self._compared)
+
+    def _real_pictures(self) -> NDArray[np.uint8]:
+        """Return real pictures of the sheet's classes, in its order."""
+        pictures, taken = self._run.pictures, np.zeros(len(self._run.pictures.class_names), dtype=np.int64)
+        positions = []
+        for label in self.labels:
+            own = pictures.of_class(pictures.class_names[label])
+            positions.append(own[taken[label] % len(own)])
+            taken[label] += 1
+        return pictures.gather(np.array(positions))
+
+    @torch.no_grad()
+    def settle(self, model: GenerativeModel) -> None:
+        """Let a model with an encoder estimate its prior from real pictures."""
+        if not model.has_encoder:
+            return
+        pictures, run = self._run.pictures, self._run
+        positions = pictures.some(SETTLE_IMAGES)
+        latents = []
+        for part in np.array_split(positions, -(-len(positions) // SETTLE_BATCH)):
+            batch = torch.from_numpy(pictures.gather(part))
+            latents.append(model.encode(to_input(batch, run.device, run.precision.memory_format)).cpu())
+        model.settle(torch.cat(latents), torch.from_numpy(pictures.labels[positions]))
+
+    def write(self, model: GenerativeModel, step: int) -> float:
+        """Write ``sheets/step_N.png``; returns the samples' diversity as a share of real pictures'."""
+        samples = sample(model, self.seeds, torch.from_numpy(self.labels))
+        rows = [samples]
+        if model.has_encoder:
+            rows += self._reconstructions(model)
+        write_png(self._run.folder / "sheets" / f"step_{step:07}.png", tile(np.concatenate(rows), self.columns))
+        return diversity(samples, self._compared) / max(self._real_diversity, 1e-9)
+
+    @torch.no_grad()
+    def _reconstructions(self, model: GenerativeModel) -> list[NDArray[np.uint8]]:
+        """Return one row of real pictures and one of what the model makes of them."""
+        real = self._real[: self.columns]
+        batch = to_input(torch.from_numpy(real), self._run.device, self._run.precision.memory_format)
+        labels = torch.from_numpy(self.labels[: self.columns])
+        return [real, decode_pixels(model, model.encode(batch), labels)]

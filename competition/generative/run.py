@@ -1,0 +1,127 @@
+"""The run folder of a generative model: what it was begun with, and the steps of ``generate train``.
+
+runs/NAME/settings.yaml            effective settings (``--config`` reads them back)
+runs/NAME/run.json                 identity: settings, classes, fingerprint of the images
+runs/NAME/environment.json         machine, versions, command
+runs/NAME/held_out.csv             images kept out of the training
+runs/NAME/history.jsonl            losses and diversity by step; losses.csv and losses.png show the same
+runs/NAME/sheets/step_N.png        the same latents again and again
+runs/NAME/generator.safetensors    the last good model, with generator.json
+runs/NAME/state.pt                 where to go on after a kill; gone when finished
+runs/NAME/result.json              written last, so a run that has it is finished
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from competition.errors import UserError
+from competition.generative.design import Design
+from competition.generative.factory import choose_design, create_model, parameter_count
+from competition.generative.model import GenerativeModel
+from competition.generative.pictures import Pictures, load_pictures
+from competition.generative.probe import probe_precision
+from competition.generative.settings import GenerateSettings
+from competition.precision import Precision, pick_device
+from competition.runs import counted_seed, environment, read_json, write_atomically, write_json
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder whose settings, data and model are settled.
+
+    Attributes:
+        folder: ``runs/NAME``.
+        settings: the effective settings.
+        pictures: what is learned from.
+        design: the model.
+        device, precision: how it runs.
+    """
+
+    folder: Path
+    settings: GenerateSettings
+    pictures: Pictures
+    design: Design
+    device: torch.device
+    precision: Precision
+
+
+def open_run(settings: GenerateSettings) -> Run:
+    """Open the data and the run folder; refuse what does not fit before anything is trained."""
+    pictures = load_pictures(settings)
+    design = choose_design(settings, pictures.image_size, pictures.class_names)
+    identity = {
+        **settings.plain(identity_only=True),
+        "image_size": pictures.image_size,
+        "width": design.width,
+        "class_names": list(pictures.class_names),
+        "images": len(pictures.labels),
+        "images_hash": pictures.fingerprint,
+    }
+    name = settings.data.resolve().stem if settings.data else "sample"
+    folder = settings.run or Path("runs") / f"{name}-{settings.model}-{counted_seed(repr(identity)):016x}"[:-8]
+    claim_folder(folder, settings, identity, pictures)
+    count = parameter_count(design)
+    print(
+        f"{folder}: {settings.model}, {count:,} parameters, {len(pictures.labels):,} images of "
+        f"{len(pictures.class_names)} classes at {pictures.image_size}x{pictures.image_size}",
+        flush=True,
+    )
+    device = pick_device(settings.device)
+    return Run(folder, settings, pictures, design, device, choose_precision(folder, settings, design, pictures, device))
+
+
+def claim_folder(folder: Path, settings: GenerateSettings, identity: dict[str, Any], pictures: Pictures) -> None:
+    """Write the run's settings, or compare them with what the folder was begun with.
+
+    Raises:
+        UserError: the folder belongs to other settings or images, or to something else; the differences are listed.
+    """
+    if (folder / "run.json").exists():
+        before = read_json(folder / "run.json").get("identity", {})
+        changed = [name for name in identity if before.get(name) != identity[name]]
+        differ = [f"  {name}: {before.get(name)!r} then, {identity[name]!r} now" for name in changed]
+        if changed:
+            raise UserError(f"{folder} was begun with other settings:\n" + "\n".join(differ) + "\nchoose another --run")
+        return
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"{folder} holds other files and no run.json: choose another --run")
+    write_atomically(folder / "settings.yaml", yaml.safe_dump({**settings.plain(), "run": None}, sort_keys=False))
+    write_json(folder / "environment.json", environment())
+    write_atomically(folder / "held_out.csv", "\n".join(["image_id", *pictures.held_out]) + "\n")
+    write_json(folder / "run.json", {"kind": "generative", "data": pictures.source, "identity": identity})
+
+
+def starting_model(settings: GenerateSettings, design: Design) -> GenerativeModel:
+    """Return the model with its random weights, the same for the same seed."""
+    torch.manual_seed(counted_seed(settings.seed, "weights"))
+    return create_model(design)
+
+
+def choose_precision(
+    folder: Path, settings: GenerateSettings, design: Design, pictures: Pictures, device: torch.device
+) -> Precision:
+    """Return number format and layout; the probe's choice is stored, so every restart uses it."""
+    path = folder / "precision.json"
+    if path.exists():
+        stored = read_json(path)
+        return Precision(stored["number_format"], stored["channels_last"])
+    batch = torch.from_numpy(pictures.gather(pictures.some(settings.batch_size)))
+    choice, rates = probe_precision(starting_model(settings, design), settings, batch, device)
+    write_json(
+        path, {"number_format": choice.number_format, "channels_last": choice.channels_last, "images_per_second": rates}
+    )
+    timed = ", ".join(f"{name} {rate:,.0f}" for name, rate in rates.items())
+    print(f"precision: {choice} (images/s in a short probe: {timed})", flush=True)
+    return choice
+
+
+def reopen_settings(folder: Path) -> GenerateSettings:
+    """Return the settings a run was trained with, its data where it lay then."""
+    path = folder / "settings.yaml"
+    if not path.exists():
+        raise UserError(f"{folder} holds no settings.yaml: name the folder of a `generate train` run")
+    return GenerateSettings.from_mapping(yaml.safe_load(path.read_text(encoding="utf-8")), where=str(path))

@@ -1,0 +1,71 @@
+"""The pictures of a run that are measured or judged: made once, kept in the run folder, made on after a kill."""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from competition.errors import UserError
+from competition.generative.checkpoint import open_generator, read_generator
+from competition.generative.export import export, file_name, write_picture
+from competition.generative.image_sets import held_out_ids, is_run
+from competition.generative.sampling import SAMPLE_BATCH, device_of, sample
+from competition.generative.settings import ExportSettings
+from competition.generative.sheets import to_png
+from competition.precision import pick_device
+from competition.runs import counted_seed, read_json
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+def make_pictures(folder: Path, out: Path, count: int, seed: int, device: Device) -> Path:
+    """Make ``count`` pictures of a run or a few more, equally many of each class; returns the folder they are in.
+
+    A model that labels its pictures makes those of ``generate export``; another makes them without labels.
+    """
+    generator = read_generator(folder)
+    classes = len(generator.design.class_names)
+    # Other weights, another seed or number: other pictures, so that a measurement depends on nothing done before.
+    out = out / f"{generator.sha256}-{seed}-{count}"
+    if generator.design.is_conditional or classes == 1:
+        settings = ExportSettings(per_class=-(-count // classes), seed=seed, device=device, out=out)
+        return export(folder, settings)[0]
+    _make_unlabelled(folder, out, count, seed, device)
+    return out
+
+
+def _make_unlabelled(folder: Path, out: Path, count: int, seed: int, device: Device) -> None:
+    model, _ = open_generator(folder)
+    model.to(pick_device(device))
+    for begin in range(0, count, SAMPLE_BATCH):
+        paths = [out / file_name(number) for number in range(begin, min(begin + SAMPLE_BATCH, count))]
+        if all(path.exists() for path in paths):
+            continue
+        seeds = [counted_seed(seed, "export", "", number) for number in range(begin, begin + SAMPLE_BATCH)]
+        pixels = sample(model, seeds, torch.zeros(len(seeds), dtype=torch.long, device=device_of(model)))
+        for path, picture in zip(paths, np.asarray(pixels), strict=False):
+            write_picture(path, to_png(picture))
+
+
+def pictures_to_judge(
+    path: Path, out: Path, per_class: int | None, seed: int, device: Device
+) -> tuple[Path, list[str] | None]:
+    """Return labelled pictures, those a run makes or those of a folder, and the ids of images the run kept out.
+
+    The ids are None where they are not known. A run makes as many of a class as it was trained on, on average.
+
+    Raises:
+        UserError: a run whose pictures have no labels.
+    """
+    if not is_run(path):
+        return path, None
+    design = read_generator(path).design
+    if not design.is_conditional:
+        raise UserError(
+            f"{path}: its model was not told the classes, so its pictures have no labels to train a classifier with"
+        )
+    classes = len(design.class_names)
+    trained = int(read_json(path / "run.json")["identity"]["images"])
+    pictures = make_pictures(path, out / "pictures", classes * (per_class or -(-trained // classes)), seed, device)
+    return pictures, held_out_ids(path)

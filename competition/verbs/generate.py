@@ -1,0 +1,164 @@
+"""Train a generative model, look between its pictures, write labelled folders of new ones, measure and judge them.
+
+python -m competition generate train --data PATH --model flow --classes all
+python -m competition generate interpolate runs/NAME --from bird --to horse
+python -m competition generate export runs/NAME --per-class 100 --out FOLDER
+python -m competition generate measure runs/NAME|FOLDER --against REAL
+python -m competition generate judge runs/NAME|FOLDER --data REAL
+python -m competition generate report runs/NAME
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from competition.cli import Parser, add_settings, read_settings
+from competition.errors import UserError, did_you_mean
+from competition.generative.measure_settings import MeasureSettings
+from competition.generative.settings import ExportSettings, GenerateSettings, InterpolateSettings
+from competition.judging.settings import JudgeSettings
+
+
+def main(argv: Sequence[str]) -> int:
+    """Find the sub-verb and run it."""
+    words = list(argv)
+    if not words or words[0] in ("-h", "--help"):
+        print(__doc__)
+        print("generate VERB --help explains each of: " + ", ".join(SUBVERBS))
+        return 0
+    if words[0] not in SUBVERBS:
+        known = ", ".join(SUBVERBS)
+        raise UserError(f"unknown verb generate {words[0]!r}{did_you_mean(words[0], SUBVERBS)}; there are {known}")
+    return SUBVERBS[words[0]](words[1:])
+
+
+def train(argv: Sequence[str]) -> int:
+    """Train a generative model on labelled images. The same command goes on where it was killed."""
+    start = time.perf_counter()
+    parser = Parser(train.__doc__ or "", prog="python -m competition generate train")
+    parser.add_argument("--config", metavar="FILE.yaml", help="settings to start from; flags override them")
+    add_settings(parser, GenerateSettings)
+    settings = read_settings(GenerateSettings, vars(parser.parse(argv)))
+
+    from competition.generative.fit import TimeUp, fit  # late: torch is not needed to refuse a flag
+    from competition.generative.run import open_run
+
+    run = open_run(settings)
+    try:
+        result = fit(run, start + settings.time_limit if settings.time_limit else float("inf"))
+    except TimeUp:
+        print(f"{run.folder}: not finished; the same command goes on")
+        return 3
+    losses = ", ".join(f"{name} {value:.4g}" for name, value in result["losses"].items())
+    print(f"{run.folder}: {result['steps']:,} steps, {losses}, diversity {result['diversity']:.2f} of real pictures'")
+    if result["is_collapsed"]:
+        print(f"note: its pictures became alike; the model of step {result['kept_step']} is the one that is kept")
+    print(f"python -m competition generate export {run.folder} --per-class 100 --out {run.folder}/export")
+    return 0
+
+
+def interpolate(argv: Sequence[str]) -> int:
+    """Decode what lies between two pictures: alpha * FROM + (1 - alpha) * TO."""
+    parser = Parser(interpolate.__doc__ or "", prog="python -m competition generate interpolate")
+    parser.add_argument("folder", metavar="RUN", type=Path, help="a run of generate train")
+    parser.add_argument("--from", dest="source", metavar="CLASS|IMAGE", required=True, help="where the path begins")
+    parser.add_argument("--to", dest="target", metavar="CLASS|IMAGE", required=True, help="where it ends")
+    add_settings(parser, InterpolateSettings)
+    values = vars(parser.parse(argv))
+    folder, source, target = values.pop("folder"), values.pop("source"), values.pop("target")
+    settings = read_settings(InterpolateSettings, values)
+
+    from competition.generative.interpolate import interpolate as draw
+
+    done = draw(folder, source, target, settings)
+    print(f"the best of {len(done.pairs)} by {done.criterion}:")
+    for first, second, score in done.pairs[:4]:
+        print(f"  {score:.4g}  {first}  {second}")
+    print(f"paths: {done.sheet}\n{settings.alpha:g} {source} + {1 - settings.alpha:g} {target}: {done.picture}")
+    return 0
+
+
+def export(argv: Sequence[str]) -> int:
+    """Write labelled folders of generated pictures. The same command goes on where it was stopped."""
+    parser = Parser(export.__doc__ or "", prog="python -m competition generate export")
+    parser.add_argument("folder", metavar="RUN", type=Path, help="a run of generate train")
+    add_settings(parser, ExportSettings)
+    values = vars(parser.parse(argv))
+    folder = values.pop("folder")
+    settings = read_settings(ExportSettings, values)
+    if settings.out is None:
+        raise UserError("--out is missing: name the folder to write")
+
+    from competition.generative.export import export as write
+
+    out, made = write(folder, settings)
+    print(f"{out}: {made:,} pictures made; python train.py --data {out}")
+    return 0
+
+
+def measure(argv: Sequence[str]) -> int:
+    """Measure generated images against real ones: distances, precision and recall, classes, copies."""
+    parser = Parser(measure.__doc__ or "", prog="python -m competition generate measure")
+    parser.add_argument("path", metavar="RUN|FOLDER", type=Path, help="a run of generate train, or images")
+    add_settings(parser, MeasureSettings)
+    values = vars(parser.parse(argv))
+    path = values.pop("path")
+    settings = read_settings(MeasureSettings, values)
+
+    from competition.generative.measure import in_words
+    from competition.generative.measure import measure as take
+
+    out, figures = take(path, settings)
+    print(f"{in_words(figures)}\n{out}/measure.json")
+    return 0
+
+
+def judge(argv: Sequence[str]) -> int:
+    """Train classifiers on real images, on generated ones and on both; compare them on real images."""
+    start = time.perf_counter()
+    parser = Parser(judge.__doc__ or "", prog="python -m competition generate judge")
+    parser.add_argument("path", metavar="RUN|FOLDER", type=Path, help="a run of generate train, or labelled images")
+    add_settings(parser, JudgeSettings)
+    values = vars(parser.parse(argv))
+    path = values.pop("path")
+    settings = read_settings(JudgeSettings, values)
+
+    from competition.generative.image_sets import beside, is_run
+    from competition.generative.run_pictures import pictures_to_judge
+    from competition.judging.judge import TimeUp, in_words
+    from competition.judging.judge import judge as decide
+
+    out = settings.out or (path / "judged" if is_run(path) else beside(path, "judged"))
+    pictures, unseen = pictures_to_judge(path, out, settings.per_class, settings.seed, settings.device)
+    deadline = start + settings.time_limit if settings.time_limit else float("inf")
+    try:
+        findings = decide(pictures, unseen, settings, out, deadline)
+    except TimeUp:
+        print(f"{out}: not finished; the same command goes on")
+        return 3
+    print(f"{in_words(findings)}\n{out}/judge.json")
+    return 0
+
+
+def report(argv: Sequence[str]) -> int:
+    """Write one HTML page: samples, losses, figures, neighbours and verdicts; several runs stand side by side."""
+    parser = Parser(report.__doc__ or "", prog="python -m competition generate report")
+    parser.add_argument("runs", nargs="+", metavar="RUN", type=Path, help="runs of generate train")
+    parser.add_argument("--out", metavar="FILE.html", type=Path, help="auto: report.html in the first run's folder")
+    values = parser.parse(argv)
+
+    from competition.generative.run_page import write_report
+
+    path = write_report(values.runs, values.out)
+    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
+SUBVERBS: dict[str, Callable[[Sequence[str]], int]] = {
+    "train": train,
+    "interpolate": interpolate,
+    "export": export,
+    "measure": measure,
+    "judge": judge,
+    "report": report,
+}

@@ -1,0 +1,145 @@
+"""Exported folders: read by the catalog, resumed after a stop, the same pictures however they were asked for."""
+
+import csv
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from competition.data.catalog import open_catalog
+from competition.errors import UserError
+from competition.folds import make_folds
+from competition.generative.export import export
+from competition.generative.settings import ExportSettings
+from tests.generative_data import trained
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    made = {}
+
+    def run(model, **changes):
+        key = f"{model} {changes}"
+        if key not in made:
+            made[key] = trained(model, tmp_path_factory.mktemp(model), **changes)
+        return made[key]
+
+    return run
+
+
+def pictures(out: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*.png"))}
+
+
+def write(run, out, **changes):
+    return export(run, ExportSettings(out=out, **{"per_class": 5, **changes}))
+
+
+def manifest(out):
+    with open(out / "manifest.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("model", ["autoencoder", "acai", "vae", "dcgan", "flow"])
+def test_the_catalog_reads_what_was_exported(model, runs, tmp_path):
+    out, made = write(runs(model), tmp_path / "out")
+    assert made == 15
+    catalog = open_catalog(out)
+    assert catalog.class_names == ["bird", "horse", "ship"]
+    assert sorted(catalog.table["image_id"]) == sorted(row["image_id"] for row in manifest(out))
+    assert not catalog.problems
+    row = manifest(out)[0]
+    assert row["label"] == "bird"
+    assert row["generator"].startswith(f"{model} ")
+    assert row["source"] == "run"
+    assert len({row["seed"] for row in manifest(out)}) == 15
+
+
+@pytest.mark.parametrize("model", ["dcgan", "vae", "flow"])
+def test_a_picture_is_the_same_however_many_are_asked_for(model, runs, tmp_path):
+    few = pictures(write(runs(model), tmp_path / "few", per_class=3)[0])
+    many = pictures(write(runs(model), tmp_path / "many", per_class=70)[0])
+    assert len(many) == 210
+    assert few == {name: many[name] for name in few}
+    assert len(set(many.values())) > 200
+    one_class = pictures(write(runs(model), tmp_path / "one", classes="horse", per_class=3)[0])
+    assert one_class == {name: data for name, data in few.items() if "horse" in name}
+
+
+def test_walks_share_a_group_that_no_fold_divides(runs, tmp_path):
+    out, _ = write(runs("dcgan"), tmp_path / "out", per_class=12, frames=3)
+    rows = manifest(out)
+    assert [row["group"] for row in rows[:4]] == ["bird/0", "bird/0", "bird/0", "bird/1"]
+    assert "+" in rows[0]["seed"]
+    table = open_catalog(out).table
+    numbers = table["group"].astype("category").cat.codes.to_numpy("int64")
+    folds = make_folds(table["image_id"].tolist(), table["label"].tolist(), numbers, folds=2)
+    groups = dict(zip(table["image_id"], table["group"], strict=True))
+    where = {}
+    for image_id, fold in zip(folds["image_id"], folds["fold"], strict=True):
+        where.setdefault(groups[image_id], set()).add(fold)
+    assert all(len(found) == 1 for found in where.values())
+
+
+def test_a_full_disk_costs_nothing_and_the_same_call_goes_on(runs, tmp_path, monkeypatch):
+    whole = pictures(write(runs("vae"), tmp_path / "whole", per_class=7)[0])
+    replace, calls = os.replace, []
+
+    def full(source, target):
+        calls.append(target)
+        if str(target).endswith(".png") and len(calls) > 10:
+            raise OSError(errno.ENOSPC, "No space left on device", str(target))
+        return replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        write(runs("vae"), tmp_path / "out", per_class=7)
+    monkeypatch.undo()
+    before = pictures(tmp_path / "out")
+    assert 0 < len(before) < 21
+    assert not (tmp_path / "out" / "manifest.csv").exists()
+    assert not list((tmp_path / "out").rglob("*.tmp"))
+    stamps = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in before}
+    _, made = write(runs("vae"), tmp_path / "out", per_class=7)
+    assert made == 21 - len(before)
+    assert pictures(tmp_path / "out") == whole
+    assert stamps == {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in before}
+
+
+def test_a_folder_grows(runs, tmp_path):
+    write(runs("vae"), tmp_path / "out", classes="horse", per_class=2)
+    assert len(manifest(tmp_path / "out")) == 2
+    write(runs("vae"), tmp_path / "out", per_class=4)
+    assert len(manifest(tmp_path / "out")) == 12
+
+
+def test_sampling_can_be_changed(runs, tmp_path):
+    run = runs("flow", ema=0.0, learning_rate=0.05, steps=8)
+    plain = pictures(write(run, tmp_path / "a", per_class=1)[0])
+    other = pictures(write(run, tmp_path / "b", per_class=1, sampling_steps=1, solver="euler")[0])
+    assert plain != other
+
+
+def test_refused(runs, tmp_path):
+    out, _ = write(runs("vae"), tmp_path / "out", per_class=1)
+    with pytest.raises(UserError, match=r"made otherwise:\n  seed: 0 then, 1 now"):
+        write(runs("vae"), out, seed=1)
+    with pytest.raises(UserError, match="generator: "):
+        write(runs("dcgan"), out)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").write_text("")
+    with pytest.raises(UserError, match="holds other files"):
+        write(runs("vae"), tmp_path / "full")
+    with pytest.raises(UserError, match=r"'hrose' \(did you mean 'horse'\?\)"):
+        write(runs("vae"), tmp_path / "new", classes="hrose")
+    with pytest.raises(UserError, match="name the folder of a `generate train` run"):
+        write(tmp_path / "nowhere", tmp_path / "new")
+    with pytest.raises(UserError, match="no label"):
+        write(runs("vae", unconditional=True), tmp_path / "new")
+
+
+def test_one_class_needs_no_condition(runs, tmp_path):
+    out, made = write(runs("dcgan", classes="bird", batch_size=4, hold_out=0.0, per_class=20), tmp_path / "out")
+    assert made == 5
+    assert {row["label"] for row in manifest(out)} == {"bird"}

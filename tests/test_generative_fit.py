@@ -1,0 +1,168 @@
+"""The loop: files, resume bit for bit, not-a-number, collapse, refusals."""
+
+import math
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from competition.errors import UserError
+from competition.generative import fit as module
+from competition.generative.checkpoint import open_generator, read_generator
+from competition.generative.factory import MODELS
+from competition.generative.fit import TimeUp, Training, fit
+from competition.generative.sampling import sample
+from competition.runs import read_history, read_json
+from tests.generative_data import begin, settings_for, write_pictures
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_pictures(tmp_path_factory.mktemp("generative") / "data")
+
+
+def losses_of(folder):
+    return [
+        {name: value for name, value in record.items() if "second" not in name}
+        for record in read_history(folder / "history.jsonl")
+    ]
+
+
+@pytest.mark.parametrize("model", list(MODELS))
+def test_a_run_leaves_its_files_and_opens_without_its_command(model, data, tmp_path):
+    run = begin(settings_for(model, data, run=tmp_path / "run"))
+    result = fit(run)
+    assert result["steps"] == 6
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        *("settings.yaml", "run.json", "environment.json", "precision.json", "held_out.csv", "history.jsonl"),
+        *("losses.csv", "losses.png", "sheets", "generator.safetensors", "generator.json", "result.json", "lock"),
+    }
+    opened, generator = open_generator(tmp_path / "run")
+    assert generator.step == 6
+    assert generator.design.class_names == ("bird", "horse", "ship")
+    pixels = sample(opened, [1, 2], torch.tensor([0, 1]))
+    assert pixels.shape == (2, 8, 8, 3)
+    assert sorted(path.name for path in (tmp_path / "run" / "sheets").iterdir())[-1] == "step_0000006.png"
+
+
+def test_a_finished_run_is_not_trained_again(data, tmp_path):
+    run = begin(settings_for("dcgan", data, run=tmp_path / "run"))
+    first = fit(run)
+    stamp = (tmp_path / "run" / "generator.safetensors").stat().st_mtime_ns
+    assert fit(run) == first
+    assert (tmp_path / "run" / "generator.safetensors").stat().st_mtime_ns == stamp
+
+
+@pytest.mark.parametrize(
+    ("model", "changes"),
+    [
+        ("autoencoder", {}),
+        ("acai", {"ema": 0.9}),
+        ("vae", {"kl_schedule": "linear"}),
+        ("dcgan", {"diffaug": True, "spectral_norm": True, "gan_loss": "hinge", "ema": 0.9}),
+        ("dcgan", {"prune": "magnitude", "max_parameters": 1500}),
+        ("flow", {}),
+    ],
+)
+def test_stopping_anywhere_changes_nothing(model, changes, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "RECORD_STEPS", 3)
+    settings = settings_for(model, data, steps=8, **changes)
+    fit(begin(settings.replace(run=tmp_path / "a")))
+    take_step = Training.take_step
+
+    def interrupted(self, *batch):
+        if self.step == 5:
+            self.save()
+            raise KeyboardInterrupt
+        take_step(self, *batch)
+
+    monkeypatch.setattr(Training, "take_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fit(begin(settings.replace(run=tmp_path / "b")))
+    monkeypatch.setattr(Training, "take_step", take_step)
+    fit(begin(settings.replace(run=tmp_path / "b")))
+    weights = [(tmp_path / name / "generator.safetensors").read_bytes() for name in "ab"]
+    assert weights[0] == weights[1]
+    assert losses_of(tmp_path / "a") == losses_of(tmp_path / "b")
+
+
+def test_the_time_limit_saves_and_the_same_call_goes_on(data, tmp_path):
+    run = begin(settings_for("vae", data, run=tmp_path / "run"))
+    with pytest.raises(TimeUp):
+        fit(run, deadline=time.perf_counter())
+    assert (tmp_path / "run" / "state.pt").exists()
+    assert fit(run)["steps"] == 6
+    assert not (tmp_path / "run" / "state.pt").exists()
+
+
+def test_a_damaged_state_is_refused(data, tmp_path):
+    run = begin(settings_for("vae", data, run=tmp_path / "run"))
+    (tmp_path / "run" / "state.pt").write_bytes(b"not a state")
+    with pytest.raises(UserError, match=r"state.pt cannot be read .* delete it"):
+        fit(run)
+
+
+def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_model(data, tmp_path, monkeypatch):
+    run = begin(settings_for("vae", data, run=tmp_path / "run", sheet_every=2))
+    training = Training(run)
+    plain = training.learner.take_step
+
+    def bad(pictures, labels, step):
+        losses = plain(pictures, labels, step)
+        return {**losses, "divergence": losses["divergence"] * (math.nan if step == 4 else 1)}
+
+    monkeypatch.setattr(training.learner, "take_step", bad)
+    with pytest.raises(
+        UserError, match=r"step 5: the loss divergence is nan; the model of step 4 is kept.*lower --lea"
+    ):
+        training.run_steps()
+    assert read_generator(tmp_path / "run").step == 4
+
+
+def test_collapse_is_said_once_and_the_diverse_model_is_kept(data, tmp_path, monkeypatch, capsys):
+    ratios = iter([0.8, 0.7, 0.1, 0.1, 0.1, 0.1])
+    run = begin(settings_for("dcgan", data, run=tmp_path / "run", sheet_every=1))
+    monkeypatch.setattr(module.Sheet, "write", lambda self, model, step: next(ratios))
+    result = fit(run)
+    assert result["is_collapsed"]
+    assert (result["kept_step"], read_generator(tmp_path / "run").step) == (2, 2)
+    assert capsys.readouterr().out.count("mode collapse") == 1
+
+
+def test_pruning_meets_its_limit_in_the_file_too(data, tmp_path):
+    settings = settings_for("dcgan", data, prune="magnitude", max_parameters=1500, ema=0.5, run=tmp_path / "run")
+    assert fit(begin(settings))["parameters"] <= 1500
+    model, _ = open_generator(tmp_path / "run")
+    assert sum(int((weight != 0).sum()) for weight in model.parameters()) <= 1500
+
+
+def test_other_settings_on_the_same_folder_are_refused(data, tmp_path):
+    settings = settings_for("vae", data, run=tmp_path / "run")
+    begin(settings)
+    with pytest.raises(UserError, match=r"other settings:\n  kl_weight: 0.01 then, 0.5 now"):
+        begin(settings.replace(kl_weight=0.5))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("x")
+    with pytest.raises(UserError, match="holds other files"):
+        begin(settings.replace(run=tmp_path / "other"))
+
+
+def test_epochs_count_steps(data, tmp_path):
+    run = begin(settings_for("vae", data, steps=None, epochs=2, run=tmp_path / "run"))
+    assert Training(run).total_steps == 2 * 3  # 24 pictures in batches of 8
+    assert read_json(tmp_path / "run" / "run.json")["identity"]["images"] == 24
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(data, tmp_path):
+    weights = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        fit(begin(settings_for("flow", data, steps=2, seed=seed, run=tmp_path / name)))
+        weights.append((tmp_path / name / "generator.safetensors").read_bytes())
+    assert weights[0] == weights[1] != weights[2]
+
+
+def test_diversity_is_compared_within_classes(data, tmp_path):
+    sheet = Training(begin(settings_for("vae", data, run=tmp_path / "run"))).sheet
+    assert len(sheet.labels) == 64
+    assert np.bincount(sheet.labels).tolist() == [24, 24, 16]

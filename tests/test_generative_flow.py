@@ -1,0 +1,84 @@
+"""Flow matching: the path's velocity, the solvers, guidance."""
+
+import math
+
+import pytest
+import torch
+
+from competition.generative.factory import create_model
+from competition.generative.model import Batch
+from competition.generative.unet import sinusoids
+from tests.generative_data import SIZE, design_for
+
+
+def flow(velocity, **changes):
+    """A model whose network is a given function of pictures, times and class weights."""
+    model = create_model(design_for("flow", **changes))
+    model.network = Network(velocity)
+    return model
+
+
+class Network(torch.nn.Module):
+    def __init__(self, velocity):
+        super().__init__()
+        self.velocity = velocity
+
+    def forward(self, images, times, weights):
+        return self.velocity(images, times, weights)
+
+
+LATENTS, LABELS = torch.ones(2, 3, SIZE, SIZE), torch.tensor([0, 2])
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun"])
+def test_a_straight_path_is_exact_in_any_number_of_steps(solver):
+    model = flow(lambda images, times, weights: torch.full_like(images, -3.0), solver=solver, sampling_steps=3)
+    torch.testing.assert_close(model.decode(LATENTS, LABELS), torch.full_like(LATENTS, -2.0))
+
+
+def test_heun_is_nearer_to_a_bent_path_than_euler():
+    errors = {}
+    for solver in ("euler", "heun"):
+        model = flow(lambda images, times, weights: images, solver=solver, sampling_steps=10)
+        errors[solver] = abs(model.decode(LATENTS, LABELS)[0, 0, 0, 0].item() - math.e)
+    assert errors["heun"] < errors["euler"] / 5
+
+
+def test_guidance_goes_past_the_class():
+    def velocity(images, times, weights):
+        return torch.ones_like(images) * weights.sum(dim=1).view(-1, 1, 1, 1)  # 1 with a class, 0 without
+
+    model = flow(velocity, guidance=2.5, sampling_steps=1, solver="euler")
+    torch.testing.assert_close(model.decode(LATENTS, LABELS), LATENTS + 2.5)
+
+
+def test_the_loss_is_zero_for_the_true_velocity():
+    images = torch.rand(4, 3, SIZE, SIZE)
+    seen = {}
+
+    def velocity(noisy, times, weights):
+        share = times[:, None, None, None]
+        noise = (noisy - share * images) / (1 - share)
+        seen.update(times=times, weights=weights)
+        return images - noise
+
+    model = flow(velocity)
+    told = model.train_step(
+        Batch(images, torch.arange(4) % 3, torch.Generator().manual_seed(0), 0.0, lambda name, loss: None)
+    )
+    assert told["velocity"].item() < 1e-8
+    assert (seen["times"] > 0).all()
+    assert (seen["times"] < 1).all()
+    assert set(seen["weights"].sum(dim=1).tolist()) <= {0.0, 1.0}
+
+
+def test_sinusoids_tell_times_apart():
+    waves = sinusoids(torch.tensor([0.0, 0.5]), 8)
+    assert waves.shape == (2, 8)
+    assert waves[0].tolist() == [1, 1, 1, 1, 0, 0, 0, 0]
+    assert waves[1, 0].item() == pytest.approx(math.cos(500), abs=1e-3)
+
+
+def test_an_untrained_network_says_zero():
+    model = create_model(design_for("flow"))
+    assert (model.network(LATENTS, torch.zeros(2), torch.zeros(2, 3)) == 0).all()

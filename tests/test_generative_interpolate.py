@@ -1,0 +1,71 @@
+"""Paths between classes, images and files."""
+
+import cv2
+import numpy as np
+import pytest
+
+from competition.errors import UserError
+from competition.generative.interpolate import interpolate
+from competition.generative.settings import InterpolateSettings
+from tests.generative_data import SIZE, trained
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return {name: trained(name, tmp_path_factory.mktemp(name)) for name in ("acai", "vae", "dcgan", "flow")}
+
+
+@pytest.mark.parametrize("model", ["acai", "vae", "dcgan", "flow"])
+def test_the_best_of_many_pairs_comes_first(model, runs, tmp_path):
+    settings = InterpolateSettings(search=70, frames=3, out=tmp_path / "paths.png")
+    done = interpolate(runs[model], "bird", "horse", settings)
+    scores = [score for _, _, score in done.pairs]
+    assert len(scores) == 70
+    assert scores == sorted(scores, reverse=True)
+    sheet, picture = cv2.imread(str(done.sheet)), cv2.imread(str(done.picture))
+    columns = 3 + 2 * (model in ("acai", "vae"))
+    zoom = 4
+    assert sheet.shape[:2] == (zoom * (4 * (SIZE + 2) + 2), zoom * (columns * (SIZE + 2) + 2))
+    assert picture.shape == (SIZE * 8, SIZE * 8, 3)
+    assert done.picture.name == "paths_0.4.png"
+    again = interpolate(runs[model], "bird", "horse", settings)
+    assert again.pairs == done.pairs
+
+
+def test_alpha_is_the_share_of_the_first_end(runs, tmp_path):
+    made = {}
+    for alpha in (0.0, 0.4, 1.0):
+        settings = InterpolateSettings(alpha=alpha, out=tmp_path / "x.png")
+        done = interpolate(runs["vae"], "train/bird/0.png", "train/horse/0.png", settings)
+        made[alpha] = cv2.imread(str(done.picture)).astype(int)
+    same = interpolate(
+        runs["vae"], "train/horse/0.png", "train/horse/0.png", InterpolateSettings(out=tmp_path / "y.png")
+    )
+    np.testing.assert_allclose(made[0.0], cv2.imread(str(same.picture)).astype(int), atol=1)
+    assert np.abs(made[1.0] - made[0.0]).max() > 0
+
+
+def test_an_image_file_of_another_size_is_an_end(runs, tmp_path):
+    cv2.imwrite(str(tmp_path / "mine.png"), np.full((20, 30, 3), 200, np.uint8))
+    settings = InterpolateSettings(search=2, out=tmp_path / "paths.png")
+    done = interpolate(runs["acai"], str(tmp_path / "mine.png"), "ship", settings)
+    assert [pair[0] for pair in done.pairs] == [str(tmp_path / "mine.png")] * 2
+
+
+@pytest.mark.parametrize(
+    ("model", "source", "said"),
+    [
+        ("acai", "brid", r"--from brid: no class, image or file of that name \(did you mean 'bird'\?\)"),
+        ("dcgan", "brid", r"--from brid: dcgan: it knows no such class \(did you mean 'bird'\?\)"),
+        ("flow", __file__, "it has no encoder for images"),
+    ],
+)
+def test_ends_that_do_not_exist(runs, model, source, said):
+    with pytest.raises(UserError, match=said):
+        interpolate(runs[model], source, "horse", InterpolateSettings())
+
+
+def test_a_run_of_something_else_is_refused(tmp_path):
+    (tmp_path / "fold_0").mkdir()
+    with pytest.raises(UserError, match=r"it holds a classifier's run\); name the folder of a `generate train` run"):
+        interpolate(tmp_path, "bird", "horse", InterpolateSettings())

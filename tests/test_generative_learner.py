@@ -1,0 +1,78 @@
+"""Optimisers, schedules and the moving average."""
+
+import pytest
+import torch
+
+from competition.generative.factory import create_model
+from competition.generative.learner import Learner, schedule_factor
+from competition.generative.settings import GenerateSettings
+from competition.precision import Precision
+from tests.generative_data import design_for
+
+PICTURES = torch.randint(0, 256, (8, 8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+LABELS = torch.arange(8) % 3
+
+
+def learner(model, **changes):
+    torch.manual_seed(0)
+    settings = GenerateSettings(model=model, **changes)
+    return Learner(create_model(design_for(model)), settings, 10, Precision(), torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "progress", "factor"),
+    [
+        ("constant", 0.9, 1.0),
+        ("step", 0.49, 1.0),
+        ("step", 0.5, 0.5),
+        ("step", 0.75, 0.25),
+        ("cosine", 0.5, 0.505),
+        ("cosine", 1.0, 0.01),
+        ("cosine", 0.01, 0.5),
+    ],
+)
+def test_schedules(schedule, progress, factor):
+    assert schedule_factor(schedule, progress) == pytest.approx(factor, rel=1e-2)
+
+
+def test_the_average_follows_faster_at_first():
+    own = learner("dcgan", ema=0.9)
+    start = own.model.generator.layers[0].weight.detach().clone()
+    own.take_step(PICTURES, LABELS, 0)
+    after = own.model.generator.layers[0].weight.detach().clone()
+    own.take_step(PICTURES, LABELS, 1)
+    last = own.model.generator.layers[0].weight.detach()
+    average = start + 0.9 * (after - start)  # decay 1 / 10, then 2 / 11
+    average = average + (9 / 11) * (last - average)
+    with own.evaluated() as kept:
+        torch.testing.assert_close(kept.generator.layers[0].weight, average)
+        torch.testing.assert_close(kept.discriminator.head.weight, own.model.discriminator.head.weight)
+        assert not kept.training
+
+
+def test_without_an_average_the_model_itself_is_lent_in_evaluation_mode():
+    own = learner("vae")
+    with own.evaluated() as kept:
+        assert kept is own.model
+        assert not kept.training
+    assert own.model.training
+
+
+def test_steps_depend_on_their_number_alone():
+    first, second = learner("vae"), learner("vae")
+    first.take_step(PICTURES, LABELS, 3)
+    torch.rand(5)  # the global generator does not matter
+    second.take_step(PICTURES, LABELS, 3)
+    for one, other in zip(first.model.parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_flips_can_be_left_out():
+    seen = []
+    for flips in (True, False):
+        own = learner("autoencoder", flips=flips)
+        own.model.train_step = lambda batch: seen.append(batch.images) or {}
+        own.take_step(PICTURES, LABELS, 0)
+    mirrored = (seen[0] != seen[1]).flatten(1).any(dim=1)
+    assert 0 < mirrored.sum() < 8
+    torch.testing.assert_close(seen[0][mirrored], seen[1][mirrored].flip(3))

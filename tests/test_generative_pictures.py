@@ -1,0 +1,89 @@
+"""Which pictures a model learns from, and every refusal on the way."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from competition.errors import UserError
+from competition.generative.pictures import load_pictures, to_input, to_pixels
+from tests.generative_data import settings_for, write_pictures
+
+
+@pytest.fixture
+def data(tmp_path):
+    return write_pictures(tmp_path / "data")
+
+
+def test_chosen_classes_only(data):
+    pictures = load_pictures(settings_for("vae", data, classes="horse, bird"))
+    assert pictures.class_names == ("bird", "horse")
+    assert np.bincount(pictures.labels).tolist() == [8, 8]
+    assert {name.split("/")[1] for name in pictures.image_ids} == {"bird", "horse"}
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [("hors,bird", r"no class 'hors' \(did you mean 'horse'\?\); it has bird, horse, ship"), (",", "no class of that")],
+)
+def test_unknown_classes(data, classes, said):
+    with pytest.raises(UserError, match=said):
+        load_pictures(settings_for("vae", data, classes=classes))
+
+
+def test_too_few_images(tmp_path):
+    small = write_pictures(tmp_path / "data", per_class=4)
+    with pytest.raises(UserError, match="12 images to learn from; a generative model needs at least 16"):
+        load_pictures(settings_for("vae", small))
+    for number in range(1, 4):
+        (small / "train" / "ship" / f"{number}.png").unlink()
+    with pytest.raises(UserError, match=r"fewer than 2 images to learn from: 'ship' \(1\)"):
+        load_pictures(settings_for("vae", small))
+
+
+def test_pictures_of_two_sizes_are_resized_and_said(data, capsys):
+    cv2.imwrite(str(data / "train" / "bird" / "wide.png"), np.zeros((10, 20, 3), np.uint8))
+    pictures = load_pictures(settings_for("vae", data))
+    assert pictures.gather(np.array([0, 8])).shape == (2, 8, 8, 3)
+    assert "images of 8x8 (24), 20x10 (1) become 8x8 (squash)" in capsys.readouterr().out
+
+
+def test_damaged_images_are_refused_or_left_out(data, capsys):
+    (data / "train" / "bird" / "0.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match="1 image cannot be read: train/bird/0.png"):
+        load_pictures(settings_for("vae", data))
+    pictures = load_pictures(settings_for("vae", data, on_bad="skip"))
+    assert len(pictures.labels) == 23
+    assert "left out, unreadable: train/bird/0.png" in capsys.readouterr().out
+
+
+def test_held_out_images_are_the_same_in_every_run(tmp_path):
+    data = write_pictures(tmp_path / "data", per_class=20)
+    first = load_pictures(settings_for("vae", data, hold_out=0.3))
+    other = load_pictures(settings_for("flow", data, hold_out=0.3, seed=5))
+    assert first.held_out == other.held_out
+    assert 6 < len(first.held_out) < 30
+    assert not set(first.held_out) & set(first.image_ids)
+    more = load_pictures(settings_for("vae", data, hold_out=0.31))
+    assert set(first.held_out) <= set(more.held_out)
+
+
+def test_validation_images_are_not_learned_from(data):
+    (data / "train" / "ship").rename(data / "ship")
+    (data / "val").mkdir()
+    (data / "ship").rename(data / "val" / "ship")
+    assert load_pictures(settings_for("vae", data)).class_names == ("bird", "horse")
+
+
+@pytest.mark.parametrize(("size", "wanted"), [(8, 32), (40, 32), (60, 64), (100, 64)])
+def test_the_automatic_size_is_the_nearer_one(tmp_path, size, wanted):
+    data = write_pictures(tmp_path / "data", per_class=6, size=size)
+    assert load_pictures(settings_for("vae", data, image_size=None)).image_size == wanted
+
+
+def test_pixels_come_back():
+    pictures = torch.randint(0, 256, (2, 4, 4, 3), dtype=torch.uint8)
+    images = to_input(pictures, torch.device("cpu"), torch.channels_last)
+    assert (images.min() >= -1, images.max() <= 1) == (True, True)
+    np.testing.assert_array_equal(to_pixels(images), pictures.numpy())
+    assert to_pixels(torch.tensor([[[[-7.0]], [[0.0]], [[7.0]]]])).tolist() == [[[[0, 128, 255]]]]

@@ -1,0 +1,85 @@
+"""The page of generative runs: what is there is shown, pictures are described, several runs stand side by side."""
+
+import re
+
+import pytest
+
+from competition.errors import UserError
+from competition.generative.run_page import write_report
+from competition.runs import write_json
+from tests.generative_data import trained
+
+STANDING = {"macro_f1": 0.5, "interval": {"low": 0.4, "high": 0.6}, "difference": None}
+CHANGE = {"name": "bird", "before": 0.5, "after": 0.75, "interval": {"low": 0.1, "high": 0.3}}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    made = {}
+    for name, weight in (("one", 0.01), ("two", 0.5)):
+        folder = trained("vae", tmp_path_factory.mktemp(name), kl_weight=weight)
+        made[name] = folder.rename(folder.with_name(name))
+    return made
+
+
+def measured_and_judged(folder):
+    sheet = next((folder / "sheets").glob("*.png"))
+    (folder / "measured").mkdir()
+    (folder / "measured" / "neighbours.png").write_bytes(sheet.read_bytes())
+    measured = {
+        "FD[net]": 12.5,
+        "images": 60,
+        "per_class": {"<b>bird</b>": {"images": 50, "KD[net]": 0.25}},
+        "nearest training images": {"verdict": "new: far enough"},
+        "notes": ["mostly bias"],
+    }
+    write_json(folder / "measured" / "measure.json", measured)
+    both = {**STANDING, "difference": {"macro_f1": 0.125, "classes": [CHANGE]}}
+    judged = {"real": STANDING, "generated": STANDING, "both": both, "verdict": "they help", "notes": ["and so on"]}
+    write_json(folder / "judged" / "judge.json", judged)
+
+
+def test_a_run_that_was_only_trained(runs):
+    page = write_report([runs["one"]], None)
+    assert page == runs["one"] / "report.html"
+    text = page.read_text()
+    assert "Samples" in text
+    assert "Losses" in text
+    assert "Memorised" not in text
+    assert "classifier" not in text
+
+
+def test_everything_that_is_there_is_shown(runs, tmp_path):
+    measured_and_judged(runs["two"])
+    text = write_report([runs["two"], runs["one"]], tmp_path / "page.html").read_text()
+    for words in ("12.5", "they help", "new: far enough", "mostly bias", "and so on", "0.125"):
+        assert words in text
+    assert "<b>bird</b>" not in text  # a class may be named like a tag
+    assert "&lt;b&gt;bird&lt;/b&gt;" in text
+    assert "kl_weight" in text  # the setting that differs
+    assert ">latent<" not in text
+    pictures = re.findall(r"<img src=[^>]*>", text)
+    assert len(pictures) == 7  # two sheets and the losses of each, and the neighbours of one
+    assert all(re.search(r'alt="[^"]+"', picture) for picture in pictures)
+    assert "http://" not in re.sub(r"http://www\.w3\.org\S*", "", text)
+
+
+def test_an_unfinished_run_and_a_collapsed_one_are_told(runs, tmp_path):
+    folder = runs["one"]
+    before = (folder / "result.json").read_text()
+    try:
+        (folder / "result.json").write_text(before.replace('"is_collapsed": false', '"is_collapsed": true'))
+        assert "its pictures became alike" in write_report([folder], tmp_path / "a.html").read_text()
+        (folder / "result.json").unlink()
+        assert "one is not finished" in write_report([folder], tmp_path / "b.html").read_text()
+    finally:
+        (folder / "result.json").write_text(before)
+
+
+def test_refused(runs, tmp_path):
+    with pytest.raises(UserError, match=r"ends in .html"):
+        write_report([runs["one"]], tmp_path / "page.pdf")
+    with pytest.raises(UserError, match="name the folder of a `generate train` run"):
+        write_report([tmp_path], None)
+    with pytest.raises(UserError, match="named twice"):
+        write_report([runs["one"], runs["one"]], None)
