@@ -246,7 +246,7 @@ def assert_nothing_lost(claims, folders, total):
     assert 1 <= len(failed) <= 2
     for trial in failed:
         successor = trials[trial.user_attrs["goes_on_as"]]
-        assert successor.params == trial.params
+        assert trial.params.items() <= successor.params.items()  # fewer where the kill came amid the proposal
         assert successor.user_attrs["folder"] == trial.user_attrs["folder"]
 
 

@@ -1,6 +1,5 @@
 """Where trials are recorded: addresses refused in words, no password anywhere."""
 
-
 import optuna
 import pytest
 

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import sys
 
 import pytest
 import timm
@@ -190,6 +191,7 @@ def test_pretrained_takes_the_installed_package_first(tmp_path, monkeypatch):
     (folder / "__init__.py").write_text("raise RuntimeError('executed')")
     renamed = {f"_layer.{i}": value for i, value in enumerate(trained.state_dict().values())}
     torch.save(renamed, folder / "models" / "weights.pth")
+    monkeypatch.delitem(sys.modules, OFFLINE_PACKAGES[name][0], raising=False)  # the real one, where it is installed
     monkeypatch.syspath_prepend(tmp_path)
     other = create_network(name, 6, image_size=32)
     info = load_weights(other, "pretrained", name=name)
