@@ -62,10 +62,12 @@ def deal(data: Path, scratch: Path, classes: int, per_class: int) -> None:
 
 
 def run(place: Path, script: str, *words: str) -> None:
-    """Run one of the project's scripts, or -m competition, in the scratch folder."""
+    """Run one of the project's scripts, or -m competition, in the scratch folder; the time limit may end a search."""
     command = [sys.executable, script if script == "-m" else str(REPOSITORY / script), *words]
     print("$", *command[1:], flush=True)
-    subprocess.run(command, cwd=place, check=True)
+    code = subprocess.run(command, cwd=place).returncode
+    if code not in (0, 3):
+        sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -318,6 +318,12 @@ class TuneSettings(Settings):
     objective2: Literal["parameters", "latency"] | None = setting(
         None, SEARCH, "what is minimised beside it: parameters, or milliseconds of a forward pass of one image"
     )
+    pick: Literal["score", "cost", "within", "knee"] = setting(
+        "score",
+        SEARCH,
+        "which trial of the front becomes best.yaml: the best, the cheapest, the cheapest within 0.01 of the best "
+        "macro F1, or the knee",
+    )
     storage: str | None = setting(
         None,
         SEARCH,
@@ -337,6 +343,8 @@ class TuneSettings(Settings):
             yield f"--study {self.study!r}: a plain name is wanted; the study is kept in studies/NAME"
         if self.objective2 and self.pruner not in ("auto", "none"):
             yield f"--pruner {self.pruner} with --objective2: trials with two objectives are never pruned; leave it out"
+        if self.pick != "score" and not self.objective2:
+            yield f"--pick {self.pick} weighs macro F1 against a second objective: add --objective2"
         if self.objective2 and self.sampler == "cmaes":
             yield "--sampler cmaes takes one objective: use tpe or nsga2 with --objective2"
         if (self.storage or "").startswith("sqlite") and self.workers > 1:

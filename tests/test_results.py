@@ -51,6 +51,15 @@ def test_only_complete_trials_can_be_best_and_the_earliest_of_equals_is():
     assert best_of(numbered([trial(state=TrialState.FAIL)])) is None
 
 
+def test_a_rule_picks_the_trial_that_becomes_best_yaml(tmp_path):
+    pairs = [[0.5, 90.0], [0.795, 900.0], [0.8, 1000.0]]
+    trials = numbered([trial(pair, interval_95=[0.4, 0.9], settings={"epochs": 5 + n}) for n, pair in enumerate(pairs)])
+    assert [best_of(trials, rule).number for rule in ("score", "cost", "within")] == [2, 0, 1]
+    write_best(tmp_path / "best.yaml", trials, BASE, "within")
+    assert read_settings(TrainSettings, {"config": tmp_path / "best.yaml"}).epochs == 6
+    assert "picked by the rule 'within' of 3 finished trials" in (tmp_path / "best.yaml").read_text()
+
+
 @pytest.mark.parametrize(
     ("attributes", "reason"),
     [

@@ -189,6 +189,7 @@ def test_a_storage_that_holds_another_study_of_this_name_is_refused(words, capsy
         (["--sampler", "tpes"], "--sampler 'tpes': choose from tpe, .*did you mean 'tpe'"),
         (["--workers", "2", "--storage", "sqlite:///x.db"], "SQLite locks when several processes write"),
         (["--objective2", "parameters", "--pruner", "median"], "trials with two objectives are never pruned"),
+        (["--pick", "knee"], "--pick knee weighs macro F1 against a second objective: add --objective2"),
         (["--objective2", "parameters", "--sampler", "cmaes"], "--sampler cmaes takes one objective"),
         (["--storage", "mysql://u:secret@h/d"], r"--storage mysql://u:\*\*\*@h/d: expected postgresql://"),
         (["--storag", "mysql://u:secret@h/d"], "unknown flag --storag .did you mean '--storage'"),

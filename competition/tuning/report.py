@@ -36,6 +36,7 @@ class Findings:
         trials: its trials, in order.
         space: what is searched.
         base: the settings under the search.
+        rule: how the best trial is picked, see `results.pick`.
         has_charts: whether plotly is installed.
     """
 
@@ -44,6 +45,7 @@ class Findings:
     trials: list[FrozenTrial]
     space: Space
     base: TrainSettings
+    rule: str
     has_charts: bool
 
     @property
@@ -67,12 +69,12 @@ class Findings:
         return figure(make(), alt) if self.has_charts else ""
 
 
-def write_report(folder: Path, study: optuna.Study, space: Space, base: TrainSettings) -> None:
-    """Write the files of a study into its folder; best.yaml only once a trial has finished."""
+def write_report(folder: Path, study: optuna.Study, space: Space, base: TrainSettings, rule: str = "score") -> None:
+    """Write the files of a study into its folder; best.yaml, the trial the rule picks, only once one has finished."""
     trials = study.get_trials(deepcopy=False)
     results.write_csv(folder / "trials.csv", results.trial_rows(trials))
-    results.write_best(folder / "best.yaml", trials, base)
-    findings = Findings(folder, study, trials, space, base, has_charts=find_spec("plotly") is not None)
+    results.write_best(folder / "best.yaml", trials, base, rule)
+    findings = Findings(folder, study, trials, space, base, rule, has_charts=find_spec("plotly") is not None)
     if findings.is_double:
         results.write_front(folder / "pareto.csv", results.pareto_front(trials), findings.cost)
     write_atomically(folder / "report.html", page(findings))
@@ -100,7 +102,7 @@ def page(findings: Findings) -> str:
 
 def best_section(findings: Findings) -> Section:
     """Say which trial is best, how sure that is, and how to train it."""
-    best = results.best_of(findings.trials)
+    best = results.best_of(findings.trials, findings.rule)
     notes = "" if findings.has_charts else paragraph(NO_PLOTLY)
     if best is None:
         return Section("Best", notes + paragraph("No trial has finished yet."), "best")
@@ -109,8 +111,9 @@ def best_section(findings: Findings) -> Section:
     lead = f"Trial {best.number}: out-of-fold macro F1 {best.values[0]:.4f}, 95 % interval [{low:.3f}, {high:.3f}]. "
     if first.state == TrialState.COMPLETE and first.number != best.number:
         lead += f"Trial 0, where the search began, has {first.values[0]:.4f}. "
+    picked = "the best" if findings.rule == "score" else f"picked by the rule '{findings.rule}'"
     words = (
-        f"It is the best of {counted(len(findings.finished), 'finished trial')}, and a score picked as the best of "
+        f"It is {picked} of {counted(len(findings.finished), 'finished trial')}, and a score picked as the best of "
         "many is optimistic: expect less on new images."
     )
     changes = [[name, shown(value)] for name, value in best.user_attrs["settings"].items()]

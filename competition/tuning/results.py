@@ -38,9 +38,13 @@ def complete_trials(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     return [trial for trial in trials if trial.state == TrialState.COMPLETE]
 
 
-def best_of(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
-    """Return the complete trial with the highest macro F1, the earliest of equals."""
-    return max(complete_trials(trials), key=lambda trial: trial.values[0], default=None)
+def best_of(trials: Sequence[FrozenTrial], rule: str = "score") -> FrozenTrial | None:
+    """Return the complete trial with the highest macro F1, the earliest of equals, or what another rule picks."""
+    complete = complete_trials(trials)
+    if rule == "score" or not complete:
+        return max(complete, key=lambda trial: trial.values[0], default=None)
+    number = pick(pareto_front(trials), rule).number
+    return next(trial for trial in complete if trial.number == number)
 
 
 # -- trials.csv ------------------------------------------------------------------------------------------------
@@ -102,16 +106,17 @@ def settings_of(trial: FrozenTrial, base: TrainSettings) -> TrainSettings:
     return base.replace(**trial.user_attrs["settings"])
 
 
-def write_best(path: Path, trials: Sequence[FrozenTrial], base: TrainSettings) -> None:
+def write_best(path: Path, trials: Sequence[FrozenTrial], base: TrainSettings, rule: str = "score") -> None:
     """Write the settings of the best trial for ``train.py --config``; nothing while no trial has finished."""
-    best = best_of(trials)
+    best = best_of(trials, rule)
     if best is None:
         return
     low, high = best.user_attrs["interval_95"]
+    picked = "the best" if rule == "score" else f"picked by the rule '{rule}'"
     header = (
         f"# Trial {best.number} of {path.parent}: out-of-fold macro F1 {best.values[0]:.4f}, 95 % interval "
         f"[{low:.3f}, {high:.3f}],\n"
-        f"# the best of {counted(len(complete_trials(trials)), 'finished trial')}. A score picked as the best of many "
+        f"# {picked} of {counted(len(complete_trials(trials)), 'finished trial')}. A score picked as the best of many "
         "is optimistic: expect less on new images.\n"
     )
     plain = {**settings_of(best, base).plain(), "run": None, "only_folds": None}

@@ -18,7 +18,7 @@ from typing import Any
 
 import optuna
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from competition.config import TrainSettings, TuneSettings
 from competition.errors import UserError
@@ -28,6 +28,7 @@ from competition.training.material import data_name
 from competition.tuning.claims import Claims
 from competition.tuning.owners import Worker
 from competition.tuning.pruning import create_pruner
+from competition.tuning.results import best_of
 from competition.tuning.samplers import refuse_missing_package
 from competition.tuning.shelf import Shelf
 from competition.tuning.space import Space, load_space
@@ -169,9 +170,8 @@ def validations_per_fold(base: TrainSettings, images: int) -> int:
 
 
 def best_trial(search: Search) -> FrozenTrial | None:
-    """Return the complete trial with the highest macro F1."""
-    finished = [trial for trial in search.trials() if trial.state == TrialState.COMPLETE]
-    return max(finished, key=lambda trial: trial.values[0], default=None)
+    """Return the complete trial with the highest macro F1, or the one that ``--pick`` takes from the front."""
+    return best_of(search.trials(), search.settings.pick)
 
 
 def write_results(search: Search) -> None:
@@ -179,7 +179,8 @@ def write_results(search: Search) -> None:
     from competition.tuning.report import write_report  # late: only the first process draws
 
     if best_trial(search) is not None:
-        search.storage.patiently(lambda: write_report(search.folder, search.study, search.space, search.base))
+        rule = search.settings.pick
+        search.storage.patiently(lambda: write_report(search.folder, search.study, search.space, search.base, rule))
 
 
 def describe(search: Search) -> str:
@@ -189,9 +190,10 @@ def describe(search: Search) -> str:
     if best is None:
         return f"{search.folder}: no trial has finished yet\n{dashboard}"
     low, high = best.user_attrs["interval_95"]
+    picked = "best" if search.settings.pick == "score" else f"picked by {search.settings.pick}"
     return "\n".join(
         [
-            f"best: trial {best.number}, out-of-fold macro F1 {best.values[0]:.4f}, 95 % interval "
+            f"{picked}: trial {best.number}, out-of-fold macro F1 {best.values[0]:.4f}, 95 % interval "
             f"[{low:.3f}, {high:.3f}] (the best of many: expect less on new images)",
             f"all: {search.folder / 'report.html'}",
             dashboard,
