@@ -191,16 +191,16 @@ def describe(search: Search) -> str:
         return f"{search.folder}: no trial has finished yet\n{dashboard}"
     low, high = best.user_attrs["interval_95"]
     picked = "best" if search.settings.pick == "score" else f"picked by {search.settings.pick}"
-    return "\n".join(
-        [
-            f"{picked}: trial {best.number}, out-of-fold macro F1 {best.values[0]:.4f}, 95 % interval "
-            f"[{low:.3f}, {high:.3f}] (the best of many: expect less on new images)",
-            f"all: {search.folder / 'report.html'}",
-            dashboard,
-            shlex.join(["python", "predict.py", str(search.folder)]),
-            shlex.join(["python", "train.py", "--config", str(search.folder / "best.yaml")]),
-        ]
-    )
+    lines = [
+        f"{picked}: trial {best.number}, out-of-fold macro F1 {best.values[0]:.4f}, 95 % interval "
+        f"[{low:.3f}, {high:.3f}] (the best of many: expect less on new images)",
+        f"all: {search.folder / 'report.html'}",
+        dashboard,
+    ]
+    if search.settings.predict_test or search.settings.keep_weights:  # else there is nothing to predict with
+        lines.append(shlex.join(["python", "predict.py", str(search.folder)]))
+    lines.append(shlex.join(["python", "train.py", "--config", str(search.folder / "best.yaml")]))
+    return "\n".join(lines)
 
 
 def dashboard_address(search: Search) -> str:
