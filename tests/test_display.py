@@ -2,7 +2,8 @@
 
 import pytest
 
-from competition.training.display import Display, clock
+from competition.errors import clock
+from competition.training.display import Display
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (65.9, "1:05"), (3723, "1:02:03")])

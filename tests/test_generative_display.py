@@ -2,8 +2,9 @@
 
 import pytest
 
+from competition.errors import clock
 from competition.generative import display
-from competition.generative.display import ProgressLine, clock
+from competition.generative.display import ProgressLine
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (75.9, "1:15"), (3661, "1:01:01")])

@@ -3,14 +3,9 @@
 import sys
 import time
 
+from competition.errors import clock
+
 PLAIN_SECONDS = 20.0  # between two lines where there is no terminal
-
-
-def clock(seconds: float) -> str:
-    """Return ``1:02:03`` or ``2:03``."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 class ProgressLine:

@@ -1,9 +1,7 @@
 """Train one generative model: one loop for all of them."""
 
-import io
 import math
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,15 +15,8 @@ from competition.generative.review import Sheet
 from competition.generative.run import Run, starting_model
 from competition.generative.sheets import write_losses
 from competition.generative.watch import PATIENCE, Watch
-from competition.runs import (
-    append_history,
-    locked,
-    read_history,
-    read_json,
-    write_atomically,
-    write_history,
-    write_json,
-)
+from competition.runs import append_history, locked, read_history, read_json, write_history, write_json
+from competition.state import load_state, save_state
 
 SAVE_SECONDS = 60.0  # between two saves of the state: what a kill can cost
 CHECK_STEPS = 20  # between two looks at the loss, each of which makes a GPU wait
@@ -198,16 +189,13 @@ class Training:
             "watch": vars(self.watch),
             "learner": self.learner.state_dict(),
         }
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        write_atomically(self.run.folder / "state.pt", buffer.getvalue())
+        save_state(self.run.folder, state)
         self.last_save = time.perf_counter()
 
     def restore(self) -> None:
         """Go on from the saved state, if there is one; later records of the history are taken back."""
-        path = self.run.folder / "state.pt"
-        if path.exists():
-            state = load_state(path, self.run.device)
+        state = load_state(self.run.folder, self.run.device, "run")
+        if state is not None:
             self.learner.load_state_dict(state["learner"])
             self.step, self.images, self.kept_step = state["step"], state["images"], state["kept_step"]
             self.sums, self.summed = state["sums"], state["summed"]
@@ -225,14 +213,6 @@ class Training:
             raise TimeUp
         if now - self.last_save > SAVE_SECONDS:
             self.save()
-
-
-def load_state(path: Path, device: torch.device) -> dict[str, Any]:
-    """Read ``state.pt`` without unpickling code; raises UserError when it is damaged."""
-    try:
-        return dict(torch.load(path, map_location=device, weights_only=True))
-    except Exception as error:  # torch raises many kinds for a file that is no state
-        raise UserError(f"{path} cannot be read ({type(error).__name__}): delete it to begin the run anew") from None
 
 
 def _last_losses(history: list[dict[str, Any]]) -> dict[str, float]:

@@ -9,7 +9,7 @@ Several processes may predict the same fold: each writes the same file, whole or
 import hashlib
 import io
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -168,4 +168,4 @@ def _load_stored(path: Path, folder: Path) -> Predictions | None:
     now = _weights_hash(folder)
     if now and now != made_by:
         return None
-    return replace(stored, probabilities=stored.probabilities.astype(np.float32))
+    return stored

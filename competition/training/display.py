@@ -8,14 +8,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from competition.errors import clock
+
 PLAIN_SECONDS = 20.0  # between two plain lines of an epoch under way
-
-
-def clock(seconds: float) -> str:
-    """Return ``1:02:03`` or ``2:03``."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 class FoldDisplay(Protocol):

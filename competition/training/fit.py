@@ -23,11 +23,12 @@ from competition.inference import predict_probabilities, views_of
 from competition.models.freezing import set_train_mode
 from competition.predictions import Predictions, load_predictions, save_predictions
 from competition.runs import locked
+from competition.state import load_state, save_state
 from competition.training.display import FoldDisplay
 from competition.training.inputs import FoldJob
 from competition.training.learner import Learner
 from competition.training.record import Recorder
-from competition.training.state import Progress, load_state, save_state
+from competition.training.state import Progress
 from competition.training.watch import UNWATCHED, TimeUp, Watch
 
 SAVE_SECONDS = 60.0  # between two saves of the state: what a kill can cost
@@ -252,7 +253,7 @@ class FoldTraining:
 
     def restore(self) -> None:
         """Go on from the saved state, if there is one; later records of the history are taken back."""
-        state = load_state(self.job.folder, self.job.machine.device)
+        state = load_state(self.job.folder, self.job.machine.device, "fold")
         if state is not None:
             self.progress = Progress(**state["progress"])
             self.learner.load_state_dict(state["learner"])

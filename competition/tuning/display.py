@@ -9,7 +9,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
-from competition.training.display import clock
+from competition.errors import clock
 from competition.tuning.claims import FINISHED, counts
 from competition.tuning.owners import statuses
 
