@@ -53,3 +53,13 @@ def test_class_vectors_stand_at_every_place():
     assert joined.shape == (2, 4, 4, 4)
     assert (joined[1, 3] == 2).all()
     assert with_classes(torch.zeros(2, 3, 4, 4), None).shape == (2, 3, 4, 4)
+
+
+def test_the_papers_first_weights():
+    """Berthelot et al. 2018: zero-mean normal with deviation 1 / sqrt(inputs of a value * (1 + 0.2^2)); zero biases."""
+    encoder = make_encoder(design_for("acai", image_size=32, width=64), 64)
+    layers = [layer for layer in encoder if isinstance(layer, nn.Conv2d)][1:]  # the first has too few to measure
+    for layer in layers:
+        wanted = (layer.in_channels * 9 * 1.04) ** -0.5
+        assert layer.weight.std().item() == pytest.approx(wanted, rel=0.03)
+        assert (layer.bias == 0).all()

@@ -64,7 +64,8 @@ def _scales(design: Design) -> int:
 
 def _convolution(inputs: int, outputs: int, kernel_size: int = 3) -> nn.Conv2d:
     layer = nn.Conv2d(inputs, outputs, kernel_size, padding=kernel_size // 2)
-    nn.init.kaiming_normal_(layer.weight, a=SLOPE)
+    # The paper's, a root of two under He et al.'s: the first latents and the critic's first guesses are small.
+    nn.init.normal_(layer.weight, 0.0, (inputs * kernel_size**2 * (1 + SLOPE**2)) ** -0.5)
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)
     return layer
