@@ -41,3 +41,38 @@ def test_losses(kind):
     else:
         wanted = torch.tensor((0.5 + 0.0) / 2 + (0.5 + 1.3) / 2)
     torch.testing.assert_close(model._discriminator_loss(real, fake), wanted)
+
+
+def test_spectral_norm_bounds_every_layer_and_leaves_room_for_a_threshold():
+    discriminator = create_model(design_for("dcgan", image_size=32, spectral_norm=True)).discriminator.train()
+    images = torch.rand(6, 3, 32, 32) * 2 - 1
+    classes = torch.eye(3)[torch.arange(6) % 3]
+    for _ in range(50):  # the norm is found step by step
+        discriminator(images, classes)
+    layers = [discriminator.features[0], discriminator.features[2], discriminator.features[4], discriminator.head]
+    weights = [layer.weight for layer in [*layers, discriminator.embedding]]
+    assert len(weights) == 5  # three stages, the head, the classes
+    for weight in weights:
+        assert torch.linalg.matrix_norm(weight.flatten(1), 2).item() == pytest.approx(1, abs=0.02)
+    assert all((layer.bias == 0).all() for layer in layers)
+
+
+def test_without_spectral_norm_the_discriminator_is_the_seeds():
+    discriminator = create_model(design_for("dcgan", image_size=32)).discriminator
+    assert all(layer.bias is None for layer in discriminator.modules() if isinstance(layer, torch.nn.Conv2d))
+
+
+def test_settled_statistics_are_those_of_the_weights():
+    """What a moving average of weights makes has other statistics than what the weights it follows made."""
+    torch.manual_seed(0)
+    model = create_model(design_for("dcgan")).eval()
+    latents, labels = torch.randn(256, 5), torch.arange(256) % 3
+    with torch.no_grad():
+        for parameter in model.generator.parameters():
+            parameter.mul_(3)
+        model.settle(latents, labels)
+        settled = model.decode(latents, labels)
+        wanted = model.train().decode(latents, labels)
+    torch.testing.assert_close(settled, wanted, atol=0.1, rtol=0)
+    norms = [layer for layer in model.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    assert all(norm.momentum == 0.1 for norm in norms)

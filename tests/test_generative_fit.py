@@ -120,6 +120,36 @@ def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_model(data, tmp_pa
     assert read_generator(tmp_path / "run").step == 4
 
 
+def test_weights_that_are_not_numbers_are_never_kept(data, tmp_path):
+    training = Training(begin(settings_for("vae", data, run=tmp_path / "run", sheet_every=2)))
+    plain = training.learner.take_step
+
+    def bad(pictures, labels, step):
+        losses = plain(pictures, labels, step)
+        if step == 3:  # its loss is still finite
+            next(training.learner.model.parameters()).data[0] = math.inf
+        return losses
+
+    training.learner.take_step = bad
+    with pytest.raises(UserError, match=r"step 4: weights are no longer finite; the model of step 2 is kept"):
+        training.run_steps()
+    assert read_generator(tmp_path / "run").step == 2
+
+
+def test_an_average_of_weights_is_kept_with_its_own_statistics(data, tmp_path):
+    run = begin(settings_for("dcgan", data, ema=0.9, steps=4, run=tmp_path / "run"))
+    fit(run)
+    model, _ = open_generator(tmp_path / "run")
+    kept = {name: value.clone() for name, value in model.state_dict().items() if "running" in name}
+    with torch.no_grad():
+        run_sheet = Training(run).sheet
+        run_sheet.settle(model)
+    assert kept
+    for name, value in model.state_dict().items():
+        if "running" in name:
+            torch.testing.assert_close(value, kept[name])
+
+
 def test_collapse_is_said_once_and_the_diverse_model_is_kept(data, tmp_path, monkeypatch, capsys):
     ratios = iter([0.8, 0.7, 0.1, 0.1, 0.1, 0.1])
     run = begin(settings_for("dcgan", data, run=tmp_path / "run", sheet_every=1))

@@ -13,6 +13,7 @@ from competition.generative.model import Batch, ClassEmbedding, GenerativeModel,
 
 CLASS_VALUES = 32  # at most, appended to the latent vector where the model is told the classes
 SLOPE = 0.2
+SETTLE_BATCH = 64  # latents whose statistics are taken together
 
 
 def stage_widths(image_size: int, width: int) -> list[int]:
@@ -51,23 +52,29 @@ class Discriminator(nn.Module):
     """The generator mirrored: strided 4x4 convolutions, leaky ReLU; logits (B,).
 
     A class adds the product of its vector with the mean feature (projection; Miyato & Koyama 2018, arXiv 1802.05637).
+    With spectral norm (Miyato et al. 2018, arXiv 1802.05957) no batch norm shifts the features, so the layers have
+    biases: without any the logit would double with the picture's contrast.
     """
 
     def __init__(self, design: Design) -> None:
         super().__init__()
         widths = stage_widths(design.image_size, design.width)[::-1]
-        layers: list[nn.Module] = [nn.Conv2d(design.channels, widths[0], 4, 2, 1, bias=False), nn.LeakyReLU(SLOPE)]
+        is_spectral = design.spectral_norm
+        layers: list[nn.Module] = [
+            nn.Conv2d(design.channels, widths[0], 4, 2, 1, bias=is_spectral),
+            nn.LeakyReLU(SLOPE),
+        ]
         for before, width in itertools.pairwise(widths):
-            layers += [nn.Conv2d(before, width, 4, 2, 1, bias=False)]
-            layers += [] if design.spectral_norm else [nn.BatchNorm2d(width)]
+            layers += [nn.Conv2d(before, width, 4, 2, 1, bias=is_spectral)]
+            layers += [] if is_spectral else [nn.BatchNorm2d(width)]
             layers += [nn.LeakyReLU(SLOPE)]
         self.features = nn.Sequential(*layers)
-        self.head = nn.Conv2d(widths[-1], 1, 4, bias=False)
+        self.head = nn.Conv2d(widths[-1], 1, 4, bias=is_spectral)
         self.embedding = ClassEmbedding(design.classes, widths[-1]) if design.classes else None
         self.apply(_initialise)
-        if design.spectral_norm:
-            for module in [*self.features, self.head]:
-                if isinstance(module, nn.Conv2d):
+        if is_spectral:
+            for module in [*self.features, self.head, self.embedding]:
+                if isinstance(module, nn.Conv2d | ClassEmbedding):
                     spectral_norm(module)
 
     def forward(self, images: Tensor, class_weights: Tensor | None) -> Tensor:
@@ -89,6 +96,8 @@ def _norm_relu(width: int) -> list[nn.Module]:
 def _initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(module.weight, 0.0, 0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
     elif isinstance(module, nn.BatchNorm2d):
         nn.init.normal_(module.weight, 1.0, 0.02)
     elif isinstance(module, ClassEmbedding):
@@ -106,6 +115,18 @@ class DCGAN(GenerativeModel):
         self.latent_shape = (design.latent,)
         self.generator = Generator(design)
         self.discriminator = Discriminator(design)
+
+    def settle(self, latents: Tensor, labels: Tensor) -> None:
+        """Measure the batch norms' statistics with the weights as they are (Brock et al. 2018, arXiv 1809.11096)."""
+        norms = [layer for layer in self.generator.modules() if isinstance(layer, nn.BatchNorm2d)]
+        usual = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.train().momentum = None  # the mean over all batches
+        for part, classes in zip(latents.split(SETTLE_BATCH), labels.split(SETTLE_BATCH), strict=True):
+            self.decode(part, classes)
+        for norm, momentum in zip(norms, usual, strict=True):
+            norm.eval().momentum = momentum
 
     def decode(self, latents: Tensor, labels: Tensor) -> Tensor:
         return self.generator(latents, self._weights(labels))

@@ -107,14 +107,17 @@ class Training:
         means = self._means()
         bad = [f"{name} is {value}" for name, value in means.items() if not math.isfinite(value)]
         if bad:
-            kept = f"the model of step {self.kept_step} is kept" if self.kept_step else "no model was kept yet"
-            raise UserError(
-                f"{self.run.folder}, step {self.step}: the loss {', '.join(bad)}; {kept}. "
-                "Begin another --run with a lower --learning-rate, or with --precision fp32"
-            )
+            self._refuse(f"the loss {', '.join(bad)}")
         rate = (self.images - self.recorded_images) / max(time.perf_counter() - self.last_record, 1e-9)
         images_left = (self.total_steps - self.step) * self.loader.size / self.loader.batches_per_epoch
         self.line.update(self.step, means, rate, images_left / max(rate, 1e-9))
+
+    def _refuse(self, what: str) -> None:
+        kept = f"the model of step {self.kept_step} is kept" if self.kept_step else "no model was kept yet"
+        raise UserError(
+            f"{self.run.folder}, step {self.step}: {what}; {kept}. "
+            "Begin another --run with a lower --learning-rate, or with --precision fp32"
+        )
 
     def _record(self) -> None:
         now = time.perf_counter()
@@ -140,6 +143,9 @@ class Training:
     def look(self) -> None:
         """Write a sheet of samples; keep the model unless its pictures have become all alike."""
         with self.learner.evaluated() as model:
+            # A finite loss can have had a gradient that is not: the weights are bad one step before the loss is.
+            if not all(bool(weight.isfinite().all()) for weight in model.parameters()):
+                self._refuse("weights are no longer finite")
             self.sheet.settle(model)
             ratio = self.sheet.write(model, self.step)
             is_good = self.watch.check(ratio, self.step / self.total_steps)

@@ -88,7 +88,7 @@ class GenerativeModel(nn.Module):
         return noise
 
     def settle(self, latents: Tensor, labels: Tensor) -> None:
-        """Estimate from encoded real pictures what sampling needs beside the weights."""
+        """Estimate what sampling needs beside the weights, from encoded real pictures or, without an encoder, noise."""
 
     def realism(self, latents: Tensor, labels: Tensor) -> Tensor:
         """Return how real the decoded pictures look to the model itself: (B,), higher is better."""

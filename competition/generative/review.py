@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from competition.generative.model import GenerativeModel
 from competition.generative.pictures import to_input
 from competition.generative.run import Run
-from competition.generative.sampling import decode_pixels, sample
+from competition.generative.sampling import counted_noise, decode_pixels, sample
 from competition.generative.sheets import tile, write_png
 from competition.generative.watch import diversity
 from competition.runs import counted_seed
@@ -44,16 +44,20 @@ class Sheet:
 
     @torch.no_grad()
     def settle(self, model: GenerativeModel) -> None:
-        """Let a model with an encoder estimate its prior from real pictures."""
-        if not model.has_encoder:
-            return
+        """Let a model with an encoder estimate its prior from real pictures, an average of weights what noise makes."""
         pictures, run = self._run.pictures, self._run
         positions = pictures.some(SETTLE_IMAGES)
+        labels = torch.from_numpy(pictures.labels[positions])
+        if not model.has_encoder:
+            if run.settings.ema_decay:
+                seeds = [counted_seed(run.settings.seed, "settle", number) for number in range(len(positions))]
+                model.settle(counted_noise(seeds, model.latent_shape).to(run.device), labels.to(run.device))
+            return
         latents = []
         for part in np.array_split(positions, -(-len(positions) // SETTLE_BATCH)):
             batch = torch.from_numpy(pictures.gather(part))
             latents.append(model.encode(to_input(batch, run.device, run.precision.memory_format)).cpu())
-        model.settle(torch.cat(latents), torch.from_numpy(pictures.labels[positions]))
+        model.settle(torch.cat(latents), labels)
 
     def write(self, model: GenerativeModel, step: int) -> float:
         """Write ``sheets/step_N.png``; returns the samples' diversity as a share of real pictures'."""
