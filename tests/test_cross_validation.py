@@ -1,7 +1,5 @@
 """The steps of train.py that decide something: folder identity, fold table names, pooled scores."""
 
-import json
-
 import numpy as np
 import pytest
 
@@ -31,13 +29,6 @@ def test_names_depend_on_settings_and_images():
     names = {steps.run_name(settings, identity) for identity in ({"a": 1}, {"a": 2}, {"b": 1})}
     assert len(names) == 3
     assert all(name.startswith("cats-resnet_fast-") for name in names)
-
-
-def test_the_probes_choice_is_used_by_every_later_start(tmp_path):
-    (tmp_path / "precision.json").write_text(json.dumps({"number_format": "bf16", "channels_last": False}))
-    machine = steps.choose_machine(tmp_path, TrainSettings(workers=3), data=None, preprocessing=None)
-    assert str(machine.precision) == "bf16 contiguous"
-    assert machine.workers == 3
 
 
 def test_the_description_names_the_interval_and_a_picked_epoch():

@@ -32,7 +32,7 @@ def place(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def no_probe():
     """The precision probe takes seconds, and what it picks depends on the machine."""
-    with patch("competition.training.cross_validation.probe_precision", return_value=(Precision(), {})):
+    with patch("competition.training.machine.probe_precision", return_value=(Precision(), {})):
         yield
 
 

@@ -18,6 +18,8 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
+from timm.models import register_model
+from torch import nn
 
 import predict
 import train
@@ -341,6 +343,34 @@ def test_killed_at_random_moments_the_predictions_are_bit_identical(folders, tmp
         assert epochs == [record["epoch"] for record in read_history(tmp_path / "runs" / "a" / fold / "history.jsonl")]
 
 
+class TooDeep(nn.Module):
+    """Halves its pictures until there is nothing left to pool."""
+
+    def __init__(self, num_classes):
+        super().__init__()
+        self.head = nn.Linear(3, num_classes)
+
+    def forward(self, images):
+        return self.head(nn.functional.max_pool2d(images, 32).mean((2, 3)))
+
+
+class Endless(TooDeep):
+    """Is never finite."""
+
+    def forward(self, images):
+        return super().forward(images) / 0.0
+
+
+@register_model
+def too_deep_test_network(pretrained=False, num_classes=3, **options):
+    return TooDeep(num_classes)
+
+
+@register_model
+def endless_test_network(pretrained=False, num_classes=3, **options):
+    return Endless(num_classes)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -355,14 +385,37 @@ def test_killed_at_random_moments_the_predictions_are_bit_identical(folders, tmp
         (["--device", "cuda"], "--device cuda"),
         (["--train-csv", "nowhere.csv"], "nowhere.csv"),
         (["--prune-from", "runs/none", "--max-parameters", "9"], "runs/none"),
+        (["--augment", "nowhere.yaml"], "nowhere.yaml does not exist"),
+        (["--optimizer", "fusedsgd"], "--optimizer fusedsgd cannot run here: CUDA required"),
+        (["--optimizer", "adahessian"], "--optimizer adahessian needs second derivatives"),
+        (["--model", "mlp", "--grow-from", "0.5"], "--grow-from 0.5: mlp takes one image size only"),
+        (["--model", "too_deep_test_network", "--image-size", "16"], "cannot take images of 16 px"),
+        (["--precision", "fp16", "--model", "endless_test_network"], "--precision fp16: the loss is not finite"),
     ],
 )
-def test_wrong_flags_are_refused_before_anything_is_trained(folders, place, capsys, words, said):
-    code, out, err = answer(train.main, ["--data", folders, "--run", "runs/w", *place, *TINY, *words], capsys)
+def test_wrong_flags_are_refused_and_leave_nothing_behind(folders, place, capsys, words, said):
+    command = ["--data", folders, "--run", "runs/w", *place, *TINY]
+    code, out, err = answer(train.main, [*command, *words], capsys)
     assert code == 2
     assert said in out + err
     assert "error: " in err
-    assert not list(Path().glob("runs/w/fold_*/model.safetensors"))
+    assert not Path("runs").exists()
+
+
+def test_a_refused_command_can_be_corrected_on_the_same_folder(folders, place, capsys):
+    command = ["--data", folders, "--run", "runs/w", *place, *TINY, "--only-folds", "0", "--epochs", "1"]
+    assert answer(train.main, [*command, "--optimizer", "adamm"], capsys)[0] == 2
+    assert answer(train.main, command, capsys)[0] == 0
+
+
+def test_a_folder_that_is_no_run_receives_no_file(folders, place, capsys):
+    Path("mine/fold_0").mkdir(parents=True)
+    Path("notes.txt").write_text("mine")
+    for name, said in (("mine", "holds folds but no run.json"), ("notes.txt", "is a file: name a folder")):
+        code, _, err = answer(train.main, ["--data", folders, "--run", name, *place, *TINY], capsys)
+        assert code == 2
+        assert said in err
+    assert [path.name for path in Path("mine").rglob("*")] == ["fold_0"]
 
 
 def test_no_run_is_no_run(place, capsys):

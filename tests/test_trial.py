@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from competition.config import TrainSettings, TuneSettings
 from competition.precision import Precision
 from competition.predictions import Predictions, load_predictions
-from competition.training import cross_validation
+from competition.training import cross_validation, machine
 from competition.tuning import shelf as shelf_module
 from competition.tuning import trial as trial_module
 from competition.tuning.shelf import Shelf
@@ -43,7 +43,7 @@ def data(tmp_path_factory):
 @pytest.fixture
 def base(data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cross_validation, "probe_precision", lambda *arguments: (Precision(), {}))
+    monkeypatch.setattr(machine, "probe_precision", lambda *arguments: (Precision(), {}))
     return TrainSettings(
         data=data,
         cache_dir=tmp_path / "cache",
@@ -259,7 +259,7 @@ def test_images_are_opened_and_the_network_is_probed_once(base, tmp_path, monkey
         monkeypatch.setattr(module, name, lambda *arguments: (calls.append(name), real(*arguments))[1])
 
     count(shelf_module, "open_material")
-    count(cross_validation, "probe_precision")
+    count(machine, "probe_precision")
     proposals = [{"learning_rate": rate} for rate in (0.01, 0.02, 0.03)]
     Bench(tmp_path / "study", base, *proposals).work()
     assert sorted(calls) == ["open_material", "probe_precision"]

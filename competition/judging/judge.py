@@ -20,15 +20,17 @@ from competition.judging.settings import JudgeSettings
 from competition.predictions import Predictions, load_predictions, pool, save_predictions
 from competition.runs import environment, write_json
 from competition.training.cross_validation import (
-    choose_machine,
     choose_preprocessing,
     claim_folder,
     identity_of,
+    refuse_other_run,
     settle,
 )
 from competition.training.display import Display
 from competition.training.fit import fit_fold
+from competition.training.machine import choose_machine
 from competition.training.material import Material, open_material
+from competition.training.start import refuse_unfit
 from competition.training.watch import TimeUp as TimeUp  # what `judge` raises
 
 FEWEST_SCORED = 50  # images that a generator never saw, from which the score is theirs alone
@@ -88,12 +90,15 @@ def open_contest(path: Path, settings: JudgeSettings, out: Path) -> tuple[Contes
     training = settle(settings.training())
     catalog = find_data(training)
     preprocessing = choose_preprocessing(training, catalog)
+    refuse_unfit(training, tuple(catalog.class_names), preprocessing.image_size)
     material = open_material(training, catalog, preprocessing.image_size)
     generated = open_generated(path, training, settings.per_class, material)
     identity = identity_of(training, material, preprocessing) | {"generated_hash": generated.fingerprint}
+    refuse_other_run(out, identity)
+    probed = choose_machine(out, training, material.data, preprocessing)
     claim_folder(out, training, identity, {"generated": str(path), "data": str(catalog.source)})
-    machine = choose_machine(out, training, material.data, preprocessing)
-    return join(out, training, material, generated, preprocessing, machine), material, generated
+    probed.save(out)
+    return join(out, training, material, generated, preprocessing, probed.machine), material, generated
 
 
 def train_arm(contest: Contest, arm: str, deadline: float) -> Predictions:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import yaml
 
 from competition import metrics
@@ -20,20 +19,18 @@ from competition.folds import held_out
 from competition.inference import Preprocessing, predict_probabilities, views_of
 from competition.models.factory import check_network
 from competition.models.weights import describe_weights
-from competition.precision import Precision, pick_device
 from competition.predictions import Predictions, class_numbers, load_predictions, pool, save_csv, save_predictions
 from competition.runs import counted_seed, environment, read_json, write_atomically, write_json
 from competition.training.display import Display
 from competition.training.fit import fit_fold, is_finished
 from competition.training.inputs import FoldJob, Machine, TrainingData
+from competition.training.machine import choose_machine
 from competition.training.material import Material, data_name, open_material, training_data
-from competition.training.probe import probe_precision
 from competition.training.pseudo_labels import Teacher, open_teacher
 from competition.training.record import refuse_missing_tensorboard
-from competition.training.start import check_pruning_source, starting_network
+from competition.training.start import refuse_unfit
 from competition.training.watch import TimeUp
 
-PROBE_BATCH = 256  # images the precision probe may use, where --batch-size does not say
 HALF = (0.5, 0.5, 0.5)  # pixels to [-1, 1]
 
 
@@ -82,20 +79,24 @@ class Run:
 
 
 def open_run(settings: TrainSettings) -> Run:
-    """Open the data, the folds and the run folder; refuse what does not fit before anything is trained."""
+    """Open the data, the folds and the run folder; what can refuse the settings is asked before that is begun."""
     settings = settle(settings)
     catalog = find_data(settings)
     preprocessing = choose_preprocessing(settings, catalog)
+    if catalog.class_names:  # otherwise the checks of the data say so
+        refuse_unfit(settings, tuple(catalog.class_names), preprocessing.image_size)
     material = open_material(settings, catalog, preprocessing.image_size)
     teacher = open_teacher(settings.pseudo_labels, settings, material) if settings.pseudo_labels else None
     identity = identity_of(settings, material, preprocessing, teacher)
     folder = settings.run or Path("runs") / run_name(settings, identity)
     notes = {"data": str(catalog.source), "fold_file": str(material.fold_file)}
+    refuse_other_run(folder, identity)
+    probed = choose_machine(folder, settings, material.data, preprocessing)
     claim_folder(folder, settings, identity, notes)
+    probed.save(folder)
     if not (folder / "environment.json").exists():
         write_json(folder / "environment.json", environment())
-    machine = choose_machine(folder, settings, material.data, preprocessing)
-    return Run(folder, settings, material, preprocessing, machine, teacher)
+    return Run(folder, settings, material, preprocessing, probed.machine, teacher)
 
 
 def settle(settings: TrainSettings) -> TrainSettings:
@@ -111,9 +112,8 @@ def settle(settings: TrainSettings) -> TrainSettings:
 def identity_of(
     settings: TrainSettings, material: Material, preprocessing: Preprocessing, teacher: Teacher | None = None
 ) -> dict[str, Any]:
-    """Return everything that decides what a run computes; raises UserError for an unfit ``--prune-from``."""
+    """Return everything that decides what a run computes."""
     data = material.data
-    check_pruning_source(settings, data.class_names, preprocessing.image_size)
     return {
         **settings.plain(identity_only=True),
         "image_size": preprocessing.image_size,
@@ -140,8 +140,8 @@ def run_name(settings: TrainSettings, identity: dict[str, Any]) -> str:
     return f"{data_name(settings)}-{settings.model}-{counted_seed(repr(identity)):016x}"[:-8]
 
 
-def claim_folder(folder: Path, settings: TrainSettings, identity: dict[str, Any], notes: dict[str, str]) -> None:
-    """Write the run's settings, or compare them with what the folder was begun with.
+def refuse_other_run(folder: Path, identity: dict[str, Any]) -> None:
+    """Compare a run's settings with what its folder was begun with.
 
     Raises:
         UserError: the folder belongs to other settings, folds or images; the differences are listed.
@@ -152,34 +152,19 @@ def claim_folder(folder: Path, settings: TrainSettings, identity: dict[str, Any]
         differ = [f"  {name}: {before.get(name)!r} then, {identity[name]!r} now" for name in changed]
         if changed:
             raise UserError(f"{folder} was begun with other settings:\n" + "\n".join(differ) + "\nchoose another --run")
-        return
-    if folder.exists() and any(folder.glob("fold_*")):
+    elif folder.is_file():
+        raise UserError(f"--run {folder} is a file: name a folder")
+    elif any(folder.glob("fold_*")):
         raise UserError(f"{folder} holds folds but no run.json: choose another --run")
+
+
+def claim_folder(folder: Path, settings: TrainSettings, identity: dict[str, Any], notes: dict[str, str]) -> None:
+    """Begin a run in its folder, or go on with it; raises UserError, see `refuse_other_run`."""
+    refuse_other_run(folder, identity)
+    if (folder / "run.json").exists():
+        return
     write_atomically(folder / "settings.yaml", yaml.safe_dump({**settings.plain(), "run": None}, sort_keys=False))
     write_json(folder / "run.json", {**notes, "identity": identity})
-
-
-def choose_machine(folder: Path, settings: TrainSettings, data: TrainingData, preprocessing: Preprocessing) -> Machine:
-    """Return device, precision and workers; the probe's choice is stored, so every fold and restart uses it."""
-    device = pick_device(settings.device)
-    workers = settings.workers
-    if workers is None:
-        workers = 0 if device.type == "cpu" else min(8, torch.multiprocessing.cpu_count())
-    path = folder / "precision.json"
-    if path.exists():
-        stored = read_json(path)
-        return Machine(device, Precision(stored["number_format"], stored["channels_last"]), workers)
-    torch.manual_seed(0)
-    network = starting_network(settings, len(data.class_names), preprocessing.image_size, fold=0)
-    pictures = torch.from_numpy(data.images.gather(data.rows[: settings.batch_size or PROBE_BATCH]))
-    images = preprocessing.to_input(pictures, torch.device("cpu"), torch.contiguous_format)
-    choice, rates = probe_precision(network, images, settings.precision, device)
-    write_json(
-        path, {"number_format": choice.number_format, "channels_last": choice.channels_last, "images_per_second": rates}
-    )
-    timed = ", ".join(f"{name} {rate:,.0f}" for name, rate in rates.items())
-    print(f"precision: {choice} (images/s in a short probe: {timed})", flush=True)
-    return Machine(device, choice, workers)
 
 
 def train_folds(run: Run, start: float) -> bool:

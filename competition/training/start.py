@@ -1,4 +1,7 @@
-"""The network a fold starts from: fresh, from weights, or pruned from the same fold of an earlier run."""
+"""The network a fold starts from: fresh, from weights, or pruned from the same fold of an earlier run.
+
+`refuse_unfit` asks everything that could refuse it, before a run is begun.
+"""
 
 from pathlib import Path
 
@@ -7,12 +10,37 @@ from torch import nn
 
 from competition.checkpoint import open_checkpoint, read_checkpoint
 from competition.config import TrainSettings
+from competition.data.augment import create_policy
 from competition.errors import UserError
 from competition.models.budget import prune
 from competition.models.factory import create_network
 from competition.models.freezing import freeze
 from competition.models.weights import load_weights
-from competition.training.optim import growing_size
+from competition.precision import pick_device
+from competition.training.optim import create_optimizer, growing_size
+
+
+def refuse_unfit(settings: TrainSettings, class_names: tuple[str, ...], image_size: int) -> None:
+    """Refuse a device, augmentation, network, size or optimiser that cannot be trained; writes nothing.
+
+    Raises:
+        UserError: whatever a fold would be refused for once it is begun.
+    """
+    pick_device(settings.device)
+    create_policy(settings.augment, image_size)
+    check_pruning_source(settings, class_names, image_size)
+    network = starting_network(settings, len(class_names), image_size, fold=0)
+    if not _takes_size(network, image_size):
+        raise UserError(f"--model {settings.model} cannot take images of {image_size} px: choose another --image-size")
+    starting_share(settings, network, image_size)
+    create_optimizer(
+        network,
+        settings.optimizer,
+        settings.learning_rate,
+        settings.weight_decay,
+        settings.momentum,
+        settings.layer_decay,
+    )
 
 
 def starting_network(settings: TrainSettings, classes: int, image_size: int, fold: int) -> nn.Module:

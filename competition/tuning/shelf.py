@@ -13,15 +13,9 @@ from competition.data.catalog import Catalog
 from competition.data.prepare import find_data, natural_size
 from competition.inference import Preprocessing
 from competition.runs import counted_seed
-from competition.training.cross_validation import (
-    Run,
-    choose_machine,
-    choose_preprocessing,
-    claim_folder,
-    identity_of,
-    settle,
-)
+from competition.training.cross_validation import Run, choose_preprocessing, claim_folder, identity_of, settle
 from competition.training.inputs import Machine
+from competition.training.machine import choose_machine
 from competition.training.material import Material, open_material
 
 
@@ -77,8 +71,9 @@ class Shelf:
         kind = counted_seed(settings.model, size, settings.precision, settings.device)
         folder = self._folder / "precision" / f"{settings.model.replace('/', '_')}-{size}-{kind:016x}"[:-8]
         with _one_at_a_time(folder):
-            machine = choose_machine(folder, settings, material.data, preprocessing)
-        return replace(machine, workers=machine.workers // self._workers)
+            probed = choose_machine(folder, settings, material.data, preprocessing)
+            probed.save(folder)
+        return replace(probed.machine, workers=probed.machine.workers // self._workers)
 
 
 @contextmanager

@@ -218,7 +218,7 @@ def _refused_names(space: Space, base: TrainSettings) -> Iterator[str]:
 
         try:
             create_optimizer(nn.Linear(2, 2), name, 0.1, 0.0, momentum=None, layer_decay=1.0)
-        except (UserError, AssertionError) as error:  # timm asserts that a GPU and its packages are there
+        except UserError as error:
             yield f"optimizer: {name}: {error}"
 
 
