@@ -18,6 +18,8 @@ from competition.process import settle
 from competition.settings import Settings, choices_of, flag, hint_of
 
 SettingsType = TypeVar("SettingsType", bound=Settings)
+FULL = (errno.ENOSPC, errno.EDQUOT)
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 
 
 class Parser(argparse.ArgumentParser):
@@ -102,14 +104,20 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"--config {path}: {error.strerror}") from None
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"--config {path} is not valid YAML: {error}") from None
+        raise UserError(f"{path} is not valid YAML: {error}") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise UserError(f"--config {path}: expected lines 'setting: value', found {type(values).__name__}")
+        raise UserError(f"{path}: expected lines 'setting: value', found {type(values).__name__}")
     return values
+
+
+def read_run_settings(cls: type[SettingsType], folder: Path) -> SettingsType:
+    """Return the settings that a run was begun with; raises UserError naming its settings.yaml."""
+    path = folder / "settings.yaml"
+    return cls.from_mapping(read_yaml(path), str(path))
 
 
 def run_command(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None = None) -> NoReturn:
@@ -124,11 +132,12 @@ def run_command(main: Callable[[Sequence[str] | None], int | None], argv: Sequen
     except BrokenPipeError:
         os._exit(141)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno not in (*FULL, *REFUSED):
             raise
-        where = f" ({error.filename})" if error.filename else ""
-        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        advice = "free some space or name another place" if is_full else "mend the permission or name another place"
+        name = error.filename2 or error.filename
+        where = f" ({name})" if name else ""
+        is_full = error.errno in FULL
+        advice = "free some space or name another place" if is_full else "mend that or name another place"
         _fail(f"{error.strerror}{where}: {advice}; what was finished is kept", 2)
     sys.exit(code)
 

@@ -244,6 +244,11 @@ class PredictSettings(DataSettings):
         None, MACHINE, "loader processes; auto: none on a CPU", low=0, high=256, identity=False
     )
 
+    def contradictions(self) -> Iterator[str]:
+        """Yield settings that cannot stand together."""
+        if self.out is not None and self.out.suffix.lower() != ".csv":
+            yield f"--out {self.out}: the submission is a CSV with a .json beside it; name a file that ends in .csv"
+
     @property
     def view_count(self) -> int | None:
         """The number of views, where one is given."""

@@ -33,8 +33,10 @@ def write_atomically(path: Path, data: bytes | str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
-    except BaseException:
+    except BaseException as error:
         beside.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            error.filename = str(path)  # a full disk does not say where it is
         raise
 
 
@@ -50,7 +52,16 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
     except ValueError as error:
-        raise UserError(f"{path} is damaged: {error}") from None
+        raise UserError(f"{path} is damaged ({error}): restore it, or make anew what it belongs to") from None
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """Read ``run.json``; raises UserError when it is missing, damaged, or does not name the classes."""
+    values = read_json(folder / "run.json")
+    identity = values.get("identity") if isinstance(values, dict) else None
+    if not isinstance(identity, dict) or not isinstance(identity.get("class_names"), list):
+        raise UserError(f"{folder / 'run.json'} does not describe a run of train.py: restore it, or leave the run out")
+    return values
 
 
 def append_history(path: Path, record: dict[str, Any]) -> None:

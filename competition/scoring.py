@@ -6,17 +6,18 @@ Nothing here needs torch, so ``score`` answers within two seconds.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pandas as pd
 
 from competition import metrics
 from competition.data.csvfile import CsvFile, read_csv
-from competition.errors import UserError, first_few
+from competition.errors import UserError, counted, first_few
 from competition.predictions import class_numbers
 
 USAGE_COLUMN = "Usage"  # what Kaggle's solution files call it: Public, Private or Ignored
+NAMED = 100  # ids of one kind in a message
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def score_files(submission: Path, truth: Path, id_column: str | None, label_colu
     answer = _read_truth(truth, id_column, label_column)
     table = read_csv(str(submission))
     if answer.usage is None:
-        ids, labels = _read(table, id_column, label_column, set(answer.ids))
+        ids, labels = _read(table, *_columns_of(table, answer, id_column, label_column))
     else:
         ids, labels = _read_exactly(table, answer)
     _refuse_differences(submission, ids, labels, answer)
@@ -75,8 +76,9 @@ def _score(true: Sequence[str], predicted: Sequence[str], names: list[str]) -> d
 
 def _read_truth(path: Path, id_column: str | None, label_column: str | None) -> Truth:
     table = read_csv(str(path))
-    ids, labels = _read(table, id_column, label_column, None)
     columns = _two_columns(table, id_column, label_column)
+    ids, labels = _read(table, *columns)
+    _refuse_no_truth(table, labels)
     name = next((column for column in table.columns if column.lower() == USAGE_COLUMN.lower()), None)
     if name is None or name in (id_column, label_column):
         return Truth(path, columns, ids, labels, None)
@@ -91,16 +93,31 @@ def _read_truth(path: Path, id_column: str | None, label_column: str | None) -> 
     return Truth(path, columns, ids, labels, usage)
 
 
-def _read(
-    table: CsvFile, id_column: str | None, label_column: str | None, known_ids: set[str] | None
-) -> tuple[list[str], list[str]]:
-    """Return ids and labels of a two-column CSV; further columns are allowed where the flags name the two."""
-    if id_column is None and known_ids is not None:
-        hits = [name for name in table.columns if known_ids & set(table.column(name, "--id-column"))]
-        id_column = hits[0] if hits else None
-    id_name, label_name = _two_columns(table, id_column, label_column)
-    ids = [cell.strip() for cell in table.column(id_name, "--id-column")]
-    return ids, [cell.strip() for cell in table.column(label_name, "--label-column")]
+def _refuse_no_truth(table: CsvFile, labels: list[str]) -> None:
+    """Raise UserError for a truth without rows, or with rows that name no class."""
+    if not labels:
+        raise UserError(f"{table.path}: a header and no rows; there is nothing to score against")
+    empty = [line for label, line in zip(labels, table.lines, strict=True) if not label]
+    if empty:
+        raise UserError(f"{table.path}: no label in line {first_few(empty)}; a truth names a class for every id")
+
+
+def _read(table: CsvFile, id_column: str, label_column: str) -> tuple[list[str], list[str]]:
+    """Return ids and labels without surrounding blanks."""
+    ids = [cell.strip() for cell in table.column(id_column, "--id-column")]
+    return ids, [cell.strip() for cell in table.column(label_column, "--label-column")]
+
+
+def _columns_of(table: CsvFile, answer: Truth, id_column: str | None, label_column: str | None) -> tuple[str, str]:
+    """Return the names of a submission's columns of ids and labels: as told, as in the truth, or by what they hold."""
+    columns, known = set(table.columns), set(answer.ids)
+    if id_column is None and answer.columns[0] in columns:
+        id_column = answer.columns[0]
+    if id_column is None:
+        id_column = next((name for name in table.columns if known & set(table.column(name, "--id-column"))), None)
+    if label_column is None and answer.columns[1] in columns - {id_column}:
+        label_column = answer.columns[1]
+    return _two_columns(table, id_column, label_column)
 
 
 def _two_columns(table: CsvFile, id_column: str | None, label_column: str | None) -> tuple[str, str]:
@@ -109,8 +126,11 @@ def _two_columns(table: CsvFile, id_column: str | None, label_column: str | None
     if len(columns) < 2:
         found = ", ".join(table.columns) or "nothing"
         raise UserError(f"{table.path}: expected a column of ids and one of labels, found {found}")
-    id_name = id_column or columns[0]
-    return id_name, label_column or next(name for name in columns if name != id_name)
+    id_name = id_column or next(name for name in columns if name != label_column)
+    label_name = label_column or next(name for name in columns if name != id_name)
+    if id_name == label_name:
+        raise UserError(f"{table.path}: {id_name!r} cannot hold both ids and labels: name another --label-column")
+    return id_name, label_name
 
 
 def _read_exactly(table: CsvFile, answer: Truth) -> tuple[list[str], list[str]]:
@@ -128,22 +148,29 @@ def _refuse_differences(submission: Path, ids: list[str], labels: list[str], ans
     for path, names in ((submission, ids), (answer.path, answer.ids)):
         twice = sorted(pd.Series(names)[pd.Series(names).duplicated()].unique()) if names else []
         if twice:
-            problems.append(f"{path} names {len(twice)} ids more than once: {first_few(twice)}")
+            problems.append(f"{path} names {counted(len(twice), 'id')} more than once: {first_few(twice, NAMED)}")
     missing, extra = sorted(set(answer.ids) - set(ids)), sorted(set(ids) - set(answer.ids))
     if missing:
-        problems.append(f"{submission} lacks {len(missing)} ids: {first_few(missing)}")
+        problems.append(f"{submission} lacks {counted(len(missing), 'id')}: {first_few(missing, NAMED)}")
     if extra:
-        problems.append(f"{submission} has {len(extra)} ids that are not in {answer.path}: {first_few(extra)}")
+        told = f"{counted(len(extra), 'id')} not in {answer.path}: {first_few(extra, NAMED)}"
+        problems.append(f"{submission} has {told}{_ending_hint(extra, missing)}")
     empty = [name for name, label in zip(ids, labels, strict=True) if not label.strip()]
     if empty:
-        problems.append(f"{submission} has no label for {len(empty)} ids: {first_few(empty)}")
+        problems.append(f"{submission} has no label for {counted(len(empty), 'id')}: {first_few(empty, NAMED)}")
     unknown = sorted({label for label in labels if label.strip()} - set(answer.labels))
     if unknown:
-        problems.append(
-            f"{submission} predicts {len(unknown)} classes that {answer.path} does not know: {first_few(unknown)}"
-        )
+        told = f"{len(unknown)} class{'es' if len(unknown) > 1 else ''} not in {answer.path}"
+        problems.append(f"{submission} predicts {told}: {first_few(unknown, NAMED)}")
     if problems:
         raise UserError("the submission cannot be scored:\n  " + "\n  ".join(problems))
+
+
+def _ending_hint(extra: Sequence[str], missing: Sequence[str]) -> str:
+    """Say so when ids differ from those asked for by their file ending alone."""
+    asked = {PurePath(name).stem: name for name in missing}
+    pair = next(((name, asked[PurePath(name).stem]) for name in extra if PurePath(name).stem in asked), None)
+    return f" ({pair[0]!r} and {pair[1]!r} differ by their ending alone: write ids as the truth does)" if pair else ""
 
 
 def format_score(score: dict[str, Any]) -> str:
@@ -159,7 +186,9 @@ def format_score(score: dict[str, Any]) -> str:
             told = f"macro F1 {score[part]['macro_f1']:.5f}, rows {score[part]['rows']}"
             lines.append(f"{part:<7} {told}, 95 % interval [{low:.3f}, {high:.3f}]")
     low, high = score["interval_95"]
-    lines += [f"rows {score['rows']}, accuracy {score['accuracy']:.3f}, 95 % interval [{low:.3f}, {high:.3f}]"]
+    lines += [
+        f"rows {score['rows']}, accuracy {score['accuracy']:.3f}, macro F1's 95 % interval [{low:.3f}, {high:.3f}]"
+    ]
     return "\n".join([*lines, f"macro F1 {score['macro_f1']:.3f}"])
 
 

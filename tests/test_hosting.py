@@ -149,7 +149,7 @@ def test_the_round_trip_ends_in_the_scores_of_both_parts(made, tmp_path, capsys)
         expected = f1_score(solution["Class"][rows], answer["Class"][rows], average="macro")
         assert score[part.lower()]["macro_f1"] == expected
     main(words)
-    assert capsys.readouterr().out.count("macro F1") == 3
+    assert capsys.readouterr().out.count("macro F1 ") == 3
 
 
 def test_a_zip_of_a_csv_layout_can_be_hosted_with_its_groups(tmp_path):

@@ -128,6 +128,12 @@ def test_an_empty_folder_says_how_to_fill_it(tmp_path, capsys):
     assert "predict.py writes one" in capsys.readouterr().out
 
 
+def test_a_file_is_no_folder_of_submissions(tmp_path):
+    (tmp_path / "a.csv").write_text("id,label\n")
+    with pytest.raises(UserError, match="a.csv is a file: name the folder"):
+        main(["leaderboard", "--folder", str(tmp_path / "a.csv")])
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -88,10 +88,22 @@ def test_a_run_without_a_finished_fold_is_refused(tmp_path):
         open_members([make_run(tmp_path / "r", folds=(), pooled=False)], allow_partial=True)
 
 
-def test_a_damaged_run_is_named(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("run.json", "{", r"run.json is damaged .*: restore it"),
+        ("run.json", "{}", r"run.json does not describe a run of train.py"),
+        ("run.json", "[]", r"run.json does not describe a run of train.py"),
+        ("settings.yaml", "a: [", r"settings.yaml is not valid YAML"),
+        ("settings.yaml", None, r"settings.yaml cannot be read: No such file"),
+        ("fold_0/model.json", "{}", r"model.json does not describe a checkpoint: KeyError"),
+    ],
+)
+def test_a_damaged_run_is_named(tmp_path, name, text, said):
     run = make_run(tmp_path / "r")
-    (tmp_path / "r" / "run.json").write_text("{")
-    with pytest.raises(UserError, match=r"run.json is damaged"):
+    path = tmp_path / "r" / name
+    path.unlink(missing_ok=True) if text is None else path.write_text(text)
+    with pytest.raises(UserError, match=said):
         open_members([run])
 
 

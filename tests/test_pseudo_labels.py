@@ -120,6 +120,10 @@ def forget_weights(place):
     (place / "runs/teacher/fold_1/model.safetensors").unlink()
 
 
+def damage(place):
+    (place / "runs/teacher/settings.yaml").write_text("a: [")
+
+
 def lose_test_images(place):
     shutil.rmtree(place / "data/test")
 
@@ -131,6 +135,7 @@ def lose_test_images(place):
         (None, {"--pseudo-labels": "runs/nobody"}, "runs/nobody is not a run: name a folder that train.py made"),
         (unfinish, {}, "runs/teacher: fold_1 not finished: train it first"),
         (forget_weights, {}, "runs/teacher: its weights are gone"),
+        (damage, {}, "runs/teacher/settings.yaml is not valid YAML"),
         (lose_test_images, {}, "has no test images to label"),
     ],
 )

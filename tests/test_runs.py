@@ -1,5 +1,6 @@
 """Atomic writes, history, locks and counted numbers."""
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -10,6 +11,7 @@ import time
 import pytest
 
 from competition import runs
+from competition.cli import run_command
 from competition.errors import UserError
 
 
@@ -21,6 +23,32 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path, monk
         runs.write_atomically(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_named_by_the_file_that_was_wanted(tmp_path, monkeypatch, capsys):
+    def fail(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(SystemExit) as end:
+        run_command(lambda _: runs.write_atomically(tmp_path / "a.json", "new"))
+    assert end.value.code == 2
+    assert f"No space left on device ({tmp_path / 'a.json'}): free some space" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("folder", "Is a directory"), ("file/a.json", "File exists"), ("file/a/b.json", "Not a directory")],
+)
+def test_a_place_that_cannot_be_written_is_refused(tmp_path, capsys, name, said):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit) as end:
+        run_command(lambda _: runs.write_atomically(tmp_path / name, "new"))
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert f"({tmp_path / name.partition('/')[0]}" in error
 
 
 def test_a_writer_killed_at_any_moment_leaves_a_whole_file(tmp_path):

@@ -36,7 +36,7 @@ def test_every_difference_is_named_at_once(tmp_path, truth):
     path = submission(tmp_path, ["i0,a", "i0,b", "i1,zebra", "ghost,a"])
     with pytest.raises(UserError) as refusal:
         score_files(path, truth, None, None)
-    for said in ("more than once: i0", "lacks 4 ids: i2, i3", "not in", "ghost", "does not know: zebra"):
+    for said in ("1 id more than once: i0", "lacks 4 ids: i2, i3", "1 id not in", "ghost", "1 class not in"):
         assert said in str(refusal.value)
 
 
@@ -48,6 +48,41 @@ def test_bom_semicolons_and_column_names(tmp_path, truth):
         score_files(path, truth, "Picture", None)
 
 
+def test_columns_beside_the_two_that_are_asked_for_are_passed_over(tmp_path, truth):
+    path = tmp_path / "s.csv"
+    path.write_text(",id,label\n" + "".join(f"{n},i{n},{c}\n" for n, c in enumerate("aabbcc")))
+    assert score_files(path, truth, None, None)["macro_f1"] == 1.0
+
+
+def test_one_column_cannot_be_both(tmp_path, truth):
+    with pytest.raises(UserError, match="'id' cannot hold both ids and labels"):
+        score_files(truth, truth, "id", "id")
+    assert score_files(truth, truth, None, "label")["macro_f1"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"), [("", "a header and no rows"), ("i0,a\ni1,\n", "no label in line 3")], ids=["no rows", "no label"]
+)
+def test_a_truth_that_is_none_is_refused(tmp_path, truth, rows, said):
+    (tmp_path / "none.csv").write_text("id,label\n" + rows)
+    with pytest.raises(UserError, match=f"none.csv.*{said}"):
+        score_files(truth, tmp_path / "none.csv", None, None)
+
+
+def test_ids_that_differ_by_their_ending_are_told(tmp_path, truth):
+    path = submission(tmp_path, ["i0.png,a", "i1.png,a", "i2,b", "i3,b", "i4,c", "i5,c"])
+    with pytest.raises(UserError, match=r"'i0.png' and 'i0' differ by their ending alone"):
+        score_files(path, truth, None, None)
+
+
+def test_every_id_is_named_and_not_the_first_few(tmp_path):
+    truth = tmp_path / "truth.csv"
+    truth.write_text("id,label\n" + "".join(f"row{n},{'ab'[n % 2]}\n" for n in range(40)))
+    with pytest.raises(UserError) as refusal:
+        score_files(submission(tmp_path, ["row0,a", "row1,b"]), truth, None, None)
+    assert [n for n in range(2, 40) if f"row{n}" not in str(refusal.value)] == []
+
+
 def test_a_missing_file_is_named(tmp_path, truth):
     with pytest.raises(UserError, match="none.csv"):
         score_files(tmp_path / "none.csv", truth, None, None)
@@ -56,7 +91,9 @@ def test_a_missing_file_is_named(tmp_path, truth):
 def test_the_verb_prints_macro_f1_last_and_json_on_request(tmp_path, truth, capsys):
     words = ["score", str(truth), "--truth", str(truth)]
     assert main(words) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "macro F1 1.000"
+    *_, rows, last = capsys.readouterr().out.splitlines()
+    assert last == "macro F1 1.000"
+    assert rows.startswith("rows 6, accuracy 1.000, macro F1's 95 % interval [")  # not accuracy's
     main([*words, "--json"])
     assert json.loads(capsys.readouterr().out)["macro_f1"] == 1.0
 
@@ -98,12 +135,12 @@ def test_a_usage_that_is_no_part_is_refused_with_its_line(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        (["i0,a", "i1,a", "i2,b", "i3,b", "i4,c"], "lacks 1 ids: i5"),
-        (["i0,a", "i1,a", "i2,b", "i3,b", "i4,c", "i5,c", "i6,c"], "1 ids that are not in"),
+        (["i0,a", "i1,a", "i2,b", "i3,b", "i4,c"], "lacks 1 id: i5"),
+        (["i0,a", "i1,a", "i2,b", "i3,b", "i4,c", "i5,c", "i6,c"], "1 id not in"),
         (["i0,a", "i1,a", "i2,b", "i3,b", "i4,c", "i5,c", "i5,c"], "more than once: i5"),
-        (["i0,a", "i1,a", "i2,b", "i3,b", "i4,c", "i5,"], "no label for 1 ids: i5"),
-        (["i0,a", "i1,a", "i2,b", "i3,b", "i4,c", "i5,d"], "does not know: d"),
-        (["i0,a", "i1,a", "i2,b", "i3,b", "i4,c", "i5, c"], "predicts 1 classes"),
+        (["i0,a", "i1,a", "i2,b", "i3,b", "i4,c", "i5,"], "no label for 1 id: i5"),
+        (["i0,a", "i1,a", "i2,b", "i3,b", "i4,c", "i5,d"], "1 class not in .*: d"),
+        (["i0,a", "i1,a", "i2,b", "i3,b", "i4,c", "i5, c"], "predicts 1 class not in"),
     ],
 )
 def test_nothing_is_patched(tmp_path, rows, said):

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 import yaml
 
+from competition.cli import read_run_settings
 from competition.errors import UserError
 from competition.generative.design import Design
 from competition.generative.factory import choose_design, create_model, parameter_count
@@ -121,7 +122,6 @@ def choose_precision(
 
 def reopen_settings(folder: Path) -> GenerateSettings:
     """Return the settings a run was trained with, its data where it lay then."""
-    path = folder / "settings.yaml"
-    if not path.exists():
+    if not (folder / "settings.yaml").exists():
         raise UserError(f"{folder} holds no settings.yaml: name the folder of a `generate train` run")
-    return GenerateSettings.from_mapping(yaml.safe_load(path.read_text(encoding="utf-8")), where=str(path))
+    return read_run_settings(GenerateSettings, folder)

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from competition.cli import read_run_settings
 from competition.config import PredictSettings, TrainSettings
 from competition.ensemble import refuse_different_classes
 from competition.errors import UserError, first_few
 from competition.predictions import Predictions, load_predictions, pool
-from competition.runs import read_json
+from competition.runs import read_json, read_run
 
 
 @dataclass(frozen=True)
@@ -90,10 +89,7 @@ def _open_member(folder: Path, allow_partial: bool, views: int | None) -> Member
             f"{folder} is not a run (it has no run.json): name a folder that train.py made, such as runs/NAME, "
             "or one that tune.py made, such as studies/NAME"
         )
-    run = read_json(folder / "run.json")
-    settings = TrainSettings.from_mapping(
-        yaml.safe_load((folder / "settings.yaml").read_text()), str(folder / "settings.yaml")
-    )
+    run, settings = read_run(folder), read_run_settings(TrainSettings, folder)
     finished = _finished_folds(folder, settings, allow_partial)
     image_size, resize = _preprocessing(finished[0], run, settings)
     return Member(
@@ -119,8 +115,11 @@ def _preprocessing(fold_folder: Path, run: dict[str, Any], settings: TrainSettin
     """Return (image size, resize) from the checkpoint's description, or from the run where that was deleted."""
     path = fold_folder / "model.json"
     if path.exists():
-        stored = read_json(path)["preprocessing"]
-        return int(stored["image_size"]), str(stored["resize"])
+        try:
+            stored = read_json(path)["preprocessing"]
+            return int(stored["image_size"]), str(stored["resize"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path} does not describe a checkpoint: {error!r}") from None
     return int(run["identity"]["image_size"]), settings.resize
 
 

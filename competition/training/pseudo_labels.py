@@ -10,17 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 from numpy.typing import NDArray
 
 from competition.checkpoint import read_checkpoint
+from competition.cli import read_run_settings
 from competition.config import TrainSettings
 from competition.data.loader import image_keys
 from competition.data.prepare import decode
 from competition.errors import UserError, first_few
 from competition.prediction.fold_prediction import ImageRows, predict_fold
 from competition.predictions import in_class_order
-from competition.runs import counted_seed, hash_file, read_json
+from competition.runs import counted_seed, hash_file, read_run
 from competition.training.inputs import SoftLabelled
 from competition.training.material import Material
 
@@ -64,7 +64,7 @@ def open_teacher(folder: Path, settings: TrainSettings, material: Material) -> T
     """
     if not (folder / "run.json").exists():
         raise UserError(f"--pseudo-labels {folder} is not a run: name a folder that train.py made, such as runs/NAME")
-    identity = read_json(folder / "run.json")["identity"]
+    identity = read_run(folder)["identity"]
     folds = [folder / f"fold_{fold}" for fold in range(settings.folds * settings.repeats)]
     incomplete = [path.name for path in folds if not (path / "predictions.npz").exists()]
     problems = []
@@ -83,8 +83,7 @@ def open_teacher(folder: Path, settings: TrainSettings, material: Material) -> T
         problems.append(f"{material.images.catalog.source} has no test images to label")
     if problems:
         raise UserError("\n".join(f"--pseudo-labels {folder}: {problem}" for problem in problems))
-    path = folder / "settings.yaml"
-    teacher = TrainSettings.from_mapping(yaml.safe_load(path.read_text()), str(path))
+    teacher = read_run_settings(TrainSettings, folder)
     weights = "".join(hash_file(fold / "model.safetensors") for fold in folds)
     return Teacher(folder, teacher.views, f"{counted_seed(weights):016x}")
 

@@ -53,5 +53,7 @@ def _refuse_contradictions(values: Namespace) -> None:
         raise UserError("--public and --private belong to one submission: name it with --set NAME")
     if values.set is not None and values.public is None and values.private is None:
         raise UserError(f"--set {values.set}: which score? Add --public SCORE, --private SCORE, or both")
+    if values.folder.exists() and not values.folder.is_dir():
+        raise UserError(f"--folder {values.folder} is a file: name the folder that holds the submissions")
     if not 0 < values.public_share <= 1:
         raise UserError(f"--public-share {values.public_share}: a part of the rows, above 0 and at most 1")
