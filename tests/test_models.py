@@ -15,6 +15,7 @@ from competition.models.factory import (
     list_networks,
     own_networks,
 )
+from competition.models.resnet_fast import patch_filters
 
 torch.set_num_threads(1)
 CLASSES = 7
@@ -189,3 +190,18 @@ def test_a_wrong_name_is_refused_before_anything_is_built():
     check_network("resnet_fast", {"activation": "silu"})
     with pytest.raises(UserError, match="no option 'width'"):
         check_network("resnet_fast", {"width": 3})
+
+
+def test_patch_filters_are_an_orthonormal_basis_of_colour_patches_and_its_negatives():
+    filters = patch_filters().reshape(54, 27)
+    assert torch.allclose(filters[:27] @ filters[:27].T, torch.eye(27), atol=1e-6)
+    assert torch.equal(filters[27:], -filters[:27])
+    assert torch.allclose(filters[0], torch.full((27,), 27**-0.5))  # the first is the patch's mean brightness
+
+
+@pytest.mark.parametrize("width", [12, 54, 60])
+def test_the_stem_begins_with_as_many_patch_filters_as_fit(width):
+    weight = create_network("resnet_fast", 3, image_size=32, options={"stem_width": width}).stem[0].weight
+    known = min(width, 54)
+    assert torch.equal(weight[:known], patch_filters()[:known])
+    assert len(weight) == width

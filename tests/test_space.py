@@ -226,7 +226,7 @@ REFUSED = [
     ),
     ("learning_rate: {low: 0.01, high: 0.1}", "trial 0 has the settings under the search, but 0.005 is not in"),
     ("batch_size: {low: 32, high: 64}", "but auto is not in 32 to 64"),
-    ("model_options.stem_width: [32]", "but 48 is not in 32"),
+    ("model_options.stem_width: [32]", "but 54 is not in 32"),
     ("learning_rate: [0.005]\nfixed: {mix: x}", "--mix 'x': choose from"),
     ("learning_rate: [0.005]\nfixed: {mixx: none}", "fixed: mixx: unknown setting (did you mean 'mix'?)"),
     ("learning_rate: [0.005]\nfixed: {learning_rate: 0.1}", "fixed: learning_rate: it is searched too"),

@@ -1,8 +1,10 @@
 """The default network: dense 3x3 convolutions with short cuts, for images of 32 to 128 px, fast on a CPU."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from timm.layers import DropPath
 from timm.models import build_model_with_cfg, register_model
 from torch import Tensor, nn
@@ -13,38 +15,37 @@ from competition.models.common import OwnNetwork, conv_norm, initialise_convolut
 default_cfgs = {"resnet_fast": pretrained_cfg("stem.0", 64)}
 
 
-class FastBlock(nn.Module):
-    """y = act(droppath(norm(conv(act(norm(conv(x)))))) + skip(x)), both convolutions 3x3 and dense.
+class Residual(nn.Module):
+    """y = act(x + droppath(norm(conv(act(norm(conv(x))))))), both convolutions 3x3 and dense.
 
-    The skip of a block that strides averages before its 1x1 convolution, so no position is thrown away
-    (ResNet-D, https://arxiv.org/abs/1812.01187). The body's last norm starts at zero: a new block is its skip.
+    The last norm starts at zero: a new block is its skip.
     """
 
-    def __init__(self, in_channels: int, channels: int, stride: int, activation: str, drop_path: float = 0.0) -> None:
+    def __init__(self, channels: int, activation: str, drop_path: float) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            conv_norm(in_channels, channels, 3, stride, activation=activation), conv_norm(channels, channels, 3)
+            conv_norm(channels, channels, 3, activation=activation), conv_norm(channels, channels, 3)
         )
         nn.init.zeros_(self.body[1][1].weight)  # type: ignore[index]
-        self.skip = nn.Sequential()
-        if stride > 1:
-            self.skip.append(nn.AvgPool2d(stride, ceil_mode=True, count_include_pad=False))
-        if stride > 1 or in_channels != channels:
-            self.skip.append(conv_norm(in_channels, channels, 1))
         self.drop_path = DropPath(drop_path)
         self.last = make_activation(activation)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.last(self.drop_path(self.body(x)) + self.skip(x))  # (B, C, H, W) -> (B, C', H/s, W/s)
+        return self.last(x + self.drop_path(self.body(x)))  # (B, C, H, W) -> the same
 
 
 class ResNetFast(OwnNetwork):
-    """3x3 stem, three stages of basic blocks at halving resolution, average pool, classifier.
+    """3x3 stem, three stages, average pool, classifier.
 
-    6,239,764 parameters at 100 classes, 64x64 (228 million multiply-adds).
+    A stage is convolution, max pool, norm and activation, then residual blocks. It follows the networks that learn
+    CIFAR-10 fastest (Jordan 2024, arXiv 2404.00498): wide where the pictures are small, few layers, pooling after the
+    convolution that widens, and a stem that begins as a fixed transform of patches (see `patch_filters`).
+
+    3,232,130 parameters at 100 classes, 64x64 (222 million multiply-adds).
     The stem's stride sets the cost: without ``stem_stride`` it follows from the image size, 1 for 32 px, 2 for 64, 4
     for 128, so that the last stage stays near 4x4. Any image of at least 8 times the stride works, so training may
-    begin on smaller ones. ``drop_path_rate`` is the last block's share of dropped residuals; it rises from the first.
+    begin on smaller ones. ``depths`` are the residual blocks of each stage. ``drop_path_rate`` is the last block's
+    share of dropped residuals; it rises from the first.
     """
 
     def __init__(
@@ -52,10 +53,10 @@ class ResNetFast(OwnNetwork):
         num_classes: int = 100,
         in_chans: int = 3,
         img_size: int = 64,
-        stem_width: int = 48,
+        stem_width: int = 54,
         stem_stride: int | None = None,
-        widths: Sequence[int] = (96, 192, 384),
-        depths: Sequence[int] = (2, 2, 2),
+        widths: Sequence[int] = (64, 256, 256),
+        depths: Sequence[int] = (1, 1, 1),
         activation: str = "relu",
         drop_path_rate: float = 0.0,
         drop_rate: float = 0.0,
@@ -63,22 +64,56 @@ class ResNetFast(OwnNetwork):
         super().__init__()
         if len(widths) != len(depths):
             raise UserError(f"resnet_fast: widths {tuple(widths)} and depths {tuple(depths)} must be equally many")
-        stride = stem_stride or stride_for(img_size)
-        self.stem = conv_norm(in_chans, stem_width, 3, stride, activation)  # at 64 px: (B, 48, H/2, W/2)
+        self.stem = conv_norm(in_chans, stem_width, 3, stem_stride or stride_for(img_size), activation)
+        drop_paths = iter(torch.linspace(0, drop_path_rate, sum(depths)).tolist())
         self.blocks = nn.Sequential()
-        channels, total = stem_width, sum(depths)
+        channels = stem_width  # at 64 px: (B, 54, 32, 32)
         for width, depth in zip(widths, depths, strict=True):
-            for i in range(depth):
-                stride = 2 if i == 0 else 1
-                drop_path = drop_path_rate * len(self.blocks) / max(total - 1, 1)  # rises with depth
-                self.blocks.append(FastBlock(channels, width, stride, activation, drop_path))
-                channels = width
-        self.num_features = channels  # (B, 384, H/16, W/16)
+            stage = widen(channels, width, activation)
+            for _ in range(depth):
+                stage.append(Residual(width, activation, next(drop_paths)))
+            self.blocks.append(stage)  # (B, 64, 16, 16), (B, 256, 8, 8), (B, 256, 4, 4)
+            channels = width
+        self.num_features = channels
         initialise_convolutions(self)
+        if in_chans == 3:
+            begin_with_patch_filters(self.stem[0])  # type: ignore[arg-type]
         self.set_classifier(channels, num_classes, drop_rate)
 
     def pool_features(self, x: Tensor) -> Tensor:
-        return x.mean((2, 3))  # (B, 384, h, w) -> (B, 384)
+        return x.mean((2, 3))  # (B, C, h, w) -> (B, C)
+
+
+def widen(in_channels: int, channels: int, activation: str) -> nn.Sequential:
+    """Convolution, max pool, norm and activation. (B, C, H, W) -> (B, C', H/2, W/2)."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, channels, 3, padding=1, bias=False),
+        nn.MaxPool2d(2),
+        nn.BatchNorm2d(channels),
+        make_activation(activation),
+    )
+
+
+@torch.no_grad()
+def begin_with_patch_filters(stem: nn.Conv2d) -> None:
+    """Set the first filters of a 3x3 RGB stem to `patch_filters`; further ones keep their random start."""
+    filters = patch_filters()[: stem.out_channels]
+    stem.weight[: len(filters)] = filters
+
+
+def patch_filters() -> Tensor:
+    """Return (54, 3, 3, 3): the 27 cosine patterns of a 3x3 colour patch, and their negatives.
+
+    The principal components of small patches of natural images are near to cosines over space times brightness,
+    blue-yellow and green-magenta over colour; with the norm behind the stem they whiten its output, as filters
+    fitted to the training images do in arXiv 2404.00498.
+    """
+    place = torch.arange(3) + 0.5
+    waves = torch.stack([torch.cos(math.pi * place * frequency / 3) for frequency in range(3)])
+    colours = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [1.0, -2.0, 1.0]])
+    waves, colours = nn.functional.normalize(waves, dim=1), nn.functional.normalize(colours, dim=1)
+    filters = torch.einsum("ay,bx,kc->abkcyx", waves, waves, colours).reshape(27, 3, 3, 3)
+    return torch.cat([filters, -filters])
 
 
 def stride_for(image_size: int) -> int:
