@@ -15,6 +15,7 @@ from typing import Any
 
 # Okabe and Ito's palette, told apart with any colour vision; its black is the text, so it is left out.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
+SHRINKS_BY = 340  # px: a matrix of a dozen classes fits a phone
 LONG_TABLE = 12  # rows from which a table has a filter
 CHART = '<figure class="chart">'
 
@@ -55,8 +56,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], caption: str =
     Numbers sort as numbers and are shown with four significant digits at least; None is an empty cell.
     """
     shown = [[_cell(value) for value in row] for row in rows]
+    numeric = [any(row[place]["number"] is not None for row in shown) for place in range(len(columns))]
     return _template("table.html").render(
-        columns=columns, rows=shown, caption=caption, is_long=len(shown) >= LONG_TABLE
+        columns=columns, numeric=numeric, rows=shown, caption=caption, is_long=len(shown) >= LONG_TABLE
     )
 
 
@@ -66,22 +68,28 @@ def picture(png: bytes, alt: str, caption: str = "") -> str:
     words = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
     return (
         f'<figure class="picture"><button type="button" aria-label="Enlarge: {html.escape(alt)}">'
-        f'<img src="data:image/png;base64,{data}" alt="{html.escape(alt)}" loading="lazy"></button>{words}</figure>'
+        f'<img src="data:image/png;base64,{data}" alt="{html.escape(alt)}"></button>{words}</figure>'
     )
 
 
 def figure(chart: Any, alt: str) -> str:
-    """Return a plotly figure; ``alt`` says what it shows. plotly reads tags in a figure's texts: escape names there."""
+    """Return a plotly figure; ``alt`` says what it shows. plotly reads tags in a figure's texts: escape names there.
+
+    A width in its layout is the most it takes; it shrinks by what a phone lacks, and is scrolled beyond that.
+    """
     plain = chart.to_plotly_json()
     layout = {**plain["layout"], "template": {"layout": {"colorway": PALETTE}}}
     layout.setdefault("margin", {"l": 60, "r": 20, "t": 40, "b": 50})
-    height = int(layout.setdefault("height", 400))
+    height, width = int(layout.setdefault("height", 400)), layout.pop("width", None)
+    style = f"height: {height}px"
+    if width is not None:
+        style += f"; max-width: {width}px; min-width: {max(0, width - SHRINKS_BY)}px"
     from plotly.utils import PlotlyJSONEncoder  # late: an extra
 
     data = json.dumps({"data": plain["data"], "layout": layout}, cls=PlotlyJSONEncoder)
     data = data.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")  # cannot end the script
     return (
-        f'{CHART}<div class="plot" role="img" aria-label="{html.escape(alt)}" style="height: {height}px"></div>'
+        f'{CHART}<div class="plot" role="img" aria-label="{html.escape(alt)}" style="{style}"></div>'
         f'<script type="application/json">{data}</script></figure>'
     )
 

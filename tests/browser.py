@@ -56,6 +56,13 @@ class Browser:
         """Send a command of the DevTools protocol."""
         return self.call("POST", f"/{self.session}/goog/cdp/execute", {"cmd": name, "params": params})
 
+    def press(self, key, text=""):
+        """Press and let go a key, such as Enter (whose text is a line break), where the focus is."""
+        code = {"Enter": 13, "Escape": 27}[key]
+        for kind in ("keyDown", "keyUp"):
+            event = {"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code}
+            self.command("Input.dispatchKeyEvent", {**event, "text": text} if kind == "keyDown" else event)
+
     def screenshot(self):
         return base64.b64decode(self.call("GET", f"/{self.session}/screenshot"))
 

@@ -28,8 +28,10 @@ def test_a_good_run_gets_one_general_sentence():
 
 
 RULES = [
+    (("score", "folds_missing"), [2], "Fold 2 is not finished"),
     (("score", "folds_missing"), [1, 3], "Folds 1, 3 are not finished"),
     (("score", "baseline_macro_f1"), 0.88, "hardly better than a linear model"),
+    (("score", "baseline_macro_f1"), 0.95, "no better than a linear model"),
     (("learning", "fit"), {"seen": 0.6, "held_out": 0.55}, "It underfits"),
     (("learning", "fit"), {"seen": 1.0, "held_out": 0.6}, "It overfits"),
     (("learning", "curves", "macro_f1", "mean"), [0.8, 0.9], "still rose when training ended (by 0.100)"),

@@ -74,6 +74,7 @@ def test_nothing_is_fetched():
     assert not re.findall(r"url\((?!data:)|@import|https?://", page)
     policy = next(item["content"] for item in Tags(page).named("meta") if "http-equiv" in item)
     assert policy.startswith("default-src 'none'")
+    assert "form-action 'none'" in policy  # not part of default-src: a chart could send itself away
 
 
 def test_numbers_sort_as_numbers_and_are_shown_short():
@@ -81,6 +82,11 @@ def test_numbers_sort_as_numbers_and_are_shown_short():
     cells = tags.named("td")
     assert [cell.get("data-sort") for cell in cells] == ["1234567", "0.123456", None, None, None, None, "1e-07"]
     assert all(text in tags.text for text in ("1,234,567", "0.1235", "word", "nan", "True", "1e-07"))
+
+
+def test_a_heading_stands_over_its_numbers():
+    tags = Tags(table(["word", "number", "empty"], [["a", None, None], ["b", 2, None]]))
+    assert [item.get("class") for item in tags.named("th")] == [None, "number", None]
 
 
 @pytest.mark.parametrize(("rows", "has_filter"), [(LONG_TABLE - 1, False), (LONG_TABLE, True)])
@@ -104,6 +110,12 @@ def test_a_chart_cannot_end_its_script_and_brings_plotly_once():
     assert 4e6 < len(one.encode()) < 6e6
     assert len(two) - len(one) == len(html)
     assert len(render_page("x", [Section("a", "", "a")])) < 20_000
+
+
+def test_a_wide_chart_shrinks_on_a_phone_and_no_further():
+    go = pytest.importorskip("plotly.graph_objects")
+    assert "max-width: 1360px; min-width: 1020px" in figure(go.Figure(layout={"width": 1360}), "x")
+    assert "max-width" not in figure(go.Figure(), "x")
 
 
 def test_the_palette_is_okabe_and_ito_s():

@@ -51,10 +51,21 @@ def test_the_twin_says_what_the_run_says(page, finished_run):  # noqa: F811
     assert sum(map(sum, twin["mistakes"]["confusion"])) == score["rows"] == 42
     assert sorted(twin["mistakes"]["order"]) == sorted(CLASSES)
     assert twin["score"]["others"][0]["gain"] == 0
+    assert (
+        len(re.findall(rf"<td[^>]*>{twin['run']}</td><td>mycnn</td>", text)) == 2
+    )  # it and the run it is compared with
     assert twin["left_out"] == []
     assert len(twin["trust"]["corruptions"]["effects"]) == 8
     assert twin["look"][0]["tools"] == ["cam", "occlusion", "gradients"]
     assert twin["advice"]
+
+
+def test_bands_have_no_marks_and_epochs_are_whole(page):
+    _, text, _ = page
+    charts = [json.loads(data) for data in re.findall(r'<script type="application/json">(.*?)</script>', text)]
+    curves = charts[:2]
+    assert {trace["mode"] for chart in curves for trace in chart["data"] if trace.get("fill")} == {"lines"}
+    assert [chart["layout"]["xaxis"]["dtick"] for chart in curves] == [1, 1]
 
 
 def test_names_stay_text(page):
@@ -91,7 +102,7 @@ def test_a_run_without_weights_and_with_a_missing_fold(finished_run, tmp_path, m
     assert main(["report", str(copy), *cache]) == 0
     twin = json.loads((copy / "report.json").read_text())
     assert twin["score"]["folds_missing"] == [1]
-    assert "Folds 1 are not finished" in twin["advice"][0]
+    assert "Fold 1 is not finished" in twin["advice"][0]
     assert twin["learning"]["fit"] is None
     assert twin["score"]["baseline_macro_f1"] is None
     assert "weights were deleted" in twin["left_out"][0]
@@ -146,9 +157,11 @@ def test_in_a_real_browser(page, browser, width, scheme, tmp_path):  # noqa: F81
     browser.run("window.alert = () => console.error('a name was run as a script')")
     assert browser.run("return document.documentElement.scrollWidth <= innerWidth"), "the page is wider than the screen"
     assert len(set(browser.run("return [...document.images].map(i => i.alt)"))) > 10
+    check_reading(browser)
     check_sorting(browser)
     check_enlarging(browser)
     check_charts(browser)
+    check_printing(browser, scheme)
     assert browser.requests() == [path.as_uri()] or {url.partition(":")[0] for url in browser.requests()} <= {
         "data",
         "blob",
@@ -156,27 +169,49 @@ def test_in_a_real_browser(page, browser, width, scheme, tmp_path):  # noqa: F81
     assert browser.messages() == []
 
 
+def check_reading(browser):  # noqa: F811
+    """Pictures are there before anybody scrolls, so a link of the navigation stays true; no word is cut off."""
+    pictures = "[...document.querySelectorAll('main img')]"
+    assert browser.run(f"return {pictures}.every(i => i.naturalWidth && i.loading !== 'lazy')")
+    captions = "[...document.querySelectorAll('caption')].map(c => c.firstElementChild.getBoundingClientRect().right)"
+    assert browser.run(f"return Math.max(...{captions}) <= innerWidth")
+    assert browser.run("return [...document.querySelectorAll('pre')].every(p => p.scrollWidth <= p.clientWidth)")
+
+
+def check_printing(browser, scheme):  # noqa: F811
+    """Paper is white in the dark too, and a chart fits on it."""
+    colours = "[document.body, document.querySelector('.main-svg')].map(e => getComputedStyle(e).backgroundColor)"
+    browser.run("document.querySelector('.plot').style.minWidth = '1020px'")  # as a matrix of 100 classes asks
+    browser.run("dispatchEvent(new Event('beforeprint'))")
+    assert browser.run(f"return {colours}") == ["rgb(255, 255, 255)"] * 2
+    assert browser.run("return Math.max(...[...document.querySelectorAll('.main-svg')].map(s => s.clientWidth))") <= 700
+    browser.run("dispatchEvent(new Event('afterprint'))")
+    assert (browser.run(f"return {colours}[1]") == "rgb(255, 255, 255)") == (scheme == "light")
+
+
 def check_sorting(browser):  # noqa: F811
     column = (
         "[...document.querySelector('#score .table:last-of-type tbody').rows].map(r => Number(r.cells[1].dataset.sort))"
     )
     for direction in (1, -1):
-        browser.run("document.querySelectorAll('#score .table:last-of-type th button')[1].click()")
+        browser.run("document.querySelectorAll('#score .table:last-of-type th button')[1].focus()")
+        browser.press("Enter", "\r")
         values = browser.run(f"return {column}")
         assert values == sorted(values)[::direction]
         assert len(values) == len(CLASSES)
 
 
 def check_enlarging(browser):  # noqa: F811
-    browser.run("document.querySelector('.picture button').scrollIntoView()")
-    browser.wait_for("document.querySelector('.picture img').naturalWidth")
-    browser.run("document.querySelector('.picture button').click()")
+    browser.run("document.querySelector('.picture button').focus()")
+    browser.press("Enter", "\r")
     assert browser.run("return document.querySelector('dialog').open")
     small, large = browser.run(
         "return [document.querySelector('.picture img').width, document.querySelector('dialog img').width]"
     )
     assert large > small
-    browser.run("document.querySelector('dialog').close()")
+    browser.press("Escape")
+    assert not browser.run("return document.querySelector('dialog').open")
+    assert browser.run("return document.activeElement === document.querySelector('.picture button')")
 
 
 def check_charts(browser):  # noqa: F811
@@ -188,3 +223,5 @@ def check_charts(browser):  # noqa: F811
         browser.wait_for(f"document.querySelectorAll('.chart')[{number}].querySelector('.main-svg')")
     texts = browser.run("return [...document.querySelectorAll('#mistakes .chart text')].map(text => text.textContent)")
     assert set(CLASSES) <= set(texts)
+    buttons = browser.run("return [...document.querySelectorAll('.modebar-btn')].map(b => b.dataset.title)")
+    assert not [title for title in buttons if "Share" in title], "a chart offers to send itself away"

@@ -128,7 +128,7 @@ def test_without_plotly_the_page_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "plotly", None)
     page = report(tmp_path, 12)
     assert anchors(page) == ["best", "pruning", "trials", "space"]
-    assert "pip install &#x27;competition[report]&#x27;" in page
+    assert "pip install -e &#x27;.[analysis]&#x27;" in page
     assert len(page) < 100_000
 
 

@@ -29,14 +29,16 @@ def _unfinished(findings: Findings) -> Iterator[str]:
     missing = findings["score"]["folds_missing"]
     if missing:
         numbers = ", ".join(str(fold) for fold in missing)
-        yield f"Folds {numbers} are not finished: the same train.py command goes on; the score is of the rest."
+        which = f"Fold {numbers} is" if len(missing) == 1 else f"Folds {numbers} are"
+        yield f"{which} not finished: the same train.py command goes on; the score is of the rest."
 
 
 def _barely_learned(findings: Findings) -> Iterator[str]:
     score, baseline = findings["score"]["macro_f1"], findings["score"]["baseline_macro_f1"]
     if baseline is not None and score < baseline + BASELINE_MARGIN:
+        word = "hardly better" if score > baseline else "no better"
         yield (
-            f"The network ({score:.3f}) is hardly better than a linear model on 8 x 8 px thumbnails ({baseline:.3f}): "
+            f"The network ({score:.3f}) is {word} than a linear model on 8 x 8 px thumbnails ({baseline:.3f}): "
             "look for a mistake in the data or the learning rate before anything else."
         )
 

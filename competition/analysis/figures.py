@@ -7,6 +7,8 @@ from typing import Any
 from competition.page import PALETTE
 
 BAND_OPACITY = 0.2
+WHOLE_TICKS = 8
+LONGEST = 26  # letters of a name on an axis
 
 
 def plain_text(name: str) -> str:
@@ -26,13 +28,17 @@ def curves_figure(curves: Mapping[str, Mapping[str, Any]], names: Mapping[str, s
         around = [*found["epochs"], *reversed(found["epochs"])]
         figure.add_scatter(
             x=around, y=[*found["high"], *reversed(found["low"])], fill="toself", fillcolor=colour,
-            opacity=BAND_OPACITY, line={"width": 0}, hoverinfo="skip", showlegend=False,
+            mode="lines", opacity=BAND_OPACITY, line={"width": 2, "color": colour}, hoverinfo="skip", showlegend=False,
         )  # fmt: skip
         figure.add_scatter(
             x=found["epochs"], y=found["mean"], mode="lines+markers", name=title, line={"color": colour},
             hovertemplate="epoch %{x}: %{y:.3f}<extra>" + title + "</extra>",
         )  # fmt: skip
-    figure.update_layout(xaxis_title="epoch", yaxis_title=axis, height=320, legend={"orientation": "h", "y": 1.12})
+    last = max((curves[name]["epochs"][-1] for name in names if curves[name]["epochs"]), default=0)
+    ticks = {"dtick": 1} if last <= WHOLE_TICKS else {}  # plotly would mark epoch 1.5
+    figure.update_layout(
+        xaxis={"title": "epoch", **ticks}, yaxis_title=axis, height=320, legend={"orientation": "h", "y": 1.12}
+    )
     return figure
 
 
@@ -42,13 +48,15 @@ def confusion_figure(counts: Sequence[Sequence[int]], names: Sequence[str]) -> A
 
     shares = [[count / max(1, sum(row)) for count in row] for row in counts]
     shown = [plain_text(name) for name in names]
+    on_axes = [plain_text(name if len(name) <= LONGEST else name[: LONGEST - 1] + "…") for name in names]
     places = list(range(len(names)))
+    bar = {"orientation": "h", "y": 1, "yanchor": "bottom", "thickness": 10, "title": {"text": "share", "side": "top"}}
     rows = list(zip(shown, counts, strict=True))
     # Places, not names, are the axes: two names may look alike to plotly, and a number would be drawn as one.
     figure = go.Figure(
         go.Heatmap(
             z=shares, x=places, y=places, colorscale="Viridis", zmin=0, zmax=1, xgap=1 if len(names) < 30 else 0,
-            ygap=1 if len(names) < 30 else 0, colorbar={"title": "share"},
+            ygap=1 if len(names) < 30 else 0, colorbar=bar,
             text=[[f"{true} predicted as {shown[b]}: {row[b]} of {sum(row)}" for b in places] for true, row in rows],
             hovertemplate="%{text}<extra></extra>",
         )
@@ -56,12 +64,13 @@ def confusion_figure(counts: Sequence[Sequence[int]], names: Sequence[str]) -> A
     ticks = {
         "tickmode": "array",
         "tickvals": places,
-        "ticktext": shown,
+        "ticktext": on_axes,
         "tickfont": {"size": 10 if len(names) < 40 else 7},
     }
-    side = max(420, min(1100, 11 * len(names) + 160))
+    side = len(names) * max(11, min(36, 700 // len(names)))
     figure.update_layout(
-        height=side, xaxis={**ticks, "title": "predicted", "tickangle": -90, "constrain": "domain"},
+        height=side + 240, width=side + 260, margin={"l": 60, "r": 20, "t": 70, "b": 50},
+        xaxis={**ticks, "title": {"text": "predicted", "standoff": 20}, "tickangle": -90, "constrain": "domain"},
         yaxis={**ticks, "title": {"text": "true", "standoff": 20}, "autorange": "reversed"},
     )  # fmt: skip
     return figure

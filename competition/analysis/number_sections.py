@@ -50,7 +50,8 @@ def _other_table(findings: Findings) -> str:
     others = findings["score"]["others"]
     if not others:
         return ""
-    rows: list[list[Cell]] = [[findings["run"], None, findings["score"]["macro_f1"], None, None]]
+    model = findings["origin"]["settings"]["model"]
+    rows: list[list[Cell]] = [[findings["run"], model, findings["score"]["macro_f1"], None, None]]
     for other in others:
         interval = "{:+.4f} to {:+.4f}".format(*other["gain_interval_95"]) if other["images"] else None
         rows.append([other["run"], other["model"], other["macro_f1"], other.get("gain"), interval])

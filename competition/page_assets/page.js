@@ -69,7 +69,6 @@ function themed(layout) {
     ...layout, paper_bgcolor: back, plot_bgcolor: back, autosize: true,
     font: { ...layout.font, color: text, family: "system-ui, sans-serif" },
   };
-  delete result.width;
   for (const name of Object.keys(layout).concat("xaxis", "yaxis")) {
     if (/^[xy]axis\d*$/.test(name)) result[name] = { ...axis, automargin: true, ...layout[name] };
   }
@@ -80,7 +79,11 @@ function draw(chart) {
   const { data, layout } = JSON.parse(chart.querySelector("script").textContent);
   const place = chart.querySelector(".plot");
   place.setAttribute("data-drawn", "");
-  Plotly.react(place, data, themed(layout), { responsive: true, displaylogo: false, displayModeBar: innerWidth < 700 ? false : "hover" });
+  const narrow = innerWidth < 700;  // there a finger scrolls the page: it must not draw a zoom box instead
+  Plotly.react(place, data, { ...themed(layout), ...(narrow && { dragmode: false }) }, {
+    responsive: true, displaylogo: false, displayModeBar: narrow ? false : "hover",
+    showSendToCloud: false, modeBarButtonsToRemove: ["select2d", "lasso2d"],
+  });
 }
 
 const charts = [...document.querySelectorAll(".chart")];
@@ -92,5 +95,12 @@ if (charts.length && window.Plotly) {
   charts.forEach((chart) => watcher.observe(chart));
   const redraw = () => charts.filter((chart) => chart.querySelector("[data-drawn]")).forEach(draw);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-  addEventListener("beforeprint", () => charts.forEach(draw));
+  addEventListener("beforeprint", () => {
+    document.documentElement.dataset.print = "";
+    charts.forEach(draw);
+  });
+  addEventListener("afterprint", () => {
+    delete document.documentElement.dataset.print;
+    redraw();
+  });
 }

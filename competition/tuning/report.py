@@ -23,7 +23,7 @@ from competition.tuning.space import Space
 FEWEST_FOR_IMPORTANCE = 10  # finished trials; with fewer a forest of regression trees finds what is not there
 MOST_CURVES = 12  # per optimiser
 TREES = 32  # of the forest behind the importances
-NO_PLOTLY = "The charts are left out, for they need plotly: pip install 'competition[report]', then run tune.py again."
+NO_PLOTLY = "The charts are left out, for they need plotly: pip install -e '.[analysis]', then run tune.py again."
 
 
 @dataclass(frozen=True)
