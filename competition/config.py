@@ -109,7 +109,9 @@ class TrainSettings(DataSettings):
         "images per optimisation step; auto: 256, halved down to 32 while an epoch has fewer than 40 steps",
         low=2,
     )
-    learning_rate: float = setting(5e-3, TRAINING, "peak learning rate", low=1e-9, high=100)
+    learning_rate: float | None = setting(
+        None, TRAINING, "peak learning rate; auto: 0.005 for Muon, 0.1 for SGD, else 0.001", low=1e-9, high=100
+    )
     optimizer: str = setting(
         "nmuon", TRAINING, "any of timm's: sgd, adam, adamw, rmsprop, muon, nmuon (Muon with Nesterov), lion, ..."
     )

@@ -157,6 +157,11 @@ def test_steps_in_place_of_epochs(data, tmp_path):
     assert read_history(tmp_path / "history.jsonl")[-1]["step"] == 7
 
 
+def test_the_learning_rate_is_the_optimisers_own_where_none_is_given(data, tmp_path):
+    run(SETTINGS.replace(learning_rate=None, schedule="constant", warmup=0, epochs=1), data, tmp_path)
+    assert read_history(tmp_path / "history.jsonl")[0]["learning_rate"] == 1e-3  # AdamW
+
+
 def test_the_time_limit_saves_and_the_same_call_goes_on(data, tmp_path):
     with pytest.raises(TimeUp):
         run(SETTINGS, data, tmp_path, deadline=time.perf_counter())

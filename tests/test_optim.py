@@ -7,6 +7,7 @@ from torch import nn
 from competition.errors import UserError
 from competition.training.optim import (
     automatic_batch_size,
+    automatic_learning_rate,
     create_loss,
     create_optimizer,
     growing_size,
@@ -92,6 +93,15 @@ def test_norms_and_biases_are_not_decayed():
     decayed = {id(p) for group in optimizer.param_groups if group["weight_decay"] for p in group["params"]}
     sizes = sorted(p.ndim for group in optimizer.param_groups for p in group["params"] if id(p) in decayed)
     assert sizes == [2, 4]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "rate"),
+    [("nmuon", 5e-3), ("AdaMuon", 5e-3), ("sgd", 0.1), ("SGDW", 0.1), ("nesterov", 0.1), ("momentum", 0.1)]
+    + [("adamw", 1e-3), ("lion", 1e-3), ("rmsprop", 1e-3)],
+)
+def test_the_learning_rate_suits_the_optimiser(optimizer, rate):
+    assert automatic_learning_rate(optimizer) == rate
 
 
 def test_the_learning_rate_keeps_each_groups_scale():

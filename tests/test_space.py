@@ -10,6 +10,7 @@ import pytest
 from competition.config import TrainSettings
 from competition.errors import UserError
 from competition.models.factory import create_network
+from competition.training.optim import automatic_learning_rate
 from competition.tuning.space import load_space
 from competition.tuning.space_file import named_spaces
 
@@ -63,9 +64,10 @@ def test_trial_0_is_the_base_wherever_the_space_holds_it(name):
     trial = study.ask()
     proposed = space.suggest(trial)
     assert trial.params == space.defaults(BASE)
-    moved = {name.split(".")[0] for name in [*space.fixed, *space.start]} | {"model_options"}
+    moved = {name.split(".")[0] for name in [*space.fixed, *space.start]} | {"model_options", "learning_rate"}
     settings = BASE.replace(**proposed)
     assert all(getattr(settings, key) == getattr(BASE, key) for key in BASE.plain() if key not in moved)
+    assert settings.learning_rate in (None, automatic_learning_rate(settings.optimizer))
     if name in ("default", "architecture"):
         assert shapes(settings) == shapes(BASE)
 
@@ -152,6 +154,26 @@ def test_what_depends_on_something_left_out_is_left_out(tmp_path):
     space = load_space(write(tmp_path, text), BASE)
     assert [item.name for item in space.dimensions] == ["learning_rate"]
     assert set(space.left_out) == {"mix", "mix_probability", "cutmix_alpha", "loss"}
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "first"),
+    [
+        ("learning_rate: {low: 0.0005, high: 0.2}", {}, {"learning_rate": 0.005}),
+        ("learning_rate: {low: 0.0005, high: 0.2}", {"optimizer": "adamw"}, {"learning_rate": 0.001}),
+        ("learning_rate: {low: 0.0005, high: 0.2}", {"learning_rate": 0.02}, {"learning_rate": 0.02}),
+        ("learning_rate: [0.1, 0.2]\nfixed: {optimizer: sgd}", {}, {"learning_rate": 0.1}),
+        (
+            "learning_rate: [0.001, 0.1]\noptimizer: [sgd, adam]\nstart: {optimizer: sgd}",
+            {},
+            {"learning_rate": 0.1, "optimizer": "sgd"},
+        ),
+        ("learning_rate: [null, 0.1]", {}, {"learning_rate": None}),
+    ],
+)
+def test_trial_0_has_the_learning_rate_that_suits_its_optimiser(tmp_path, text, given, first):
+    base = TrainSettings(**given)
+    assert load_space(write(tmp_path, text), base).defaults(base) == first
 
 
 def test_fixed_takes_the_place_of_defaults_and_start_of_what_is_not_in_the_space(tmp_path):

@@ -26,6 +26,7 @@ from competition.training.fit import fit_fold, is_finished
 from competition.training.inputs import FoldJob, Machine, TrainingData
 from competition.training.machine import choose_machine
 from competition.training.material import Material, data_name, open_material, training_data
+from competition.training.optim import automatic_learning_rate
 from competition.training.pseudo_labels import Teacher, open_teacher
 from competition.training.record import refuse_missing_tensorboard
 from competition.training.start import refuse_unfit
@@ -116,6 +117,7 @@ def identity_of(
     data = material.data
     return {
         **settings.plain(identity_only=True),
+        "learning_rate": settings.learning_rate or automatic_learning_rate(settings.optimizer),
         "image_size": preprocessing.image_size,
         "class_names": list(data.class_names),
         "images": len(data.image_ids),

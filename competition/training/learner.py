@@ -40,7 +40,7 @@ class Learner:
         self.optimizer = create_optimizer(
             self.network,
             settings.optimizer,
-            settings.learning_rate,
+            job.learning_rate,
             settings.weight_decay,
             settings.momentum,
             settings.layer_decay,
@@ -90,7 +90,7 @@ class Learner:
             np.random.default_rng(counted_seed(self.job.seed, "mix", step)),
         )
         factor = schedule_factor(settings.schedule, step, self.total_steps, settings.warmup)
-        set_learning_rate(self.optimizer, settings.learning_rate * factor * plateau_factor)
+        set_learning_rate(self.optimizer, self.job.learning_rate * factor * plateau_factor)
         loss, hits = self._gradients(images, targets, targets if partner is None else targets[partner], weight)
         self._update(step)
         return loss, hits

@@ -57,6 +57,14 @@ def create_optimizer(
         raise UserError(f"--optimizer {name} cannot run here: {error}") from None
 
 
+def automatic_learning_rate(optimizer: str) -> float:
+    """Return the peak learning rate that suits one of timm's optimisers where none is given."""
+    name = optimizer.lower()
+    if "muon" in name:
+        return 5e-3
+    return 0.1 if "sgd" in name or name in ("momentum", "nesterov", "nesterovw") else 1e-3
+
+
 def automatic_batch_size(images: int) -> int:
     """Return 256, halved down to 32 while an epoch of so many images has fewer than 40 steps."""
     size = 256

@@ -17,7 +17,7 @@ from competition.models.factory import create_network
 from competition.models.freezing import freeze
 from competition.models.weights import load_weights
 from competition.precision import pick_device
-from competition.training.optim import create_optimizer, growing_size
+from competition.training.optim import automatic_learning_rate, create_optimizer, growing_size
 
 
 def refuse_unfit(settings: TrainSettings, class_names: tuple[str, ...], image_size: int) -> None:
@@ -36,7 +36,7 @@ def refuse_unfit(settings: TrainSettings, class_names: tuple[str, ...], image_si
     create_optimizer(
         network,
         settings.optimizer,
-        settings.learning_rate,
+        settings.learning_rate or automatic_learning_rate(settings.optimizer),
         settings.weight_decay,
         settings.momentum,
         settings.layer_decay,

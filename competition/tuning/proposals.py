@@ -143,11 +143,13 @@ def first_point(
     """Return Optuna's parameters of trial 0; a value that is outside its dimension is added to the problems."""
     chosen: dict[str, Any] = {}
     keys: dict[str, Any] = {}
-    for item in dimensions:
+    # The optimiser first where it can be: the learning rate that suits depends on it.
+    for item in sorted(dimensions, key=lambda item: item.name != "optimizer" or bool(item.when)):
         if not item.is_searched(chosen):
             continue
         model = chosen.get("model", fixed.get("model", base.model))
-        tried = list(_first_values(item.name, start, base, model))
+        optimizer = chosen.get("optimizer", fixed.get("optimizer", base.optimizer))
+        tried = list(_first_values(item.name, start, base, model, optimizer))
         for value in tried:
             try:
                 keys[item.name] = item.values.key_of(value)
@@ -169,7 +171,9 @@ def is_given(name: str, base: TrainSettings) -> bool:
     return getattr(base, name) != default_of(name)
 
 
-def _first_values(name: str, start: Mapping[str, Any], base: TrainSettings, model: str) -> Iterator[Any]:
+def _first_values(
+    name: str, start: Mapping[str, Any], base: TrainSettings, model: str, optimizer: str
+) -> Iterator[Any]:
     """Yield what trial 0 may have: what the user gave and nothing else, or the default, or else the space's start."""
     if not is_option(name):
         yield getattr(base, name)
@@ -177,6 +181,10 @@ def _first_values(name: str, start: Mapping[str, Any], base: TrainSettings, mode
         yield base.model_options[option_of(name)]
     else:
         yield from network_default(model, option_of(name))
+    if name == "learning_rate" and base.learning_rate is None:
+        from competition.training.optim import automatic_learning_rate  # late: imports torch
+
+        yield automatic_learning_rate(optimizer)
     if not is_given(name, base) and name in start:
         yield start[name]
 
@@ -198,7 +206,7 @@ def _outside(item: Dimension, tried: list[Any], is_given: bool) -> str:
     advice = f"add `start: {{{item.name}: VALUE}}`"
     if not tried:
         return f"{item.name}: the network's own default is not known: {advice} for trial 0"
-    value = "auto" if tried[0] is None else tried[0]
+    value = next((value for value in tried if value is not None), "auto")
     advice = "or give a value that is" if is_given else f"give a value that is, or {advice}"
     return (
         f"{item.name}: trial 0 has the settings under the search, but {value} is not in {item.values}: "
