@@ -100,10 +100,25 @@ def _to_options(value: Any) -> dict[str, Any]:
         return dict(value)
     import yaml  # late: only a run with options on the command line needs it here
 
-    pairs = [part.split("=", 1) for part in str(value).split(",") if part.strip()]
+    pairs = [part.split("=", 1) for part in _split_outside_brackets(str(value)) if part.strip()]
     if any(len(pair) != 2 for pair in pairs):
         raise ValueError
-    return {key.strip(): yaml.safe_load(text) for key, text in pairs}
+    try:
+        return {key.strip(): yaml.safe_load(text) for key, text in pairs}
+    except yaml.YAMLError:
+        raise ValueError from None
+
+
+def _split_outside_brackets(text: str) -> list[str]:
+    """Return the parts between commas, those inside of brackets kept: ``a=[1,2],b=3`` -> ``a=[1,2]``, ``b=3``."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter in "[{") - (letter in "]}")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
 
 
 def _to_path(value: Any) -> Path:
@@ -120,7 +135,7 @@ CONVERTERS: dict[Any, tuple[Any, str]] = {
     Path: (_to_path, "a path"),
     Duration: (lambda value: Duration(parse_duration(value)), "a time such as 90s, 15m or 2h"),
     tuple[int, ...]: (_to_numbers, "whole numbers separated by commas, such as 0,2"),
-    dict[str, Any]: (_to_options, "pairs such as activation=elu,widths=64"),
+    dict[str, Any]: (_to_options, "pairs such as activation=gelu,widths=[48,96,192]"),
 }
 
 

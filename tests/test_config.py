@@ -38,6 +38,18 @@ def test_values_are_converted_to_their_types():
     assert settings.model_options == {"act": "elu", "widths": 3}
 
 
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("widths=[48,96,192],activation=gelu", {"widths": [48, 96, 192], "activation": "gelu"}),
+        ("a=[[1, 2], [3]], b={x: 1, y: 2},c=", {"a": [[1, 2], [3]], "b": {"x": 1, "y": 2}, "c": None}),
+        ("", {}),
+    ],
+)
+def test_options_of_a_network_may_be_lists(text, options):
+    assert TrainSettings(model_options=text).model_options == options
+
+
 @pytest.mark.parametrize("text", ["auto", "none", None])
 def test_optional_settings_take_auto_and_none(text):
     assert TrainSettings(image_size=text).image_size is None
@@ -58,6 +70,7 @@ def test_optional_settings_take_auto_and_none(text):
         ({"only_folds": "0,x"}, "expected whole numbers"),
         ({"only_folds": (7,)}, "--only-folds 7: with --folds 5 the folds are 0 to 4"),
         ({"model_options": "act"}, "expected pairs"),
+        ({"model_options": "widths=[48,96"}, "expected pairs such as activation=gelu,widths=[48,96,192]"),
         ({"holdout": "maybe"}, "expected true or false"),
         ({"prune_from": "runs/a"}, "--prune-from needs --max-parameters"),
         ({"freeze": "all"}, "without --weights"),
