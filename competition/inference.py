@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from competition.data.loader import Loader
+from competition.memory import in_halves
 from competition.precision import Precision
 
 View = Callable[[Tensor], Tensor]
@@ -90,6 +91,7 @@ def predict_probabilities(
     device: torch.device,
     views: Sequence[View],
     on_batch: Callable[[int], None] = lambda images: None,
+    note: Callable[[str], None] = print,
 ) -> NDArray[np.float32]:
     """Return the mean probabilities over the views, in the loader's row order.
 
@@ -102,18 +104,30 @@ def predict_probabilities(
         device: where the network is.
         views: test-time views, see `views_of`.
         on_batch: told the number of images done, for progress.
+        note: told when memory runs out; the images are then predicted in smaller parts.
 
     Returns:
         (N, K) float32, rows sum to 1.
     """
     network.eval()
     result = np.empty((loader.size, classes), dtype=np.float32)
+    at_once = loader.size
     for pictures, positions in loader.epoch():
-        images = preprocessing.to_input(pictures, device, precision.memory_format)
-        mean = torch.stack(list(_probabilities(network, images, views, precision, device))).mean(dim=0)
-        result[positions.numpy()] = mean.cpu().numpy()
+
+        def predict(size: int, pictures: Tensor = pictures) -> list[Tensor]:
+            parts = (preprocessing.to_input(part, device, precision.memory_format) for part in pictures.split(size))
+            return [_mean_probabilities(network, part, views, precision, device).cpu() for part in parts]
+
+        parts, at_once = in_halves(predict, min(at_once, len(pictures)), note)
+        result[positions.numpy()] = torch.cat(parts).numpy()
         on_batch(len(positions))
     return result
+
+
+def _mean_probabilities(
+    network: nn.Module, images: Tensor, views: Sequence[View], precision: Precision, device: torch.device
+) -> Tensor:
+    return torch.stack(list(_probabilities(network, images, views, precision, device))).mean(dim=0)
 
 
 def _probabilities(

@@ -13,7 +13,7 @@ FLOORS = [
     ["cli"],
     ["data", "class_weights"],
     ["folds", "predictions", "models"],
-    ["precision"],
+    ["precision", "memory"],
     [
         "ensemble",
         "decision",

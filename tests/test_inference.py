@@ -41,6 +41,37 @@ def test_as_many_views_as_asked_for_and_all_different(count):
     assert all(not torch.equal(a, b) for i, a in enumerate(seen) for b in seen[:i])
 
 
+class Hungry(nn.Module):
+    """Has no room for more than three pictures."""
+
+    def __init__(self, most=3):
+        super().__init__()
+        self.most, self.sizes = most, []
+
+    def forward(self, images):
+        self.sizes.append(len(images))
+        if len(images) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return images.mean((2, 3))
+
+
+def test_memory_that_runs_out_halves_what_is_predicted_at_once(array_images):
+    answers, said = [], []
+    for most in (3, 40):
+        network = Hungry(most)
+        loader = Loader(array_images, np.arange(40), image_keys([str(n) for n in range(40)]), 10)
+        answers.append(
+            predict_probabilities(network, loader, 3, PREPROCESSING, Precision(), CPU, views_of(1), note=said.append)
+        )
+        assert network.sizes[:4] == ([10, 5, 3, 3] if most == 3 else [10] * 4)
+        assert max(network.sizes[3:]) <= most
+    np.testing.assert_allclose(*answers, atol=1e-6)
+    assert said == [
+        "memory ran out with 10 images at once; going on with 5",
+        "memory ran out with 5 images at once; going on with 3",
+    ]
+
+
 class Brightest(nn.Module):
     """Logits from the left half's mean brightness: a mirror view changes the answer."""
 

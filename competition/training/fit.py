@@ -177,6 +177,7 @@ class FoldTraining:
             job.machine.precision,
             job.machine.device,
             views_of(views),
+            note=self.recorder.note,
         )
         return Predictions(
             image_ids=job.data.image_ids[which],

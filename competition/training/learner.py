@@ -1,6 +1,5 @@
 """The part of a fold that changes weights: network, optimiser, moving average, and one step of them."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from competition.memory import in_halves
 from competition.models.budget import apply_masks, masks
 from competition.runs import counted_seed
 from competition.training.inputs import FoldJob
@@ -102,20 +102,12 @@ class Learner:
 
     def _gradients(self, images: Tensor, targets: Tensor, others: Tensor, weight: float) -> tuple[Tensor, Tensor]:
         """Fill the gradients; when memory runs out, halve the micro-batch and begin the step again."""
-        while True:
-            size = self.micro_batch or len(images)
-            try:
-                return self.accumulate(images, targets, others, weight, size)
-            except RuntimeError as error:
-                if not _is_out_of_memory(error) or size <= 1:
-                    raise
-            self.micro_batch = math.ceil(size / 2)
-            self._note(
-                f"memory ran out with {size} images at once; going on with {self.micro_batch} "
-                "(the optimisation step stays the same; batch norm sees the smaller groups)"
-            )
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
+        answer, self.micro_batch = in_halves(
+            lambda size: self.accumulate(images, targets, others, weight, size),
+            self.micro_batch or len(images),
+            lambda text: self._note(f"{text} (the step stays the same; batch norm sees the smaller groups)"),
+        )
+        return answer
 
     def accumulate(
         self, images: Tensor, targets: Tensor, others: Tensor, weight: float, size: int
@@ -171,8 +163,3 @@ class Learner:
 def _most_probable(targets: Tensor) -> Tensor:
     """Return class numbers of (B,) class numbers or (B, K) probabilities."""
     return targets if targets.ndim == 1 else targets.argmax(dim=1)
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    text = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text

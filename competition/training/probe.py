@@ -5,14 +5,15 @@ probe on the real network and batch decides.
 """
 
 import copy
-import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from competition.errors import UserError
+from competition.memory import in_halves
 from competition.precision import Precision
 
 # How much faster than the likeliest winner another combination must be: the probe's small batches favour the
@@ -32,60 +33,89 @@ def candidates(requested: str, device: torch.device) -> list[Precision]:
 
 
 def probe_precision(
-    network: nn.Module, images: Tensor, requested: str, device: torch.device, seconds: float = 1.2
+    network: nn.Module,
+    images: Tensor,
+    requested: str,
+    device: torch.device,
+    seconds: float = 1.2,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[Precision, dict[str, float]]:
     """Time training steps of a copy of the network and return the fastest finite combination.
 
     Args:
         network: float32, on any device; it is not changed.
-        images: (B, C, H, W) float32, normalised.
+        images: (B, C, H, W) float32, normalised; fewer are used where time or memory are short.
         requested: ``auto`` or one number format, of which the faster layout is taken.
         device: where to run.
         seconds: all the time the probe may take.
+        clock: tells the seconds.
 
     Returns:
         The choice, and images per second of every combination that was timed.
     """
-    deadline = time.perf_counter() + seconds
-    images = images[: _affordable(network, images, device, seconds)]
-    steps: dict[Precision, Iterator[Tensor]] = {}
-    best: dict[Precision, float] = {}
-    for precision in candidates(requested, device):
-        if best and time.perf_counter() > deadline - seconds / 4:
-            break  # a slow machine: better a few combinations timed well
-        runner = _steps(network, images, precision, device)
-        if torch.isfinite(next(runner)):  # the first step also warms up
-            steps[precision], best[precision] = runner, math.inf
-    if not steps:
+    timer = _Timer(network, device, clock, clock() + seconds)
+    best, size = in_halves(
+        lambda size: timer.best_seconds(images[:size], candidates(requested, device)),
+        timer.affordable(images, seconds / 16),
+        note=lambda text: None,  # the training halves its steps too, and says so
+    )
+    if not best:
         raise UserError(f"--precision {requested}: the loss is not finite in any layout; try --precision fp32")
-    # In turn, so that a busy moment does not fall on one of them; the best time is the least disturbed one.
-    while math.inf in best.values() or time.perf_counter() < deadline - sum(best.values()):
-        for precision, runner in steps.items():
-            best[precision] = min(best[precision], _seconds(runner, device))
-    choice = min(best, key=lambda item: best[item])
-    first = next(iter(best))
-    if best[first] < LEAD * best[choice]:
-        choice = first
-    return choice, {str(item): round(len(images) / seconds, 1) for item, seconds in best.items()}
+    return fastest(best), {str(item): round(size / seconds, 1) for item, seconds in best.items()}
 
 
-def _affordable(network: nn.Module, images: Tensor, device: torch.device, seconds: float) -> int:
-    """Return how many images a probe step may hold so that all combinations fit into the time."""
-    if device.type == "cuda":
-        return len(images)
-    few = images[:8]
-    step = _steps(network, few, Precision(), device)
-    next(step)
-    return max(2, min(len(images), int(seconds / 16 / _seconds(step, device) * len(few))))
+def fastest(seconds: Mapping[Precision, float]) -> Precision:
+    """Return the combination with the shortest step, but the first one where it is nearly as fast (see `LEAD`)."""
+    first, choice = next(iter(seconds)), min(seconds, key=lambda item: seconds[item])
+    return first if seconds[first] < LEAD * seconds[choice] else choice
 
 
-def _seconds(steps: Iterator[Tensor], device: torch.device) -> float:
-    """Return how long the next step takes."""
-    start = time.perf_counter()
-    next(steps)
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
+@dataclass(frozen=True)
+class _Timer:
+    """Times steps of a network until a deadline of its clock."""
+
+    network: nn.Module
+    device: torch.device
+    clock: Callable[[], float]
+    deadline: float
+
+    def affordable(self, images: Tensor, seconds: float) -> int:
+        """Return how many images a step of so many seconds may hold."""
+        if self.device.type == "cuda":
+            return len(images)
+
+        def seconds_per_image(size: int) -> float:
+            step = _steps(self.network, images[:size], Precision(), self.device)
+            next(step)
+            return self._seconds(step) / size
+
+        each, _ = in_halves(seconds_per_image, min(8, len(images)), note=lambda text: None)
+        return max(2, min(len(images), int(seconds / each))) if each > 0 else len(images)
+
+    def best_seconds(self, images: Tensor, precisions: Sequence[Precision]) -> dict[Precision, float]:
+        """Return the shortest step of each combination whose loss is finite, as far as the time goes."""
+        begin = self.clock()
+        steps: dict[Precision, Iterator[Tensor]] = {}
+        for precision in precisions:
+            if steps and self.clock() > self.deadline - (self.deadline - begin) / 4:
+                break  # a slow machine: better a few combinations timed well
+            runner = _steps(self.network, images, precision, self.device)
+            if torch.isfinite(next(runner)):  # the first step also warms up
+                steps[precision] = runner
+        best = {precision: self._seconds(runner) for precision, runner in steps.items()}
+        # In turn, so that a busy moment does not fall on one of them; the best time is the least disturbed one.
+        while steps and self.clock() < self.deadline - sum(best.values()):
+            for precision, runner in steps.items():
+                best[precision] = min(best[precision], self._seconds(runner))
+        return best
+
+    def _seconds(self, steps: Iterator[Tensor]) -> float:
+        """Return how long the next step takes."""
+        start = self.clock()
+        next(steps)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return self.clock() - start
 
 
 def _steps(network: nn.Module, images: Tensor, precision: Precision, device: torch.device) -> Iterator[Tensor]:
