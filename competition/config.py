@@ -87,7 +87,9 @@ class TrainSettings(DataSettings):
     )
 
     model: str = setting("resnet_fast", NETWORK, "any network of timm's, or one of our own")
-    model_options: dict[str, Any] = setting({}, NETWORK, "further options of the network: activation=gelu,widths=[48,96,192]")
+    model_options: dict[str, Any] = setting(
+        {}, NETWORK, "further options of the network: activation=gelu,widths=[48,96,192]"
+    )
     dropout: float = setting(0.0, NETWORK, "dropout before the classifier", low=0, high=0.95)
     weights: str | None = setting(None, NETWORK, "start from: 'pretrained', a weights file, or a folder of them")
     freeze: Literal["none", "all", "all-but-last-block"] = setting(

@@ -97,8 +97,11 @@ def test_norms_and_biases_are_not_decayed():
 
 @pytest.mark.parametrize(
     ("optimizer", "rate"),
-    [("nmuon", 5e-3), ("AdaMuon", 5e-3), ("sgd", 0.1), ("SGDW", 0.1), ("nesterov", 0.1), ("momentum", 0.1)]
-    + [("adamw", 1e-3), ("lion", 1e-3), ("rmsprop", 1e-3)],
+    [
+        *((name, 5e-3) for name in ("nmuon", "AdaMuon")),
+        *((name, 0.1) for name in ("sgd", "SGDW", "nesterov", "momentum")),
+        *((name, 1e-3) for name in ("adamw", "lion", "rmsprop")),
+    ],
 )
 def test_the_learning_rate_suits_the_optimiser(optimizer, rate):
     assert automatic_learning_rate(optimizer) == rate
