@@ -95,7 +95,10 @@ def load_predictions(path: Path) -> Predictions:
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is not a predictions file: {error}") from None
+        reason = error if zipfile.is_zipfile(path) else "no .npz, or one that was cut short"
+        is_ours = path.suffix == ".npz"
+        advice = "remove it and give the command that made it again" if is_ours else "name a run, or the .npz of one"
+        raise UserError(f"{path} is not a predictions file ({reason}): {advice}") from None
 
 
 def save_csv(path: Path, predictions: Predictions) -> None:

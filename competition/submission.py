@@ -230,8 +230,8 @@ def guard_file(path: Path, data: Path | None) -> str:
 def _template(source: Path, record: dict[str, Any]) -> Template:
     if source.suffix.lower() == ".csv":
         sample = read_csv(str(source))
-        if len(sample.columns) < 2:
-            raise UserError(f"--data {source}: a sample submission has a column of ids and one of labels")
+        if len(sample.columns) < 2 or not sample.rows:
+            raise UserError(f"--data {source}: a sample submission has a column of ids, one of labels, and rows")
         names = list(record.get("predicted_out_of_fold") or [])
         ids = [row[0].strip() for row in sample.rows]
         return Template(sample.columns[0], sample.columns[1], ids, names)

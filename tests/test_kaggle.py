@@ -3,6 +3,7 @@
 import json
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -119,6 +120,8 @@ def test_the_guard_stands_before_the_door(fake, csv):
 def test_a_file_that_nothing_describes_needs_data(fake, csv):
     csv.with_suffix(".json").unlink()
     assert "with --data PATH" in refusal(SUBMIT)
+    Path("bare.csv").write_text("id,label\n")
+    assert "--data bare.csv: a sample submission has" in refusal([*SUBMIT, "--data", "bare.csv"])
     assert main([*SUBMIT, "--data", "sample.csv"]) == 0
 
 

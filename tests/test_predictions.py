@@ -51,8 +51,13 @@ def test_align_finds_rows_by_id():
 @pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04broken"])
 def test_damaged_files_are_named(tmp_path, content):
     (tmp_path / "p.npz").write_bytes(content)
-    with pytest.raises(UserError, match="is not a predictions file"):
+    with pytest.raises(
+        UserError, match=r"is not a predictions file \(no .npz, or one .*: remove it and give the command"
+    ):
         load_predictions(tmp_path / "p.npz")
+    (tmp_path / "truth.csv").write_bytes(content)  # the user's own: nothing to remove
+    with pytest.raises(UserError, match=r"truth.csv is not a predictions file .*: name a run, or the .npz of one"):
+        load_predictions(tmp_path / "truth.csv")
 
 
 def test_a_pickle_inside_is_refused(tmp_path):
