@@ -57,6 +57,24 @@ def test_the_time_limit_has_its_own_exit_code(tmp_path):
     assert main(["train", *words, "--time-limit", "1s", "--run", str(tmp_path / "run")]) == 3
 
 
+@pytest.mark.parametrize(("good", "said"), [(True, "became alike; the model of step 1"), (False, "still all alike")])
+def test_a_collapse_is_told_from_a_training_too_short_for_any_difference(good, said, tmp_path, capsys, monkeypatch):
+    ratios = iter([0.8 if good else 0.1, *[0.1] * 5])
+    monkeypatch.setattr("competition.generative.fit.Sheet.write", lambda self, model, step: next(ratios))
+    data = write_pictures(tmp_path / "data")
+    words = ["--data", str(data), "--cache-dir", str(tmp_path / "cache"), "--image-size", "8", "--precision", "fp32"]
+    words += ["--model", "dcgan", "--width", "2", "--latent", "3", "--steps", "6", "--sheet-every", "1"]
+    assert main(["train", *words, "--batch-size", "8", "--run", str(tmp_path / "run")]) == 0
+    assert said in capsys.readouterr().out
+
+
+def test_a_limit_that_no_width_meets_asks_for_no_smaller_width(tmp_path):
+    data = write_pictures(tmp_path / "data")
+    words = ["--data", str(data), "--cache-dir", str(tmp_path / "cache"), "--image-size", "8", "--model", "dcgan"]
+    with pytest.raises(UserError, match="take a smaller --latent, or raise the limit"):
+        main(["train", *words, "--max-parameters", "100", "--run", str(tmp_path / "run")])
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -49,9 +49,10 @@ def choose_design(settings: GenerateSettings, image_size: int, class_names: tupl
     count = parameter_count(design)
     if count > limit and settings.prune == "none":
         what = f"mirroring {design.mirror}" if design.mirror != "none" else f"--width {design.width}"
+        smaller = "--latent" if settings.width is None else "--width or --latent"
         raise UserError(
             f"{settings.model} with {what} has {count:,} parameters, --max-parameters is {limit:,}: "
-            "take a smaller --width or --latent, or raise the limit"
+            f"take a smaller {smaller}, or raise the limit"
         )
     if settings.width is not None or design.mirror != "none":
         return design

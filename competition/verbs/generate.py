@@ -52,7 +52,12 @@ def train(argv: Sequence[str]) -> int:
     losses = ", ".join(f"{name} {value:.4g}" for name, value in result["losses"].items())
     print(f"{run.folder}: {result['steps']:,} steps, {losses}, diversity {result['diversity']:.2f} of real pictures'")
     if result["is_collapsed"]:
-        print(f"note: its pictures became alike; the model of step {result['kept_step']} is the one that is kept")
+        if result["kept_step"] == result["steps"]:
+            print(
+                "note: its pictures are still all alike: it needs more steps or other settings; the last model is kept"
+            )
+        else:
+            print(f"note: its pictures became alike; the model of step {result['kept_step']} is the one that is kept")
     print(f"python -m competition generate export {run.folder} --per-class 100 --out {run.folder}/export")
     return 0
 
