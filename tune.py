@@ -13,8 +13,9 @@ Exit codes: 0 done, 2 refused, 3 time limit reached, 130 stopped.
 import time
 from collections.abc import Sequence
 
-from competition.cli import Parser, add_settings, read_tuning, run_command
-from competition.config import NOT_FOR_TUNING, TrainSettings, TuneSettings
+from competition.cli import Parser, add_settings, run_command
+from competition.config import TrainSettings
+from competition.tuning.settings import NOT_FOR_TUNING, TuneSettings, read_tuning
 
 
 def main(argv: Sequence[str] | None = None) -> int:

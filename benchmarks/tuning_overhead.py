@@ -21,10 +21,11 @@ from competition.process import settle
 
 settle()
 
-from competition.config import TrainSettings, TuneSettings  # noqa: E402
+from competition.config import TrainSettings  # noqa: E402
 from competition.training.fit import fit_fold  # noqa: E402
 from competition.tuning import study as steps  # noqa: E402
 from competition.tuning import trial  # noqa: E402
+from competition.tuning.settings import TuneSettings  # noqa: E402
 from competition.tuning.work import Stop  # noqa: E402
 from competition.tuning.workers import work_here  # noqa: E402
 

@@ -12,7 +12,6 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from competition.config import NOT_FOR_TUNING, TrainSettings, TuneSettings
 from competition.errors import UserError, did_you_mean, without_passwords
 from competition.process import settle
 from competition.settings import Settings, choices_of, flag, hint_of
@@ -86,15 +85,6 @@ def read_settings(cls: type[SettingsType], values: dict[str, Any]) -> SettingsTy
     config = values.pop("config", None)
     merged = read_yaml(Path(config)) if config else {}
     return cls.from_mapping({**merged, **values}, where=str(config) if config else "command line")
-
-
-def read_tuning(values: dict[str, Any]) -> tuple[TuneSettings, TrainSettings]:
-    """Build the settings of a search and, from ``--config`` overridden by flags, those under it."""
-    own = {item.name for item in fields(TuneSettings)}
-    search = TuneSettings(**{name: value for name, value in values.items() if name in own})
-    base = read_settings(TrainSettings, {name: value for name, value in values.items() if name not in own})
-    untold = TrainSettings()
-    return search, base.replace(**{name: getattr(untold, name) for name in NOT_FOR_TUNING})
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Every setting of the toolkit: its type, default, unit, limits and help text, in one place.
+"""Settings of the data, the training and the prediction: type, default, unit, limits and help text.
 
 Command-line flags, YAML keys and attribute names are the same words.
 """
@@ -11,7 +11,6 @@ from typing import Any, Literal
 from competition.settings import Duration, Settings, setting
 
 DATA, NETWORK, TRAINING, MACHINE, OUTPUT = "data", "network", "training", "machine", "output"
-SEARCH = "search"
 
 
 @dataclass(frozen=True)
@@ -257,112 +256,3 @@ class PredictSettings(DataSettings):
     def view_count(self) -> int | None:
         """The number of views, where one is given."""
         return int(self.views) if self.views.isdigit() else None
-
-
-# Settings of one run that a study decides itself, or that its trials cannot use.
-NOT_FOR_TUNING = ("workers", "time_limit", "run", "only_folds", "tensorboard", "prune_from", "prune_method")
-
-
-@dataclass(frozen=True)
-class ReportSettings(DataSettings):
-    """Everything ``report`` can be told; without ``--data`` it is the data of the run."""
-
-    out: Path | None = setting(None, OUTPUT, "page to write; auto: report.html in the run folder")
-    device: Literal["auto", "cpu", "cuda"] = setting("auto", MACHINE, "where the networks run", identity=False)
-
-    def contradictions(self) -> Iterator[str]:
-        """Yield settings that cannot stand together."""
-        if self.out is not None and self.out.suffix.lower() not in (".html", ".htm"):
-            yield f"--out {self.out}: the page is HTML; name a file that ends in .html"
-
-
-@dataclass(frozen=True)
-class LookSettings(DataSettings):
-    """Everything ``look`` can be told; without ``--data`` it is the data of the run."""
-
-    what: Literal["occlusion", "cam", "gradients", "activations", "dream"] | None = setting(
-        None, OUTPUT, "which picture to make"
-    )
-    image: str | None = setting(None, OUTPUT, "id of an image of the data, or a file")
-    fold: int | None = setting(None, OUTPUT, "whose network; auto: the fold that held the image out, else 0", low=0)
-    target: str | None = setting(None, OUTPUT, "class asked for; auto: the image's label, else the predicted class")
-    layer: str | None = setting(None, OUTPUT, "layer of cam, activations or dream; auto: chosen by its size")
-    out: Path | None = setting(None, OUTPUT, "picture to write: FILE.png")
-    device: Literal["auto", "cpu", "cuda"] = setting("auto", MACHINE, "where the network runs", identity=False)
-
-    def contradictions(self) -> Iterator[str]:
-        """Yield settings that cannot stand together."""
-        if self.what is None:
-            yield "--what is missing: occlusion, cam, gradients, activations or dream"
-        if self.image is None and self.what != "dream":
-            yield "--image is missing: an id of the data, or a file"
-        if self.image is not None and self.what == "dream":
-            yield "--what dream begins from noise: leave --image out"
-        if self.layer is not None and self.what in ("occlusion", "gradients"):
-            yield f"--what {self.what} looks at the whole network: leave --layer out"
-        if self.target is not None and self.what == "activations":
-            yield "--what activations has no class: leave --target out"
-        if self.layer is not None and self.target is not None and self.what == "dream":
-            yield "--what dream shows a class (--target) or a layer's filters (--layer): leave one out"
-        if self.out is None or self.out.suffix.lower() != ".png":
-            yield "--out: name the picture to write, such as look.png"
-
-
-@dataclass(frozen=True)
-class TuneSettings(Settings):
-    """Everything `tune.py` can be told about the search; `TrainSettings` are fixed under it or searched."""
-
-    study: str | None = setting(None, SEARCH, "name of the study, kept in studies/NAME; auto: data and space")
-    trials: int = setting(50, SEARCH, "trials of the study, over all workers and restarts", low=1)
-    space: str = setting(
-        "default", SEARCH, "what is searched: default, architecture, grid-mlp, grid-cnn, or a YAML file"
-    )
-    sampler: Literal["tpe", "random", "grid", "gp", "cmaes", "nsga2"] = setting(
-        "tpe", SEARCH, "who proposes settings (nsga2 is meant for two objectives)"
-    )
-    pruner: Literal["auto", "two-level", "hyperband", "median", "none"] = setting(
-        "auto", SEARCH, "who stops bad trials early; auto: two-level, with two objectives none"
-    )
-    objective: Literal["macro-f1"] = setting("macro-f1", SEARCH, "what is maximised, pooled over the folds")
-    objective2: Literal["parameters", "latency"] | None = setting(
-        None, SEARCH, "what is minimised beside it: parameters, or milliseconds of a forward pass of one image"
-    )
-    pick: Literal["score", "cost", "within", "knee"] = setting(
-        "score",
-        SEARCH,
-        "which trial of the front becomes best.yaml: the best, the cheapest, the cheapest within 0.01 of the best "
-        "macro F1, or the knee",
-    )
-    storage: str | None = setting(
-        None,
-        SEARCH,
-        "where trials are recorded: postgresql://USER@HOST/DATABASE for many machines (password: PGPASSWORD or "
-        "~/.pgpass), sqlite:///FILE for one worker; auto: a journal file in the study's folder",
-    )
-    workers: int = setting(1, SEARCH, "processes that train trials side by side and divide the cores", low=1, high=256)
-    timeout: Duration | None = setting(
-        None, SEARCH, "stop by then with everything saved; the same command goes on: 15m, 2h", low=1
-    )
-    predict_test: bool = setting(False, SEARCH, "keep every fold's test probabilities too, for ensembles of the study")
-    keep_weights: bool = setting(False, SEARCH, "keep the networks of every trial")
-
-    def contradictions(self) -> Iterator[str]:
-        """Yield settings that cannot stand together."""
-        if self.study is not None and (Path(self.study).name != self.study or self.study.startswith(".")):
-            yield f"--study {self.study!r}: a plain name is wanted; the study is kept in studies/NAME"
-        if self.objective2 and self.pruner not in ("auto", "none"):
-            yield f"--pruner {self.pruner} with --objective2: trials with two objectives are never pruned; leave it out"
-        if self.pick != "score" and not self.objective2:
-            yield f"--pick {self.pick} weighs macro F1 against a second objective: add --objective2"
-        if self.objective2 and self.sampler == "cmaes":
-            yield "--sampler cmaes takes one objective: use tpe or nsga2 with --objective2"
-        if (self.storage or "").startswith("sqlite") and self.workers > 1:
-            yield (
-                f"--storage sqlite with --workers {self.workers}: SQLite locks when several processes write; leave "
-                "--storage out (a journal file) or use postgresql://"
-            )
-
-    @property
-    def pruner_name(self) -> str:
-        """The pruner, ``auto`` resolved."""
-        return self.pruner if self.pruner != "auto" else "none" if self.objective2 else "two-level"

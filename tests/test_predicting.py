@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from competition.analysis.predicting import Changed, predict_held_out, predict_rows, sample_of
+from competition.analysis.settings import ReportSettings
 from competition.analysis.source import open_source
-from competition.config import ReportSettings
 from competition.errors import UserError
 from tests.finished_run import CLASSES, finished_run  # noqa: F401
 

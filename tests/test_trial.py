@@ -8,12 +8,13 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from competition.config import TrainSettings, TuneSettings
+from competition.config import TrainSettings
 from competition.precision import Precision
 from competition.predictions import Predictions, load_predictions
 from competition.training import cross_validation, machine
 from competition.tuning import shelf as shelf_module
 from competition.tuning import trial as trial_module
+from competition.tuning.settings import TuneSettings
 from competition.tuning.shelf import Shelf
 from competition.tuning.trial import TrialRunner, halved
 from competition.tuning.work import Stop, work

@@ -13,10 +13,11 @@ import optuna
 import pytest
 
 import tune
-from competition.cli import read_tuning, run_command
+from competition.cli import run_command
 from competition.config import TrainSettings
 from competition.tuning.claims import counts
 from competition.tuning.journal import open_journal
+from competition.tuning.settings import read_tuning
 from tests.conftest import REPOSITORY
 from tests.tiny_data import write_tiny_data
 

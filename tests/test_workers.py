@@ -9,9 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from competition.config import TrainSettings, TuneSettings
+from competition.config import TrainSettings
 from competition.errors import UserError
 from competition.tuning import workers as workers_module
+from competition.tuning.settings import TuneSettings
 from competition.tuning.workers import start_worker, worker_environment
 
 

@@ -11,9 +11,9 @@ from torch import nn
 from competition.analysis import drawings
 from competition.analysis.layers import Layer, map_layers
 from competition.analysis.pictures import Picture, png, tiled
+from competition.analysis.settings import LookSettings
 from competition.analysis.source import Source, open_source
 from competition.checkpoint import Checkpoint
-from competition.config import LookSettings
 from competition.data.decode import decode_file
 from competition.errors import UserError, did_you_mean
 from competition.precision import pick_device

@@ -15,8 +15,8 @@ from competition.analysis.number_sections import (
     subtitle,
     trust_section,
 )
+from competition.analysis.settings import ReportSettings
 from competition.analysis.source import Source, open_source
-from competition.config import ReportSettings
 from competition.page import render_page
 from competition.precision import pick_device
 from competition.runs import write_atomically, write_json

@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from competition.config import DATA, MACHINE, NOT_FOR_TUNING, OUTPUT, TrainSettings
+from competition.config import DATA, MACHINE, OUTPUT, TrainSettings
 from competition.errors import UserError, did_you_mean
 from competition.settings import choices_of, convert, hint_of
 from competition.tuning.dimensions import Choices, Dimension, Range, is_multiple
 from competition.tuning.proposals import OPTIONS, is_option, option_of
+from competition.tuning.settings import NOT_FOR_TUNING
 
 RANGE_KEYS = ("low", "high", "log", "step", "choices", "when")
 NOT_SEARCHED = {

@@ -20,7 +20,7 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
-from competition.config import TrainSettings, TuneSettings
+from competition.config import TrainSettings
 from competition.errors import UserError
 from competition.runs import environment, locked, read_json, write_json
 from competition.training.inputs import automatic_batch_size
@@ -30,6 +30,7 @@ from competition.tuning.owners import Worker
 from competition.tuning.pruning import create_pruner
 from competition.tuning.results import best_of
 from competition.tuning.samplers import refuse_missing_package
+from competition.tuning.settings import TuneSettings
 from competition.tuning.shelf import Shelf
 from competition.tuning.space import Space, load_space
 from competition.tuning.storage import StudyStorage, open_storage

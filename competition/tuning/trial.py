@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
 from competition import metrics
-from competition.config import TrainSettings, TuneSettings
+from competition.config import TrainSettings
 from competition.models.factory import count_parameters
 from competition.prediction.fold_prediction import ImageRows, predict_fold
 from competition.predictions import Predictions, load_predictions, save_predictions
@@ -26,6 +26,7 @@ from competition.training.fit import fit_fold
 from competition.tuning.claims import Claim, Outcome
 from competition.tuning.latency import measure_latency, untrained_network
 from competition.tuning.pruning import PRUNED_BECAUSE
+from competition.tuning.settings import TuneSettings
 from competition.tuning.shelf import Shelf
 from competition.tuning.storage import StudyStorage
 from competition.tuning.watch import TrialDisplay, TrialWatch

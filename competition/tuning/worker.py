@@ -8,7 +8,8 @@ import time
 from collections.abc import Sequence
 
 from competition.cli import run_command
-from competition.config import TrainSettings, TuneSettings
+from competition.config import TrainSettings
+from competition.tuning.settings import TuneSettings
 
 
 def main(argv: Sequence[str] | None = None) -> int:

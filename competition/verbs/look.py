@@ -10,8 +10,8 @@ An image of the training table is shown to the network of the fold that held it 
 
 from collections.abc import Sequence
 
+from competition.analysis.settings import LookSettings
 from competition.cli import Parser, add_settings, read_settings
-from competition.config import LookSettings
 
 
 def main(argv: Sequence[str]) -> int:

@@ -9,8 +9,8 @@ Beside FILE.html lies FILE.json with the same findings for programs.
 
 from collections.abc import Sequence
 
+from competition.analysis.settings import ReportSettings
 from competition.cli import Parser, add_settings, read_settings
-from competition.config import ReportSettings
 
 
 def main(argv: Sequence[str]) -> int:
