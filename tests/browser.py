@@ -3,8 +3,8 @@
 import base64
 import contextlib
 import json
+import re
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -31,7 +31,7 @@ class Browser:
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}/session{path}", data, {"Content-Type": "application/json"}, method=method
         )
-        with urllib.request.urlopen(request, timeout=120) as answer:
+        with urllib.request.urlopen(request, timeout=300) as answer:
             return json.load(answer)["value"]
 
     def open(self, url):
@@ -41,9 +41,9 @@ class Browser:
         """Run JavaScript; its ``return`` value comes back."""
         return self.call("POST", f"/{self.session}/execute/sync", {"script": script, "args": []})
 
-    def wait_for(self, condition, seconds=60):
+    def wait_for(self, condition):
         """Wait until a JavaScript expression is true."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + 300
         while not self.run(f"return Boolean({condition})"):
             assert time.monotonic() < end, f"never true: {condition}"
             time.sleep(0.1)
@@ -77,17 +77,18 @@ class Browser:
         return self.call("POST", f"/{self.session}/se/log", {"type": kind})
 
 
-def free_port():
-    with socket.socket() as place:
-        place.bind(("127.0.0.1", 0))
-        return place.getsockname()[1]
+def chosen_port(process):
+    """Return the port that a chromedriver took: one that was free when it looked."""
+    for line in process.stdout:
+        if found := re.search(r"started successfully on port (\d+)", line):
+            return int(found[1])
+    raise AssertionError("chromedriver does not start")
 
 
 @pytest.fixture
 def browser(tmp_path):
-    port = free_port()
-    process = subprocess.Popen([driver, f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    window = Browser(port, "")
+    process = subprocess.Popen([driver, "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    window = Browser(chosen_port(process), "")
     try:
         window.session = start(window, tmp_path)
         yield window
@@ -102,7 +103,7 @@ def start(window, folder):
     """Open a window with an empty profile; returns its session."""
     options = {"binary": chromium, "args": [*FLAGS, f"--user-data-dir={folder / 'profile'}"]}
     wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"}}
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while True:
         try:
             return window.call("POST", "", {"capabilities": {"alwaysMatch": wanted}})["sessionId"]

@@ -1,6 +1,7 @@
-"""Shared by all tests: one thread per process (the tests run side by side), and a small image store."""
+"""Shared by all tests: one thread per process (the tests run side by side), seeds, and a small image store."""
 
 import os
+import random
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
@@ -10,12 +11,32 @@ from pathlib import Path  # noqa: E402
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+import torch  # noqa: E402
 
 from competition.torchvision_operators import declare_missing_operators  # noqa: E402
 
 declare_missing_operators()  # before any test imports timm
 
 REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Begin every test with the same global generators, whatever ran before it in this process."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def no_probe():
+    """Train in fp32 and one layout without timing them: what the probe picks depends on the machine."""
+    from competition.precision import Precision
+    from competition.training import cross_validation
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cross_validation, "probe_precision", lambda *_: (Precision(), {}))
+        yield
 
 
 class ArrayImages:

@@ -1,6 +1,7 @@
-"""A worker process with a stand-in for the training: python stand_in_worker.py FOLDER TOTAL SECONDS [URL].
+"""A worker process with a stand-in for the training: python stand_in_worker.py FOLDER TOTAL GATE [URL].
 
-Its objective waits and notes in FOLDER/begun and FOLDER/finished which trial folders it worked on.
+Its objective waits until the file GATE exists, and notes in FOLDER/begun and FOLDER/finished which trial folders it
+worked on.
 """
 
 import os
@@ -20,7 +21,7 @@ from competition.tuning.storage import open_storage
 from competition.tuning.work import Stop, work
 
 if "BEAT" in os.environ:
-    storages.HEARTBEAT, storages.GRACE = 1, 3
+    storages.HEARTBEAT = 0.2
 
 
 class Line:
@@ -48,16 +49,17 @@ def note(path, claim):
         file.write(f"{claim.folder}\n")
 
 
-def waiting_objective(folder, seconds):
+def waiting_objective(folder, gate):
     def objective(claim):
         note(folder / "begun", claim)
-        time.sleep(seconds)
+        while not gate.exists():
+            time.sleep(0.01)
         note(folder / "finished", claim)
-        return Outcome(TrialState.COMPLETE, (claim.changes["x"],), {"seconds": seconds})
+        return Outcome(TrialState.COMPLETE, (claim.changes["x"],), {})
 
     return objective
 
 
 if __name__ == "__main__":
-    place, wanted, wait, *rest = sys.argv[1:]
-    work(open_claims(Path(place), int(wanted), *rest), waiting_objective(Path(place), float(wait)), Stop())
+    place, wanted, gate, *rest = sys.argv[1:]
+    work(open_claims(Path(place), int(wanted), *rest), waiting_objective(Path(place), Path(gate)), Stop())

@@ -156,7 +156,7 @@ def test_threads_and_forks_share_an_archive(tmp_path: Path) -> None:
         process.start()
     with ThreadPoolExecutor(4) as pool:
         ours = list(pool.map(lambda i: read_bytes(f"{path}::{i % 50}.png") == bytes([i % 50]) * 5000, range(200)))
-    theirs = [queue.get(timeout=30) for _ in processes]
+    theirs = [queue.get(timeout=300) for _ in processes]
     for process in processes:
         process.join()
     assert all(ours)

@@ -21,16 +21,18 @@ def table(tmp_path: Path) -> pd.DataFrame:
     return write_images(tmp_path / "images", 70)
 
 
-SLOW_DECODE = """
+# Decodes half of the images and waits at the gate, a file, for leave to go on.
+GATED_DECODE = """
 import sys, time
 import pandas as pd
 from pathlib import Path
 from competition.data import cache, decode
-real = decode.decode_file
-def slow(*args):
-    time.sleep(0.02)
-    return real(*args)
-decode.decode_file = slow
+real, gate = decode.decode_file, Path(sys.argv[3])
+def gated(path, *args):
+    while Path(path).name == "35.png" and not gate.exists():
+        time.sleep(0.01)
+    return real(path, *args)
+decode.decode_file = gated
 table = pd.read_csv(sys.argv[1], dtype=str)
 print("go", flush=True)
 cache.open_images(table, image_size=8, resize="squash", cache_dir=Path(sys.argv[2]), limit_bytes=1 << 30, workers=1)
@@ -38,22 +40,20 @@ print("done", flush=True)
 """
 
 
-def start_slow_decode(table: pd.DataFrame, folder: Path) -> subprocess.Popen[str]:
+def start_gated_decode(table: pd.DataFrame, folder: Path) -> subprocess.Popen[str]:
     table.to_csv(folder / "table.csv", index=False)
-    command = [sys.executable, "-c", SLOW_DECODE, str(folder / "table.csv"), str(folder / "cache")]
+    command = [sys.executable, "-c", GATED_DECODE, *map(str, (folder / "table.csv", folder / "cache", folder / "gate"))]
     process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "go\n"
-    until = time.monotonic() + 20
     while not list((folder / "cache").glob("*.tmp-*/images.npy")):
-        assert time.monotonic() < until
+        assert process.poll() is None
         time.sleep(0.01)
     return process
 
 
 def test_killed_decode_leaves_nothing_usable(table: pd.DataFrame, tmp_path: Path) -> None:
-    process = start_slow_decode(table, tmp_path)
-    time.sleep(0.3)
+    process = start_gated_decode(table, tmp_path)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not list((tmp_path / "cache").glob("*/meta.json"))
@@ -63,13 +63,22 @@ def test_killed_decode_leaves_nothing_usable(table: pd.DataFrame, tmp_path: Path
     assert len(opened(table, tmp_path / "cache").facts) == 70
 
 
-def test_two_processes_decode_once(table: pd.DataFrame, tmp_path: Path) -> None:
-    process = start_slow_decode(table, tmp_path)
+def test_two_processes_decode_once(table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = start_gated_decode(table, tmp_path)
     (building,) = (tmp_path / "cache").glob("*.tmp-*")
     opened(write_images(tmp_path / "others", 1), tmp_path / "cache")  # must not sweep a live decode
     assert building.exists()
-    opened(table, tmp_path / "cache")  # waits
-    assert process.wait(timeout=30) == 0
+    wait_for_lock, waited = cache_build._lock, []
+
+    def let_the_other_go_on(descriptor: int) -> None:
+        waited.append(descriptor)
+        (tmp_path / "gate").touch()
+        wait_for_lock(descriptor)
+
+    monkeypatch.setattr(cache_build, "_lock", let_the_other_go_on)
+    opened(table, tmp_path / "cache")
+    assert len(waited) == 1
+    assert process.wait(timeout=300) == 0
     assert len(list((tmp_path / "cache").glob("*/meta.json"))) == 2
     assert not list((tmp_path / "cache").glob("*.tmp-*"))
 

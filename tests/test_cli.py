@@ -82,6 +82,6 @@ def test_answers_before_anything_heavy_is_imported(words, code):
         "  sys.argv = sys.argv[1:]; runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)\n"
         "else:\n  runpy.run_path(sys.argv[0], run_name='__main__')\n"
     )
-    done = subprocess.run([sys.executable, "-c", guard], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", guard], cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr

@@ -116,6 +116,6 @@ def test_answers_before_anything_heavy_is_imported(words, code):
         f"sys.argv = ['competition', *{words!r}]\n"
         "runpy.run_module('competition', run_name='__main__', alter_sys=True)\n"
     )
-    done = subprocess.run([sys.executable, "-c", guard], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", guard], cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr

@@ -61,6 +61,7 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_file(tmp_path):
     for pause in (0.05, 0.11, 0.17):
         process = subprocess.Popen([sys.executable, "-c", code])
         while not path.exists():
+            assert process.poll() is None
             time.sleep(0.01)
         time.sleep(pause)
         process.send_signal(signal.SIGKILL)
@@ -82,7 +83,7 @@ def test_a_history_whose_last_line_was_cut_is_read_up_to_it(tmp_path):
 def _hold(path, held):
     with runs.locked(path, "fold 0"):
         held.set()
-        time.sleep(30)
+        signal.pause()  # until it is killed
 
 
 def test_a_lock_keeps_others_out_and_dies_with_its_process(tmp_path):
@@ -91,7 +92,7 @@ def test_a_lock_keeps_others_out_and_dies_with_its_process(tmp_path):
     held = context.Event()
     process = context.Process(target=_hold, args=(path, held))
     process.start()
-    assert held.wait(20)
+    assert held.wait(300)
     with pytest.raises(UserError, match="another process"), runs.locked(path, "fold 0"):
         pass
     os.kill(process.pid, signal.SIGKILL)
@@ -104,7 +105,7 @@ def test_counted_seeds_depend_on_every_key():
     seeds = {runs.counted_seed(a, b, c) for a in range(4) for b in range(4) for c in ("x", "y")}
     assert len(seeds) == 32
     assert runs.counted_seed(1, 23) != runs.counted_seed(12, 3)
-    assert runs.counted_seed("a", 0) == 5440352017361389433 or runs.counted_seed("a", 0) < 2**64
+    assert runs.counted_seed("a", 0) == 5896990226851556301  # the same on every machine, for ever
 
 
 @pytest.mark.parametrize(("text", "said"), [(None, "does not exist"), ("{", "is damaged")])

@@ -25,11 +25,22 @@ SPACE = "learning_rate: {low: 0.001, high: 0.1, log: true}\nmix: [none, cutmix]\
 TINY = ["--model", "mycnn", "--folds", "2", "--epochs", "2", "--batch-size", "8", "--validate-every", "1",
         "--precision", "fp32", "--space", "space.yaml"]  # fmt: skip
 
-# tune.py that saves its state all the time, so that there is a state to go on from.
-HURRIED = (
-    "import sys, tune\nfrom competition.cli import run_command\nfrom competition.training import fit\n"
-    "fit.SAVE_SECONDS = 0.05\nrun_command(tune.main, sys.argv[1:])"
-)
+# tune.py that saves its state at every step, so that there is a state to go on from.
+HURRIED = """
+import signal, sys, tune
+from competition.cli import run_command
+from competition.training import fit
+fit.SAVE_SECONDS = 0.0
+save = fit.FoldTraining.save
+def save_and_wait(self):  # to be killed, for ever
+    save(self)
+    if str(self.job.folder).endswith(sys.argv[1]):
+        signal.pause()
+if sys.argv[1]:
+    fit.FoldTraining.save = save_and_wait
+run_command(tune.main, sys.argv[2:])
+"""
+pytestmark = pytest.mark.usefixtures("no_probe")
 
 
 @pytest.fixture(scope="module")
@@ -87,27 +98,28 @@ def test_a_study_leaves_what_it_says_and_goes_on(words, capsys):
     assert (code, len(trials())) == (0, 3)
 
 
-def hurried_tune(words):
+def hurried_tune(words, wait_in=""):
+    """Start tune.py; it comes to a stop in the fold whose folder ends like this."""
     return subprocess.Popen(
-        [sys.executable, "-c", HURRIED, *words],
+        [sys.executable, "-c", HURRIED, wait_in, *words],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 
 
-def wait_for(path, process, seconds=120):
-    end = time.monotonic() + seconds
-    while not path.exists():
+def wait_for(condition, process):
+    """Return what the condition says once that is something."""
+    while not (found := condition()):
         assert process.poll() is None, process.stdout.read()
-        assert time.monotonic() < end
         time.sleep(0.01)
+    return found
 
 
 def test_killed_amid_a_trial_the_same_command_goes_on(words, capsys):
     words = [*words, "--trials", "2", "--epochs", "6", "--pruner", "none"]
-    process = hurried_tune(words)
+    process = hurried_tune(words, wait_in="0000/fold_1")
     second = Path("studies/s/trials/0000/fold_1")
-    wait_for(second / "state.pt", process)
+    wait_for((second / "state.pt").exists, process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     stamp = (second.parent / "fold_0" / "history.jsonl").stat().st_mtime_ns
@@ -123,9 +135,9 @@ def test_killed_amid_a_trial_the_same_command_goes_on(words, capsys):
 def test_a_signal_stops_with_everything_saved(words, capsys, workers):
     words = [*words, "--trials", "3", "--epochs", "500", "--pruner", "none", "--workers", workers]
     process = hurried_tune(words)
-    wait_for(Path("studies/s/trials/0000/fold_0/history.jsonl"), process)
+    wait_for(Path("studies/s/trials/0000/fold_0/history.jsonl").exists, process)
     process.send_signal(signal.SIGTERM)
-    said, _ = process.communicate(timeout=120)
+    said, _ = process.communicate(timeout=300)
     assert process.returncode == 130, said
     assert "the same command goes on" in said
     assert "Traceback" not in said
@@ -143,10 +155,11 @@ def test_the_time_limit_ends_with_code_3(words, capsys):
 
 def test_two_workers_of_which_one_is_killed(words, capsys):
     process = hurried_tune([*words, "--trials", "5", "--workers", "2", "--pruner", "none"])
-    wait_for(Path("studies/s/trials/0001/run.json"), process)
-    owners = {trial.user_attrs["worker"] for trial in trials() if trial.state.name == "RUNNING"}
-    os.kill(int(min(owners).split("-")[-2]), signal.SIGKILL)
-    said, _ = process.communicate(timeout=240)
+    wait_for(Path("studies/s/trials/0001/run.json").exists, process)
+    running = lambda: [trial for trial in trials() if trial.state.name == "RUNNING" and "worker" in trial.user_attrs]  # noqa: E731
+    owner = wait_for(running, process)[0].user_attrs["worker"]
+    os.kill(int(owner.split("-")[-2]), signal.SIGKILL)
+    said, _ = process.communicate(timeout=300)
     assert process.returncode == 0, said
     assert "was ended by signal 9" in said
     assert counted_states() == ["COMPLETE"] * 5
