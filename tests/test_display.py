@@ -21,3 +21,9 @@ def test_plain_lines_where_there_is_no_terminal(capsys):
     assert lines[0].startswith("fold 0: epoch 1.5/4, loss 2.000, images/s 1,234, time left")
     assert "macro F1 0.500" in lines[1]
     assert lines[2] == "fold 0: done, macro F1 0.600"
+
+
+def test_notes_are_no_markup(capsys):
+    with Display([0], 4) as display:
+        display.note("fold 0: runs/[red]a[/red] goes on")
+    assert capsys.readouterr().out == "fold 0: runs/[red]a[/red] goes on\n"

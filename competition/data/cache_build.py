@@ -11,11 +11,10 @@ import json
 import os
 import shutil
 import sys
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ import numpy as np
 
 from competition.data.facts import FACT_BYTES, save_facts
 from competition.errors import UserError
+from competition.progress import Bar
 
 if TYPE_CHECKING:
     from competition.data.decode import Decoded, Resize
@@ -170,10 +170,11 @@ def _decode_all(plan: CachePlan, workers: int | None, progress: bool) -> Iterato
     count = max(1, workers or usable_cores())
     pool = ThreadPoolExecutor(count)
     try:
-        with _progress(len(plan.paths), progress) as advance:
+        with Bar("decoding", len(plan.paths)) if progress else nullcontext() as bar:
             for chunk in _map_in_order(pool, decode, range(0, len(plan.paths), DECODE_CHUNK), ahead=2 * count):
                 yield from chunk
-                advance(len(chunk))
+                if bar is not None:
+                    bar.advance(len(chunk))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -189,32 +190,6 @@ def _map_in_order(
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
-
-
-@contextmanager
-def _progress(total: int, wanted: bool) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal; elsewhere one line when done, and one every ten seconds until then."""
-    if wanted and sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn("Decoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True)) as bar:
-            task = bar.add_task("", total=total)
-            yield lambda count: bar.advance(task, count)
-        return
-    start = last = time.monotonic()
-    done = 0
-
-    def advance(count: int) -> None:
-        nonlocal done, last
-        done += count
-        now = time.monotonic()
-        if wanted and (done >= total or now - last > 10):
-            last = now
-            print(f"Decoded {done:,} of {total:,} images in {now - start:.1f} s", file=sys.stderr, flush=True)
-
-    yield advance
 
 
 def _write_images(path: Path, plan: CachePlan, decoded: Iterable["Decoded"]) -> tuple[list["Decoded"], int]:

@@ -24,6 +24,7 @@ from competition.generative.sampling import SAMPLE_BATCH, counted_noise, decode_
 from competition.generative.settings import ExportSettings
 from competition.generative.sheets import to_png
 from competition.precision import pick_device
+from competition.progress import Bar
 from competition.runs import counted_seed, read_json, write_atomically, write_json
 
 COLUMNS = ("image_id", "label", "generator", "seed", "source", "group")
@@ -44,12 +45,13 @@ def export(folder: Path, settings: ExportSettings) -> tuple[Path, int]:
     names = exported_classes(settings.classes, generator)
     counts = claim_folder(settings.out, settings, generator, device_of(model).type)
     made = 0
-    for name in names:
-        maker = Maker(model, generator, settings, name)
-        made += sum(maker.write(settings.out / "train" / name, settings.per_class))
-        counts[name] = max(settings.per_class, counts.get(name, 0))
-        # The class's count is noted when its pictures are all there, so the manifest never names what is not.
-        write_json(settings.out / "export.json", {**read_json(settings.out / "export.json"), "counts": counts})
+    with Bar(f"making {settings.out}", len(names) * settings.per_class, "pictures") as bar:
+        for name in names:
+            maker = Maker(model, generator, settings, name)
+            made += maker.write(settings.out / "train" / name, settings.per_class, bar)
+            counts[name] = max(settings.per_class, counts.get(name, 0))
+            # The class's count is noted when its pictures are all there, so the manifest never names what is not.
+            write_json(settings.out / "export.json", {**read_json(settings.out / "export.json"), "counts": counts})
     rows = [row for name in sorted(counts) for row in manifest_rows(folder, generator, settings, name, counts[name])]
     write_manifest(settings.out / "manifest.csv", rows)
     return settings.out, made
@@ -113,8 +115,9 @@ class Maker:
         self._model, self._settings, self._name = model, settings, name
         self._label = generator.design.class_names.index(name)
 
-    def write(self, folder: Path, count: int) -> Iterator[int]:
-        """Write the pictures that are missing; yields how many, batch by batch."""
+    def write(self, folder: Path, count: int, bar: Bar) -> int:
+        """Write the pictures that are missing; returns how many they were."""
+        made = 0
         for begin in range(0, count, SAMPLE_BATCH):
             numbers = range(begin, min(begin + SAMPLE_BATCH, count))
             missing = [number for number in numbers if not (folder / file_name(number)).exists()]
@@ -123,7 +126,10 @@ class Maker:
                 pixels = self._make(range(begin, begin + SAMPLE_BATCH))
                 for number in missing:
                     write_picture(folder / file_name(number), to_png(pixels[number - begin]))
-            yield len(missing)
+            made += len(missing)
+            bar.skip(len(numbers) - len(missing))
+            bar.advance(len(missing))
+        return made
 
     @torch.no_grad()
     def _make(self, numbers: Sequence[int]) -> NDArray[np.uint8]:

@@ -27,7 +27,6 @@ INCEPTION_SIZE = 299
 FEATURE_BATCH = 64  # images at once; a matter of memory alone
 
 Look = Callable[[Tensor], Tensor]  # (B, H, W, 3) uint8 -> (B, D)
-Told = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -86,17 +85,18 @@ def extract(
     images: Images,
     rows: NDArray[np.int64],
     batch_size: int = FEATURE_BATCH,
-    told: Told = lambda done, total: None,
+    on_batch: Callable[[int], None] = lambda images: None,
 ) -> Features:
     """Return the features of some rows of a store, in their order. (N,) -> (N, D) float32.
 
-    They do not depend on the batch size, but for the last digits: no layer mixes the images of a batch.
+    ``on_batch`` is told the number of images done, for progress. The features do not depend on the batch size, but for
+    the last digits: no layer mixes the images of a batch.
     """
     parts = []
     for begin in range(0, len(rows), batch_size):
         pictures = torch.from_numpy(images.gather(rows[begin : begin + batch_size]))
         parts.append(network.look(pictures).float().cpu().numpy())
-        told(min(begin + batch_size, len(rows)), len(rows))
+        on_batch(len(pictures))
     return np.concatenate(parts)
 
 
@@ -106,7 +106,7 @@ def cached_features(
     rows: NDArray[np.int64],
     contents: list[int],
     cache_dir: Path,
-    told: Told = lambda done, total: None,
+    on_batch: Callable[[int], None] = lambda images: None,
 ) -> Features:
     """Return `extract`'s features, from ``cache_dir/features`` where these pictures were looked at before.
 
@@ -122,7 +122,7 @@ def cached_features(
             found = np.empty((0, 0), np.float32)  # damaged: made anew
         if len(found) == len(rows):
             return found
-    features = extract(network, images, rows, told=told)
+    features = extract(network, images, rows, on_batch=on_batch)
     buffer = io.BytesIO()
     np.save(buffer, features)
     write_atomically(path, buffer.getvalue())

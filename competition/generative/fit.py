@@ -1,6 +1,7 @@
 """Train one generative model: one loop for all of them."""
 
 import math
+import sys
 import time
 from typing import Any
 
@@ -9,12 +10,12 @@ from torch import Tensor
 
 from competition.errors import UserError
 from competition.generative.checkpoint import Generator, save_generator
-from competition.generative.display import ProgressLine
 from competition.generative.learner import Learner
 from competition.generative.review import Sheet
 from competition.generative.run import Run, starting_model
 from competition.generative.sheets import write_losses
 from competition.generative.watch import PATIENCE, Watch
+from competition.progress import Bar
 from competition.runs import append_history, locked, read_history, read_json, write_history, write_json
 from competition.state import load_state, save_state
 
@@ -43,8 +44,9 @@ def fit(run: Run, deadline: float = math.inf) -> dict[str, Any]:
         if (run.folder / "result.json").exists():
             return dict(read_json(run.folder / "result.json"))
         training = Training(run, deadline)
-        training.restore()
-        training.run_steps()
+        with training.bar:
+            training.restore()
+            training.run_steps()
         return training.finish()
 
 
@@ -65,7 +67,7 @@ class Training:
         self.summed = 0  # steps in them
         self.watch = Watch()
         self.kept_step = 0
-        self.line = ProgressLine(self.total_steps)
+        self.bar = Bar("training", self.total_steps, "steps", sys.stdout)
         self.last_save = self.last_record = time.perf_counter()
         self.recorded_images = 0
         self.sheet = Sheet(run)
@@ -109,8 +111,8 @@ class Training:
         if bad:
             self._refuse(f"the loss {', '.join(bad)}")
         rate = (self.images - self.recorded_images) / max(time.perf_counter() - self.last_record, 1e-9)
-        images_left = (self.total_steps - self.step) * self.loader.size / self.loader.batches_per_epoch
-        self.line.update(self.step, means, rate, images_left / max(rate, 1e-9))
+        losses = ", ".join(f"{name} {value:.4g}" for name, value in means.items())
+        self.bar.advance(self.step - self.bar.done, f"{losses}, {rate:,.0f} images/s")
 
     def _refuse(self, what: str) -> None:
         kept = f"the model of step {self.kept_step} is kept" if self.kept_step else "no model was kept yet"
@@ -160,9 +162,10 @@ class Training:
 
     def _warn(self, ratio: float) -> None:
         kept = f"the model of step {self.kept_step} is kept" if self.watch.has_been_good else "they never differed more"
-        self.line.note(
+        print(
             f"step {self.step}: mode collapse: pictures of one class differ {ratio:.2f} times as much as real ones, "
-            f"for {PATIENCE} checks; {kept}"
+            f"for {PATIENCE} checks; {kept}",
+            flush=True,
         )
 
     def finish(self) -> dict[str, Any]:
@@ -207,7 +210,8 @@ class Training:
             self.sums, self.summed = state["sums"], state["summed"]
             self.recorded_images = self.images
             self.watch = Watch(**state["watch"])
-            self.line.note(f"going on from step {self.step}")
+            self.bar.skip(self.step)
+            print(f"going on from step {self.step}", flush=True)
         history = self.run.folder / "history.jsonl"
         if history.exists():
             write_history(history, [record for record in read_history(history) if record["step"] <= self.step])

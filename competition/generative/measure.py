@@ -6,8 +6,6 @@ OUT/pictures/        what a run made for it
 """
 
 import dataclasses
-import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,11 +36,11 @@ from competition.generative.neighbours import compare_nearness, nearest, pair_sh
 from competition.generative.run_pictures import make_pictures
 from competition.generative.sheets import write_png
 from competition.precision import pick_device
+from competition.progress import Bar
 from competition.runs import environment, write_json
 
 INSTALL = "pip install -e '.[generative]'"
 CLASSES_SHOWN = 10  # of the table that is printed, worst first
-PLAIN_SECONDS = 20.0  # between two lines of progress where there is no terminal
 Figures = dict[str, Any]
 
 
@@ -170,19 +168,10 @@ class Looker:
 
     def look(self, images: Decoded) -> Features:
         """Return the features of all images. -> (N, D)."""
-        start = last = time.perf_counter()
-        is_live = sys.stdout.isatty()
-
-        def told(done: int, total: int) -> None:
-            nonlocal last
-            now = time.perf_counter()
-            if now - last < (0.5 if is_live else PLAIN_SECONDS) and done < total:
-                return
-            last = now
-            text = f"features of {images.name}: {done:,}/{total:,}, {done / (now - start):,.0f} images/s"
-            print(f"\r\033[K{text}" if is_live else text, end="" if is_live and done < total else "\n", flush=True)
-
-        return cached_features(self._network, images.store, images.rows, images.contents, self._cache_dir, told)
+        with Bar(f"features of {images.name}", len(images)) as bar:
+            return cached_features(
+                self._network, images.store, images.rows, images.contents, self._cache_dir, bar.advance
+            )
 
 
 def _distance_figures(

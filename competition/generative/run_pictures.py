@@ -14,6 +14,7 @@ from competition.generative.sampling import SAMPLE_BATCH, device_of, sample
 from competition.generative.settings import ExportSettings
 from competition.generative.sheets import to_png
 from competition.precision import pick_device
+from competition.progress import Bar
 from competition.runs import counted_seed, read_json
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -38,14 +39,17 @@ def make_pictures(folder: Path, out: Path, count: int, seed: int, device: Device
 def _make_unlabelled(folder: Path, out: Path, count: int, seed: int, device: Device) -> None:
     model, _ = open_generator(folder)
     model.to(pick_device(device))
-    for begin in range(0, count, SAMPLE_BATCH):
-        paths = [out / file_name(number) for number in range(begin, min(begin + SAMPLE_BATCH, count))]
-        if all(path.exists() for path in paths):
-            continue
-        seeds = [counted_seed(seed, "export", "", number) for number in range(begin, begin + SAMPLE_BATCH)]
-        pixels = sample(model, seeds, torch.zeros(len(seeds), dtype=torch.long, device=device_of(model)))
-        for path, picture in zip(paths, np.asarray(pixels), strict=False):
-            write_picture(path, to_png(picture))
+    with Bar(f"making {out}", count, "pictures") as bar:
+        for begin in range(0, count, SAMPLE_BATCH):
+            paths = [out / file_name(number) for number in range(begin, min(begin + SAMPLE_BATCH, count))]
+            if all(path.exists() for path in paths):
+                bar.skip(len(paths))
+                continue
+            seeds = [counted_seed(seed, "export", "", number) for number in range(begin, begin + SAMPLE_BATCH)]
+            pixels = sample(model, seeds, torch.zeros(len(seeds), dtype=torch.long, device=device_of(model)))
+            for path, picture in zip(paths, np.asarray(pixels), strict=False):
+                write_picture(path, to_png(picture))
+            bar.advance(len(paths))
 
 
 def pictures_to_judge(

@@ -1,14 +1,11 @@
 """The steps of `predict.py`: open the runs, predict every fold of each, join, decide, write."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import Progress
 
 from competition.config import DataSettings, PredictSettings
 from competition.data.catalog import Catalog
@@ -22,6 +19,7 @@ from competition.prediction.members import Member, data_of, open_members
 from competition.prediction.record import describe_submission
 from competition.prediction.views import choose_views
 from competition.predictions import Predictions, class_numbers, in_class_order
+from competition.progress import Bar
 from competition.runs import write_json
 from competition.submission import Template, guard, refuse_errors, submission_table, write_submission
 
@@ -86,10 +84,8 @@ def predict_test(settings: PredictSettings, ensemble: FittedEnsemble, catalog: C
     device, pictures = pick_device(settings.device), Pictures(settings, catalog)
     test, class_names = catalog.of("test"), ensemble.nested.class_names
     found: list[NDArray[np.float32]] = []
-    console = Console(file=sys.stderr)
-    with Progress(console=console, disable=not console.is_terminal) as progress:
-        total = sum(len(member.fold_folders) for member in ensemble.used) * len(test)
-        task = progress.add_task("predicting", total=total)
+    total = sum(len(member.fold_folders) for member in ensemble.used) * len(test)
+    with Bar("predicting", total) as bar:
         for member in ensemble.used:
             images = pictures.at(member.image_size, member.resize)
             folds = [
@@ -100,7 +96,7 @@ def predict_test(settings: PredictSettings, ensemble: FittedEnsemble, catalog: C
                     device,
                     settings.batch_size,
                     loader_workers(settings, device),
-                    on_batch=lambda images: progress.advance(task, images),
+                    on_batch=bar.advance,
                 )
                 for folder in member.fold_folders
             ]

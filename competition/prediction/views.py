@@ -5,15 +5,12 @@ gain is nested: the views for a fold's images are those with the best macro F1 o
 run's own are kept when the 95 % interval of that gain lies above 0.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import Progress
 
 from competition import metrics
 from competition.config import PredictSettings
@@ -25,6 +22,7 @@ from competition.precision import pick_device
 from competition.prediction.fold_prediction import ImageRows, run_network
 from competition.prediction.members import Member, data_of
 from competition.predictions import Predictions, in_class_order, load_predictions, pool
+from competition.progress import Bar
 
 MOST_VIEWS = 8
 
@@ -117,15 +115,15 @@ def _best_count(
 def _rescore(settings: PredictSettings, member: Member) -> list[Predictions]:
     """Return the member's out-of-fold predictions with 1 to 8 views."""
     pictures = TrainingPictures(settings, member)
-    device, console = pick_device(settings.device), Console(file=sys.stderr)
+    device = pick_device(settings.device)
     parts: list[list[Predictions]] = [[] for _ in range(MOST_VIEWS)]
-    with Progress(console=console, disable=not console.is_terminal) as progress:
-        for folder in progress.track(member.fold_folders, description=f"views of {member.folder.name}"):
-            held_out = load_predictions(folder / "predictions.npz")
+    stored = [load_predictions(folder / "predictions.npz") for folder in member.fold_folders]
+    with Bar(f"views of {member.folder.name}", MOST_VIEWS * sum(len(fold.image_ids) for fold in stored)) as bar:
+        for folder, held_out in zip(member.fold_folders, stored, strict=True):
             images = pictures.of(held_out.image_ids, folder)
             total = np.zeros(held_out.probabilities.shape, np.float32)
             for number, view in enumerate(views_of(MOST_VIEWS)):
-                found, names = run_network(folder, images, [view], device, settings.batch_size)
+                found, names = run_network(folder, images, [view], device, settings.batch_size, on_batch=bar.advance)
                 total += in_class_order(Predictions(images.image_ids, names, found), held_out.class_names)
                 parts[number].append(replace(held_out, probabilities=total / np.float32(number + 1)))
     return [pool(part) for part in parts]

@@ -1,16 +1,12 @@
 """What a person sees while folds train: a live table, or plain lines when there is no terminal."""
 
-import sys
 import time
 from typing import Any, Protocol
 
-from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 
 from competition.errors import clock
-
-PLAIN_SECONDS = 20.0  # between two plain lines of an epoch under way
+from competition.progress import LiveTable
 
 
 class FoldDisplay(Protocol):
@@ -32,37 +28,22 @@ class FoldDisplay(Protocol):
         """A fold is trained and its held-out images are predicted."""
 
 
-class Display:
+class Display(LiveTable):
     """One row per fold: epoch, loss, macro F1, images/s, time left.
 
     Used as a context manager around the training of all folds.
     """
 
     def __init__(self, folds: list[int], epochs: int) -> None:
-        self._console = Console()
         self._rows: dict[int, dict[str, Any]] = {fold: {} for fold in folds}
         self._epochs = epochs
-        self._live = Live(console=self._console, refresh_per_second=4, get_renderable=self._table)
-        self._is_live = self._console.is_terminal and sys.stdout.isatty()
-        self._last_line = 0.0
+        super().__init__(self._table)
         self._fold_seconds: list[float] = []
         self._fold_start = time.perf_counter()
 
-    def __enter__(self) -> "Display":
-        if self._is_live:
-            self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._is_live:
-            self._live.stop()
-
     def note(self, text: str) -> None:
         """Say something that is not a number."""
-        if self._is_live:
-            self._console.print(text)
-        else:
-            print(text, flush=True)
+        print(text, flush=True)
 
     def start_fold(self, fold: int) -> None:
         """A fold begins or goes on."""
@@ -73,21 +54,18 @@ class Display:
         """Some batches are done. ``done`` counts epochs, with fractions."""
         row = self._rows[fold]
         row.update(epoch=done, loss=loss, rate=images_per_second, left=self._all_left(fold, seconds_left))
-        if not self._is_live and time.perf_counter() - self._last_line > PLAIN_SECONDS:
-            self._print_line(fold)
+        self.line(lambda: self._line(fold), is_news=False)
 
     def validated(self, fold: int, macro_f1: float) -> None:
         """A validation is done."""
         self._rows[fold]["macro_f1"] = macro_f1
-        if not self._is_live:
-            self._print_line(fold)
+        self.line(lambda: self._line(fold))
 
     def finish_fold(self, fold: int, macro_f1: float) -> None:
         """A fold is trained and its held-out images are predicted."""
         self._fold_seconds.append(time.perf_counter() - self._fold_start)
         self._rows[fold].update(state="done", macro_f1=macro_f1, left=0.0)
-        if not self._is_live:
-            print(f"fold {fold}: done, macro F1 {macro_f1:.3f}", flush=True)
+        self.line(lambda: f"fold {fold}: done, macro F1 {macro_f1:.3f}")
 
     def _all_left(self, fold: int, seconds_left: float) -> float:
         """Return the seconds to the end of all folds, taking the later ones to last as long as this one."""
@@ -95,12 +73,8 @@ class Display:
         waiting = sum(1 for row in self._rows.values() if not row)
         return seconds_left + waiting * (self._fold_seconds[-1] if self._fold_seconds else elapsed + seconds_left)
 
-    def _print_line(self, fold: int) -> None:
-        self._last_line = time.perf_counter()
-        print(
-            f"fold {fold}: " + ", ".join(f"{name} {text}" for name, text in self._cells(fold).items() if text),
-            flush=True,
-        )
+    def _line(self, fold: int) -> str:
+        return f"fold {fold}: " + ", ".join(f"{name} {text}" for name, text in self._cells(fold).items() if text)
 
     def _cells(self, fold: int) -> dict[str, str]:
         row = self._rows[fold]

@@ -1,20 +1,19 @@
 """What a person sees while a study runs: a live table, or one line per finished trial without a terminal."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from optuna.trial import FrozenTrial, TrialState
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Group
 from rich.table import Table
 
 from competition.errors import clock
+from competition.progress import LiveTable
 from competition.tuning.claims import FINISHED, counts
 from competition.tuning.owners import statuses
 
 
-class Board:
+class Board(LiveTable):
     """Best so far, trials under way, what pruning saved, and the time left.
 
     Used as a context manager around the whole search.
@@ -29,18 +28,7 @@ class Board:
         self._folder, self._total, self._workers = folder, total, workers
         self._announced: set[int] | None = None
         self._summary = "starting"
-        self._console = Console()
-        self._live = Live(console=self._console, refresh_per_second=2, get_renderable=self._table)
-        self._is_live = self._console.is_terminal and sys.stdout.isatty()
-
-    def __enter__(self) -> "Board":
-        if self._is_live:
-            self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._is_live:
-            self._live.stop()
+        super().__init__(self._table, per_second=2)
 
     def refresh(self, trials: Sequence[FrozenTrial]) -> None:
         """Take in the trials as they stand; new results become lines where there is no live table."""
@@ -52,9 +40,8 @@ class Board:
         self._summary = self._summarize(ended)
         if is_first and len(news) > 1:
             return  # a study that goes on: its earlier trials are no news
-        if not self._is_live:
-            for trial in news:
-                print(f"{in_words(trial)}; {self._summary}", flush=True)
+        for trial in news:
+            self.line(lambda trial=trial: f"{in_words(trial)}; {self._summary}")  # type: ignore[misc]
 
     def _summarize(self, ended: Sequence[FrozenTrial]) -> str:
         parts = [f"{len(ended)}/{self._total} trials"]
