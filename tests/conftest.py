@@ -32,10 +32,10 @@ def seeded():
 def no_probe():
     """Train in fp32 and one layout without timing them: what the probe picks depends on the machine."""
     from competition.precision import Precision
-    from competition.training import cross_validation
+    from competition.training import machine
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cross_validation, "probe_precision", lambda *_: (Precision(), {}))
+        patch.setattr(machine, "probe_precision", lambda *_: (Precision(), {}))
         yield
 
 

@@ -107,11 +107,13 @@ def test_a_full_disk_costs_nothing_and_the_same_call_goes_on(runs, tmp_path, mon
     assert stamps == {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in before}
 
 
-def test_a_folder_grows(runs, tmp_path):
+def test_a_folder_grows(runs, tmp_path, capsys):
     write(runs("vae"), tmp_path / "out", classes="horse", per_class=2)
     assert len(manifest(tmp_path / "out")) == 2
+    assert f"making {tmp_path / 'out'}: 2/2 pictures in " in capsys.readouterr().err
     write(runs("vae"), tmp_path / "out", per_class=4)
     assert len(manifest(tmp_path / "out")) == 12
+    assert f"making {tmp_path / 'out'}: 12/12 pictures in " in capsys.readouterr().err
 
 
 def test_sampling_can_be_changed(runs, tmp_path):

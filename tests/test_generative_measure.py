@@ -1,6 +1,7 @@
 """Measuring end to end: equal sizes, the floor, notes, classes, copies found, missing extras; bad input refused."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from unittest.mock import patch
@@ -151,13 +152,15 @@ def test_a_run_is_measured_against_what_it_kept_out(unconditional, place, tmp_pa
     assert distance_of(again) == pytest.approx(distance_of(figures), rel=1e-6)
 
 
-def test_missing_extras_are_named_and_the_rest_is_measured(place, tmp_path):
+def test_missing_extras_are_named_and_the_rest_is_measured(place, tmp_path, capsys):
     asked = {"against": place / "real", "trained_on": place / "trained", "perceptual": True}
+    asked["cache_dir"] = tmp_path / "cache"  # where nothing was looked at before
     with (
         patch("competition.generative.distances.find_spec", return_value=None),
         patch("competition.generative.perceptual.find_spec", return_value=None),
     ):
         figures = taken(place, place / "trained", tmp_path, **asked)
+    assert re.search(r"features of .*: 120/120 images in ", capsys.readouterr().err)
     assert figures["nearest training images"]["searched"] == 120
     assert "precision" not in figures
     for package in ("torch-fidelity", "stlpips-pytorch"):

@@ -3,7 +3,6 @@
 import json
 import math
 import time
-from unittest.mock import patch
 
 import cv2
 import numpy as np
@@ -15,10 +14,11 @@ from competition.folds import held_out
 from competition.judging.arms import ARMS, JoinedImages
 from competition.judging.judge import TimeUp, in_words, judge, open_contest, verdict
 from competition.judging.settings import JudgeSettings
-from competition.precision import Precision
 from competition.predictions import Predictions, load_predictions
 from tests.conftest import ArrayImages
 from tests.tiny_data import CLASSES, write_tiny_data
+
+pytestmark = pytest.mark.usefixtures("no_probe")
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +27,6 @@ def place(tmp_path_factory):
     write_tiny_data(root / "real", per_class=20, size=16, test=0)
     write_generated(root / "generated")
     return root
-
-
-@pytest.fixture(autouse=True)
-def no_probe():
-    """The precision probe takes seconds, and what it picks depends on the machine."""
-    with patch("competition.training.machine.probe_precision", return_value=(Precision(), {})):
-        yield
 
 
 def write_generated(folder, classes=CLASSES, per_class=5, size=16):

@@ -137,9 +137,10 @@ def test_a_run_leaves_what_the_readme_says(trained):
 
 
 def test_predict_writes_a_submission_and_what_made_it(finished, capsys):
-    code, out, _ = answer(predict.main, ["runs/a", "--out", "submissions/s.csv", *finished], capsys)
+    code, out, err = answer(predict.main, ["runs/a", "--out", "submissions/s.csv", *finished], capsys)
     assert code == 0
     assert "9 rows from 2 networks" in out
+    assert "predicting: 18/18 images in " in err
     table = pd.read_csv("submissions/s.csv")
     assert table.columns.tolist() == ["image_id", "label"]
     assert table["image_id"].tolist() == [f"{number}.png" for number in range(9)]
@@ -283,9 +284,10 @@ def test_runs_are_joined_by_class_name(finished, capsys):
 def test_another_ensemble_of_the_same_runs_needs_no_network(folders, finished, capsys):
     words = ["--data", folders, "--run", "runs/b", *finished, *TINY, "--epochs", "1", "--seed", "1"]
     assert answer(train.main, words, capsys)[0] == 0  # on folds of its own
-    code, out, _ = answer(predict.main, ["runs/a", "runs/b", "--views", "auto", *finished], capsys)
+    code, out, err = answer(predict.main, ["runs/a", "runs/b", "--views", "auto", *finished], capsys)
     assert code == 0
     assert "2 members on 30 out-of-fold images, nested in 2 outer folds:" in out
+    assert "views of b: 240/240 images in " in err  # 8 views of 30 images
     assert "runs/a: " in out
     assert answer(predict.main, ["runs/a", "runs/b", "--ensemble", "mean", *finished], capsys)[0] == 0
     first = Path("submissions/a+b.csv").read_text()
@@ -308,9 +310,9 @@ HURRIED = """
 import sys, train
 from competition.cli import run_command
 from competition.precision import Precision
-from competition.training import cross_validation, fit
+from competition.training import fit, machine
 fit.SAVE_SECONDS = 0.02
-cross_validation.probe_precision = lambda *_: (Precision(), {})
+machine.probe_precision = lambda *_: (Precision(), {})
 run_command(train.main, sys.argv[1:])
 """
 
@@ -326,12 +328,12 @@ def hurried_train(words, cwd):
 
 def finish(process):
     """Let a training run to its end."""
-    output, _ = process.communicate(timeout=400)
+    output, _ = process.communicate(timeout=1200)
     assert process.returncode == 0, output
 
 
 def test_killed_at_random_moments_the_predictions_are_bit_identical(folders, tmp_path):
-    words = ["--data", folders, *TINY, "--epochs", "30", "--cache-dir", tmp_path / "cache", "--run"]
+    words = ["--data", folders, *TINY, "--epochs", "15", "--cache-dir", tmp_path / "cache", "--run"]
     finish(hurried_train([*words, "runs/a"], tmp_path))
     pauses = random.Random(0)
     for _ in range(4):
