@@ -54,6 +54,12 @@ def test_a_container_and_its_last_child_count_once():
     assert not any(name.startswith("layer3.") for name in names)
 
 
+def test_what_shows_the_map_before_it_once_more_is_no_layer_of_its_own():
+    network = create_network("vit_tiny_patch16_224", 3, image_size=16, options={"patch_size": 8, "depth": 1}).eval()
+    names = [layer.name for layer in map_layers(network, torch.zeros(1, 3, 16, 16))]
+    assert names == ["patch_embed", "blocks", "norm"]  # no patch_embed.proj, pos_drop, blocks.0
+
+
 def test_hooks_are_gone_after_an_error():
     network = nn.Sequential(nn.Conv2d(3, 2, 3))
     with pytest.raises(RuntimeError), recorded(network, ["0"]):

@@ -10,6 +10,9 @@ def test_a_png_keeps_every_pixel_and_the_order_of_the_colours():
     picture = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     decoded = cv2.imdecode(np.frombuffer(draw.png(picture), np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
     assert (decoded == picture).all()
+    sheet = draw.tiled([picture, picture], columns=2)
+    decoded = cv2.imdecode(np.frombuffer(draw.png(sheet), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert (decoded[..., [2, 1, 0, 3]] == sheet).all()
 
 
 def test_enlarged_pixels_stay_square_and_only_large_pictures_shrink():
@@ -33,13 +36,14 @@ def test_maps_are_coloured_from_lowest_to_highest():
     assert (draw.coloured(np.ones((2, 2))) == draw.coloured(np.zeros((2, 2)))).all()
 
 
-def test_tiles_lie_row_by_row_with_gaps_and_sheets_below_one_another():
+def test_tiles_lie_row_by_row_with_clear_gaps_and_sheets_below_one_another():
     tiles = [np.full((4, 3, 3), value, np.uint8) for value in (1, 2, 3)]
     sheet = draw.tiled(tiles, columns=2)
-    assert sheet.shape == (2 * 4 + draw.GAP, 2 * 3 + draw.GAP, 3)
-    assert (sheet[:4, :3] == 1).all()
-    assert (sheet[:4, 3 + draw.GAP :] == 2).all()
-    assert (sheet[4 + draw.GAP :, :3] == 3).all()
-    assert (sheet[4 + draw.GAP :, 3:] == draw.BACKGROUND).all()
-    whole = draw.stacked([tiles[0], sheet])
-    assert whole.shape == (4 + 3 * draw.GAP + sheet.shape[0], sheet.shape[1], 3)
+    assert sheet.shape == (2 * 4 + draw.GAP, 2 * 3 + draw.GAP, 4)
+    assert (sheet[:4, :3] == [1, 1, 1, 255]).all()
+    assert (sheet[:4, 3 + draw.GAP :] == [2, 2, 2, 255]).all()
+    assert (sheet[4 + draw.GAP :, :3] == [3, 3, 3, 255]).all()
+    assert not sheet[4 + draw.GAP :, 3:].any(), "white between pictures is glaring on a dark page"
+    whole = draw.stacked([draw.tiled(tiles[:1], 1), sheet])
+    assert whole.shape == (4 + 3 * draw.GAP + sheet.shape[0], sheet.shape[1], 4)
+    assert not whole[:4, 3:].any()

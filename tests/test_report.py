@@ -1,15 +1,19 @@
 """The page: made by its command, everything on it, its JSON twin, nothing hostile in it, and a real browser's word."""
 
+import html
 import json
 import re
 import shutil
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from competition.__main__ import main
-from competition.analysis import extras, look_sections
+from competition.analysis import extras, look_sections, mistake_section
 from competition.cli import run_command
 from competition.errors import UserError
+from competition.predictions import load_predictions, save_predictions
 from tests.browser import browser, needs_browser  # noqa: F401
 from tests.finished_run import CLASSES, finished_run  # noqa: F401
 
@@ -106,6 +110,35 @@ def test_a_run_without_weights_and_with_a_missing_fold(finished_run, tmp_path, m
     assert twin["learning"]["fit"] is None
     assert twin["score"]["baseline_macro_f1"] is None
     assert "weights were deleted" in twin["left_out"][0]
+
+
+@pytest.mark.parametrize("wrong", [3, 30])
+def test_doubtful_labels_are_shown_once_and_only_by_a_network_worth_asking(finished_run, tmp_path, monkeypatch, wrong):  # noqa: F811
+    pytest.importorskip("cleanlab")
+    run, cache = finished_run
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("model.safetensors"))
+    predictions = load_predictions(copy / "oof.npz")
+    said = predictions.labels.copy()
+    said[:wrong] = (said[:wrong] + 1) % 3
+    probabilities = 0.05 + 0.85 * np.eye(3, dtype=np.float32)[said]
+    probabilities[0] = 0.001 + 0.997 * np.eye(3)[said[0]]  # the costliest
+    save_predictions(copy / "oof.npz", replace(predictions, probabilities=probabilities))
+    monkeypatch.setattr(mistake_section, "LOSSES", 1)
+    assert main(["report", str(copy), *cache]) == 0
+    twin = json.loads((copy / "report.json").read_text())
+    text = (copy / "report.html").read_text()
+    part = text.partition("<h3>Labels that are likely wrong</h3>")[2].partition("<h3>")[0]
+    if wrong == 3:
+        shown = re.findall(r'<img [^>]*alt="(.*?): true', part)
+        assert sorted(shown) == sorted(html.escape(name) for name in predictions.image_ids[1:3])
+        assert "Shown above among the costliest: 1." in part
+        assert part.index("<details>") < part.index("<table>")  # closed, a long list is not printed
+        assert len(twin["mistakes"]["likely_wrong_labels"]["images"]) == part.count("<tr>") - 1 == 3
+    else:
+        assert "right for 29 % of the images" in part
+        assert "<img" not in part
+        assert "<table" not in part
 
 
 @pytest.mark.parametrize(

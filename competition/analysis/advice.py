@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from competition.analysis.learning import GAP_LARGE, SEEN_LOW, STILL_GAINING
+from competition.analysis.mistakes import LEAST_ACCURACY
 
 Findings = Mapping[str, Any]  # the JSON twin of the page
 
 LEAST_WRONG_LABELS = 0.01  # share of the images
-LEAST_ACCURACY = 0.6  # for the list of wrong labels to be worth the time
 LEAST_PAIR = 0.1  # share of two classes' images that are taken for one another
 CALIBRATION_LARGE = 0.1
 FRAGILE = -0.1  # macro F1 lost to one small corruption

@@ -79,7 +79,7 @@ def draw_activations(
     """
     layers = _layers_to_draw(network, image[None], layer)
     maps = activation_maps(network, image[None], [item.name for item in layers])
-    sheets = [tile(picture)]
+    sheets = [draw.tiled([tile(picture)], 1)]
     for values in maps.values():
         chosen = values[0, strongest(values[0], FILTERS)].numpy()
         sheets.append(draw.tiled([tile(draw.coloured(channel)) for channel in chosen], COLUMNS))

@@ -4,11 +4,12 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from competition.analysis.parts import shortened
 from competition.page import PALETTE
 
 BAND_OPACITY = 0.2
 WHOLE_TICKS = 8
-LONGEST = 26  # letters of a name on an axis
+LETTER = 6  # px that a letter on an axis takes
 
 
 def plain_text(name: str) -> str:
@@ -48,7 +49,7 @@ def confusion_figure(counts: Sequence[Sequence[int]], names: Sequence[str]) -> A
 
     shares = [[count / max(1, sum(row)) for count in row] for row in counts]
     shown = [plain_text(name) for name in names]
-    on_axes = [plain_text(name if len(name) <= LONGEST else name[: LONGEST - 1] + "…") for name in names]
+    on_axes = [plain_text(shortened(name)) for name in names]
     places = list(range(len(names)))
     bar = {"orientation": "h", "y": 1, "yanchor": "bottom", "thickness": 10, "title": {"text": "share", "side": "top"}}
     rows = list(zip(shown, counts, strict=True))
@@ -68,8 +69,9 @@ def confusion_figure(counts: Sequence[Sequence[int]], names: Sequence[str]) -> A
         "tickfont": {"size": 10 if len(names) < 40 else 7},
     }
     side = len(names) * max(11, min(36, 700 // len(names)))
+    words = 150 + LETTER * max(len(shortened(name)) for name in names)  # px beside and below the cells
     figure.update_layout(
-        height=side + 240, width=side + 260, margin={"l": 60, "r": 20, "t": 70, "b": 50},
+        height=side + words, width=side + words, margin={"l": 60, "r": 20, "t": 70, "b": 50},
         xaxis={**ticks, "title": {"text": "predicted", "standoff": 20}, "tickangle": -90, "constrain": "domain"},
         yaxis={**ticks, "title": {"text": "true", "standoff": 20}, "autorange": "reversed"},
     )  # fmt: skip

@@ -28,7 +28,7 @@ SAMPLE = 1000  # images that are predicted again, for fit and corruptions
 PAIRS, LOSSES, LABELS = 12, 24, 24  # listed on the page
 CURVES = ("train_loss", "valid_loss", "macro_f1", "train_accuracy")
 PURPOSES = {
-    "plotly": "the charts",
+    "plotly": "every chart",
     "cleanlab": "the search for wrong labels",
     "captum": "the picture of integrated gradients",
 }

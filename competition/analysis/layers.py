@@ -89,11 +89,11 @@ def recorded(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Ten
 
 
 def candidate_names(network: nn.Module) -> list[str]:
-    """Return the names of stages and blocks, whose outputs may be maps."""
+    """Return the names of stages and blocks, whose outputs may be maps; dropout hands on what it gets."""
     return [
         name
         for name, module in network.named_modules()
-        if name and name.count(".") < DEPTH and not isinstance(module, nn.Identity)
+        if name and name.count(".") < DEPTH and not isinstance(module, nn.Identity | nn.Dropout)
     ]
 
 
@@ -112,7 +112,8 @@ def features_of(network: nn.Module, images: Tensor) -> Tensor:
 def map_layers(network: nn.Module, images: Tensor) -> list[Layer]:
     """Return the layers whose outputs are maps of at least 2 x 2 places, in the order in which they finish.
 
-    A container that only hands on its last child's output stands for both. ``images`` is a batch (B, 3, H, W).
+    A module that only hands on or reshapes the map before it, such as a container, stands for both. ``images`` is a
+    batch (B, 3, H, W).
     """
     with recorded(network, candidate_names(network)) as outputs:
         features_of(network, images[:1])
@@ -122,10 +123,10 @@ def map_layers(network: nn.Module, images: Tensor) -> list[Layer]:
         found = as_map(output, network)
         if found is None or min(found.shape[2:]) < 2:
             continue
-        if output is before:
+        if before is not None and torch.equal(found, before):
             layers.pop()
         layers.append(Layer(name, *found.shape[1:]))
-        before = output
+        before = found
     return layers
 
 

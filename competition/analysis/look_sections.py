@@ -12,7 +12,7 @@ from competition.analysis.activations import DeadFilters, count_dead
 from competition.analysis.extras import is_missing
 from competition.analysis.findings import Findings, describe_row
 from competition.analysis.layers import map_layers, several
-from competition.analysis.parts import gallery, heading, paragraph
+from competition.analysis.parts import gallery, heading, image_picture, paragraph, shortened
 from competition.analysis.pictures import png, tiled
 from competition.analysis.source import Source
 from competition.checkpoint import Checkpoint
@@ -76,12 +76,8 @@ def _maps_of(source: Source, row: int) -> tuple[dict[str, Any], str] | None:
         except UserError:  # a network without a map of places: the other tools need none
             continue
     tiles = [drawings.tile(column[place]) for place in range(len(names)) for column in columns]
-    words = (
-        f"{about['image_id']}: true {about['true']} ({about['true_probability']:.2f}), predicted {about['predicted']} "
-        f"({about['probability']:.2f})"
-    )
-    alt = f"{words}; the image and its {', '.join(TITLES[name] for name in drawn)}"
-    return {**about, "tools": drawn}, picture(png(tiled(tiles, len(columns))), alt, words)
+    drawn_words = f"; the image and its {', '.join(TITLES[name] for name in drawn)}"
+    return {**about, "tools": drawn}, image_picture(png(tiled(tiles, len(columns))), about, drawn_words)
 
 
 def learned_section(source: Source, findings: Findings) -> Section:
@@ -136,7 +132,7 @@ def _dream_part(source: Source, network: nn.Module, checkpoint: Checkpoint) -> s
     chosen = np.linspace(0, len(names) - 1, min(DREAM_CLASSES, len(names))).round().astype(int).tolist()
     for number, pixels in zip(chosen, drawings.draw_classes(network, chosen, preprocessing), strict=True):
         words = f"what the network takes for {names[number]}"
-        shown.append(picture(png(pixels), words, names[number]))
+        shown.append(picture(png(pixels), words, shortened(names[number])))
     note = (
         "Made by gradient ascent on the input (deep dream): noise, made to excite a filter or a class most. A filter "
         "that the noise does not excite at all cannot climb and keeps it."

@@ -9,11 +9,11 @@ from competition.analysis import figures, mistakes
 from competition.analysis.drawings import tile
 from competition.analysis.extras import missing_message
 from competition.analysis.findings import LABELS, LOSSES, Findings, describe_row
-from competition.analysis.parts import bullets, chart, gallery, heading, paragraph
+from competition.analysis.parts import bullets, chart, folded, gallery, heading, image_picture, paragraph, percent
 from competition.analysis.pictures import png, shrunk
 from competition.analysis.source import Source
 from competition.errors import first_few
-from competition.page import Section, picture, table
+from competition.page import Section, table
 
 PAIRS_SHOWN, EXAMPLES = 6, 4
 LISTED = 200  # likely wrong labels in the table
@@ -43,12 +43,7 @@ def image_gallery(source: Source, rows: Sequence[int]) -> str:
     pictures = source.pictures(source.rows[np.asarray(rows)])
     shown = []
     for row, pixels in zip(rows, pictures, strict=True):
-        about = describe_row(source, row)
-        words = (
-            f"{about['image_id']}: true {about['true']} ({about['true_probability']:.2f}), predicted "
-            f"{about['predicted']} ({about['probability']:.2f})"
-        )
-        shown.append(picture(png(tile(shrunk(pixels, LARGEST), SMALLEST)), words, words))
+        shown.append(image_picture(png(tile(shrunk(pixels, LARGEST), SMALLEST)), describe_row(source, row)))
     return gallery(shown)
 
 
@@ -81,18 +76,25 @@ def _label_part(source: Source, findings: Findings) -> str:
     found = findings.data["mistakes"]["likely_wrong_labels"]
     if found is None:
         return paragraph(f"Left out: {missing_message('cleanlab', 'this list')}.")
-    words = (
-        f"{found['count']:,} labels look wrong by confident learning (cleanlab) on the out-of-fold probabilities. A "
-        "weak network suspects many right labels: trust the list the more, the better the score."
-    )
+    words = f"{found['count']:,} labels look wrong by confident learning (cleanlab) on the out-of-fold probabilities."
+    accuracy = findings.data["score"]["accuracy"]
+    if accuracy < mistakes.LEAST_ACCURACY:
+        weak = f"A network that is right for {percent(accuracy)} of the images suspects mostly right labels"
+        return paragraph(f"{words} {weak}, so they are not shown; they are in the JSON file.")
+    if not found["images"]:
+        return paragraph(words)
     rows = [
         [about["image_id"], about["true"], about["predicted"], about["true_probability"], about["probability"]]
         for about in found["images"][:LISTED]
     ]
     columns = ["image", "label", "predicted", "probability of the label", "probability of the prediction"]
-    caption = f"Likely wrong labels, the likeliest first; at most {LISTED} here, all of them in the JSON file"
-    listed = table(columns, rows, caption) if rows else ""
-    return paragraph(words) + image_gallery(source, findings.likely_wrong[:LABELS]) + listed
+    caption = "Likely wrong labels, the likeliest first"
+    listed = folded(f"The first {len(rows)} as a table; all are in the JSON file", table(columns, rows, caption))
+    above = set(mistakes.top_losses(source.predictions, LOSSES))
+    new = [row for row in findings.likely_wrong if row not in above]
+    if len(new) < len(findings.likely_wrong):
+        words += f" Shown above among the costliest: {len(findings.likely_wrong) - len(new)}."
+    return paragraph(words) + (image_gallery(source, new[:LABELS]) if new else "") + listed
 
 
 def _problem_part(problems: Sequence[Mapping[str, Any]]) -> str:

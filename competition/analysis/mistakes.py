@@ -9,6 +9,9 @@ from competition import metrics
 from competition.analysis.extras import require
 from competition.predictions import Predictions
 
+# Share of right answers below which confident learning suspects mostly right labels: its list is not worth the time.
+LEAST_ACCURACY = 0.6
+
 
 def similarity_order(counts: metrics.Counts) -> list[int]:
     """Return class numbers with classes that are confused next to one another. (K, K) -> K numbers.

@@ -6,10 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Picture = NDArray[np.uint8]  # (H, W, 3) RGB
+Picture = NDArray[np.uint8]  # (H, W, 3) RGB; a sheet of several is (H, W, 4), clear between them
 
 GAP = 2  # pixels between tiles
-BACKGROUND = 255
 # Against, neutral, for: blue and orange stay apart for every common kind of colour blindness.
 AGAINST, NEUTRAL, FOR = (33, 102, 172), (247, 247, 247), (230, 97, 1)
 
@@ -21,7 +20,8 @@ def to_bytes(values: NDArray[np.floating]) -> NDArray[np.uint8]:
 
 def png(picture: Picture) -> bytes:
     """Return the bytes of a PNG."""
-    return cv2.imencode(".png", picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes()
+    order = [2, 1, 0, 3][: picture.shape[2]]  # OpenCV wants blue first
+    return cv2.imencode(".png", picture[..., order], [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes()
 
 
 def resized(picture: Picture, side: int) -> Picture:
@@ -59,21 +59,21 @@ def overlaid(picture: Picture, colours: Picture, strength: float = 0.6) -> Pictu
 
 
 def tiled(pictures: Sequence[Picture], columns: int) -> Picture:
-    """Lay pictures of one size out in rows of ``columns``, a gap between them."""
+    """Lay pictures of one size out in rows of ``columns``, a clear gap between them. n of (H, W, 3) -> (H', W', 4)."""
     height, width = pictures[0].shape[:2]
     rows = -(-len(pictures) // columns)
-    sheet = np.full((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3), BACKGROUND, np.uint8)
+    sheet = np.zeros((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, 4), np.uint8)
     for place, picture in enumerate(pictures):
         top, left = place // columns * (height + GAP), place % columns * (width + GAP)
-        sheet[top : top + height, left : left + width] = picture
+        sheet[top : top + height, left : left + width] = np.dstack([picture, np.full((height, width), 255, np.uint8)])
     return sheet
 
 
 def stacked(sheets: Sequence[Picture]) -> Picture:
-    """Put sheets below one another, each at the left, a wider gap between them."""
+    """Put sheets below one another, each at the left, a wider gap between them. (H, W, 4) each, and so the whole."""
     gap = 3 * GAP
     width = max(sheet.shape[1] for sheet in sheets)
-    whole = np.full((sum(sheet.shape[0] + gap for sheet in sheets) - gap, width, 3), BACKGROUND, np.uint8)
+    whole = np.zeros((sum(sheet.shape[0] + gap for sheet in sheets) - gap, width, 4), np.uint8)
     top = 0
     for sheet in sheets:
         whole[top : top + sheet.shape[0], : sheet.shape[1]] = sheet

@@ -101,10 +101,6 @@ class Source:
         """Return decoded pictures by store row. -> (B, S, S, 3) RGB."""
         return self.store.gather(rows)
 
-    def seen_rows(self, fold: int) -> NDArray[np.int64]:
-        """Return the store rows of predicted images that a fold of the first repeat was trained on."""
-        return self.rows[self.folds != fold]
-
 
 def open_source(settings: DataSettings, folder: str, device: torch.device) -> Source:
     """Open a run; its data is found where it was, or where ``--data`` says.

@@ -171,8 +171,12 @@ def reshape_to(network: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
     try:
         network.load_state_dict(dict(state), strict=True)
     except RuntimeError as error:
-        problems = [line.strip() for line in str(error).splitlines()[1:]]
-        raise UserError(f"the weights do not fit a {type(network).__name__}: {first_few(problems)}") from error
+        # A line names every missing weight, another every one too many: hundreds of a deep network.
+        problems = [first_few(line.strip("\t .").split(", "), 3) for line in str(error).splitlines()[1:]]
+        raise UserError(
+            f"the weights do not fit a {type(network).__name__}: {first_few(problems)}. They are of another network or "
+            "of an earlier version of this one: train it again"
+        ) from error
     _update_widths(network)
     return network
 

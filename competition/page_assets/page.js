@@ -75,13 +75,15 @@ function themed(layout) {
   return result;
 }
 
+const narrow = matchMedia("(max-width: 699px)");
+
 function draw(chart) {
   const { data, layout } = JSON.parse(chart.querySelector("script").textContent);
   const place = chart.querySelector(".plot");
   place.setAttribute("data-drawn", "");
-  const narrow = innerWidth < 700;  // there a finger scrolls the page: it must not draw a zoom box instead
-  Plotly.react(place, data, { ...themed(layout), ...(narrow && { dragmode: false }) }, {
-    responsive: true, displaylogo: false, displayModeBar: narrow ? false : "hover",
+  // A finger scrolls a narrow page and must not draw a zoom box instead; the buttons would lie over the legend there.
+  Plotly.react(place, data, { ...themed(layout), ...(narrow.matches && { dragmode: false }) }, {
+    responsive: true, displaylogo: false, displayModeBar: narrow.matches ? false : "hover",
     showSendToCloud: false, modeBarButtonsToRemove: ["select2d", "lasso2d"],
   });
 }
@@ -94,7 +96,7 @@ if (charts.length && window.Plotly) {
   }), { rootMargin: "600px" });
   charts.forEach((chart) => watcher.observe(chart));
   const redraw = () => charts.filter((chart) => chart.querySelector("[data-drawn]")).forEach(draw);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+  for (const query of [narrow, matchMedia("(prefers-color-scheme: dark)")]) query.addEventListener("change", redraw);
   addEventListener("beforeprint", () => {
     document.documentElement.dataset.print = "";
     charts.forEach(draw);
