@@ -1,7 +1,8 @@
 """Which network learns most from the same arithmetic? Every own network, the same recipe, one budget of multiply-adds.
 
-A network of half the multiply-adds per picture gets twice the optimisation steps. All train on fold 0 of the same folds
-with the recipe of ``train.py``'s defaults (or the flags after ``--``) and are scored on its held-out images.
+A network of half the multiply-adds per picture gets twice the optimisation steps, up to --most-epochs passes, after
+which more change little. All train on fold 0 of the same folds with the recipe of ``train.py``'s defaults (or the flags
+after ``--``) and are scored on its held-out images.
 
     python benchmarks/network_per_flop.py --data PATH --scratch DIR --epochs 4
 """
@@ -31,6 +32,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="a competition: folder or zip")
     parser.add_argument("--scratch", type=Path, required=True, help="folder for runs; finished ones are kept")
     parser.add_argument("--epochs", type=float, default=4, help="of the default network: they set the budget")
+    parser.add_argument("--most-epochs", type=int, default=60)
     parser.add_argument("--networks", nargs="+", default=own_networks())
     parser.add_argument("flags", nargs="*", metavar="-- FLAG", help="further flags for train.py")
     values = parser.parse_args()
@@ -42,7 +44,7 @@ def main() -> None:
     print(f"budget: {budget / 1e12:.1f} T multiply-adds forward, {images:,} pictures of {size} px")
     for name in values.networks:
         cost = multiply_adds(name, classes, size)
-        steps = max(1, round(budget / cost / automatic_batch_size(images)))
+        steps = max(1, round(min(budget / cost, values.most_epochs * images) / automatic_batch_size(images)))
         score = train(values.data, values.scratch, name, steps, values.flags)
         print(
             f"{name:14s} {cost / 1e6:7.1f} M multiply-adds, {steps:7,} steps, macro F1 {score['macro_f1']:.3f}, "
