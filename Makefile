@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 # Less than the defaults, for a first look in under three minutes on two cores.
-DEMO := --folds 3 --epochs 8 --batch-size 64 --mix none --views 2 --model-options stem_stride=2
+DEMO := --folds 3 --epochs 8 --batch-size 64 --mix none --views 2
 
 .PHONY: demo test setup lint types format clean
 

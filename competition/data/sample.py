@@ -15,7 +15,7 @@ import numpy as np
 
 from competition.errors import UserError
 
-VERSION = 3  # raise it when the drawing changes: older renderings are then replaced
+VERSION = 4  # raise it when the drawing changes: older renderings are then replaced
 SEED = 20_240_229
 SIZE = 32  # pixels on a side
 TRAIN_PER_CLASS = 200
@@ -235,15 +235,15 @@ def draw(label: str, seed: list[int]) -> np.ndarray:
     cv2.fillPoly(mask, _placed(rng, SHAPES[label]()), 255)
     cover = cv2.resize(mask, (SIZE, SIZE), interpolation=cv2.INTER_AREA)[:, :, None] / 255.0
     shade = ink + rng.normal(0, 12, (SIZE, SIZE, 1))
-    image = image * (1 - cover) + shade * cover + rng.normal(0, 9, image.shape)
+    image = image * (1 - cover) + shade * cover + rng.normal(0, 18, image.shape)
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
 def _two_colours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A ground and an ink that is brighter by at least 45 of 255."""
+    """A ground and an ink that is brighter by at least 24 of 255."""
     while True:
         colours = rng.uniform(20, 235, (2, 3))
-        if colours[1].mean() - colours[0].mean() > 45:
+        if colours[1].mean() - colours[0].mean() > 24:
             return colours[0], colours[1]
 
 
@@ -256,10 +256,10 @@ def _background(rng: np.random.Generator, colour: np.ndarray) -> np.ndarray:
 
 
 def _scribble(rng: np.random.Generator, image: np.ndarray) -> None:
-    """Two to four thin lines and dots of any colour behind the shape."""
+    """Three to seven thin lines and dots of any colour behind the shape."""
     import cv2
 
-    for _ in range(rng.integers(2, 5)):
+    for _ in range(rng.integers(3, 8)):
         start, end = rng.integers(0, SIZE, (2, 2)).tolist()
         colour = rng.uniform(20, 235, 3).tolist()
         if rng.random() < 0.6:
@@ -270,7 +270,7 @@ def _scribble(rng: np.random.Generator, image: np.ndarray) -> None:
 
 def _placed(rng: np.random.Generator, polygons: list[Points]) -> list[np.ndarray]:
     """Turn, scale, stretch a little and shift: unit shapes -> integer points on the fine canvas."""
-    angle, radius = rng.uniform(-0.42, 0.42), rng.uniform(9.0, 12.5)
+    angle, radius = rng.uniform(-0.7, 0.7), rng.uniform(5.5, 11.5)
     stretch = rng.uniform(0.85, 1.15)
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     centre = SIZE / 2 + rng.uniform(-4, 4, 2)
