@@ -2,7 +2,6 @@
 
 import json
 import pickle
-import sys
 
 import pytest
 import timm
@@ -11,7 +10,7 @@ from safetensors.torch import save_file
 
 from competition.errors import UserError
 from competition.models.factory import create_network
-from competition.models.weights import OFFLINE_PACKAGES, describe_weights, load_weights
+from competition.models.weights import describe_weights, load_weights
 
 torch.set_num_threads(1)
 NAME = "mycnn"
@@ -179,44 +178,3 @@ def test_position_embeddings_are_resized_by_timms_converter(tmp_path):
     load_weights(other, str(tmp_path / "w.safetensors"), name="vit_tiny_patch16_224")
     assert torch.equal(other.cls_token, trained.cls_token)
     assert other.pos_embed.shape[1] == 5
-
-
-def test_pretrained_takes_the_installed_package_first(tmp_path, monkeypatch):
-    """A stand-in for the package: the same layers in the same order under other names."""
-    name = "tf_efficientnet_lite0"
-    torch.manual_seed(1)
-    trained = create_network(name, 4, image_size=32)
-    folder = tmp_path / OFFLINE_PACKAGES[name][0]
-    (folder / "models").mkdir(parents=True)
-    (folder / "__init__.py").write_text("raise RuntimeError('executed')")
-    renamed = {f"_layer.{i}": value for i, value in enumerate(trained.state_dict().values())}
-    torch.save(renamed, folder / "models" / "weights.pth")
-    monkeypatch.delitem(sys.modules, OFFLINE_PACKAGES[name][0], raising=False)  # the real one, where it is installed
-    monkeypatch.syspath_prepend(tmp_path)
-    other = create_network(name, 6, image_size=32)
-    info = load_weights(other, "pretrained", name=name)
-    assert same(body(trained), body(other))
-    assert (info.mean, info.std, info.image_size) == ((0.5,) * 3, (0.5,) * 3, 224)
-
-
-def test_pretrained_out_of_reach_says_which_file_to_put_where(tmp_path, monkeypatch):
-    def unreachable(*arguments, **settings):
-        raise OSError("no route to host")
-
-    net, own = create_network("resnet10t", 3, image_size=32), network()
-    monkeypatch.setattr("socket.getaddrinfo", unreachable)
-    monkeypatch.setattr(timm, "create_model", unreachable)
-    with pytest.raises(UserError, match="no route to host.*resnet10t.safetensors.*--weights FOLDER"):
-        load_weights(net, "pretrained", name="resnet10t")
-    with pytest.raises(UserError, match="no weights are published for mycnn"):
-        load_weights(own, "pretrained", name=NAME)
-
-
-def test_pretrained_download_keeps_the_fresh_classifier(monkeypatch):
-    published = create_network("resnet10t", 1000, image_size=32)
-    monkeypatch.setattr("socket.getaddrinfo", lambda *arguments: [])
-    net = create_network("resnet10t", 3, image_size=32)
-    monkeypatch.setattr(timm, "create_model", lambda name, pretrained: published)
-    info = load_weights(net, "pretrained", name="resnet10t")
-    assert torch.equal(net.conv1[0].weight, published.conv1[0].weight)
-    assert info.missing == ("fc.weight", "fc.bias")

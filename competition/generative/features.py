@@ -64,7 +64,7 @@ def open_features(text: str, cache_dir: Path, device: torch.device) -> FeatureNe
     Raises:
         UserError: no such network or run, or weights that are not there; nothing is ever downloaded.
     """
-    from competition.models.weights import OFFLINE_PACKAGES  # late: it imports timm
+    from competition.models.published import OFFLINE_PACKAGES  # late: it imports timm
 
     kind, _, path = text.partition("=")
     if kind == "inception":
@@ -146,7 +146,8 @@ def pooled_features(network: nn.Module, images: Tensor) -> Tensor:
 
 def _packaged(name: str, device: torch.device) -> FeatureNetwork:
     from competition.models.factory import create_network
-    from competition.models.weights import OFFLINE_PACKAGES, load_weights
+    from competition.models.published import OFFLINE_PACKAGES
+    from competition.models.weights import load_weights
 
     package, size = OFFLINE_PACKAGES[name]
     if find_spec(package) is None:
