@@ -114,7 +114,8 @@ def counted_seed(*keys: int | str) -> int:
 
 def hash_file(path: Path) -> str:
     """Return the first 16 hex digits of a file's SHA-256."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def environment() -> dict[str, Any]:

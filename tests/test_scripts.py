@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import albumentations
 import cv2
 import numpy as np
 import pandas as pd
@@ -166,6 +168,29 @@ def test_other_settings_on_the_same_folder_are_listed(folders, finished, capsys)
     assert code == 2
     assert "epochs: 2 then, 3 now" in err
     assert "dropout: 0.0 then, 0.1 now" in err
+
+
+def test_a_run_knows_the_files_it_began_from_by_their_contents(folders, place, capsys):
+    def write(policy, seed):
+        albumentations.save(albumentations.Compose(policy), "policy.yaml", "yaml")
+        torch.manual_seed(seed)
+        save_file(create_network("mycnn", 3, image_size=32).state_dict(), "start.safetensors")
+
+    def train_from(folder):
+        files = ["--augment", f"{folder}/policy.yaml", "--weights", f"{folder}/start.safetensors"]
+        command = ["--data", folders, "--run", "runs/w", *place, *TINY, "--only-folds", "0", "--epochs", "1", *files]
+        return answer(train.main, command, capsys)
+
+    write([albumentations.HorizontalFlip(p=0.5)], seed=1)
+    assert train_from(".")[0] == 0
+    shutil.copytree(".", "elsewhere", ignore=shutil.ignore_patterns("runs", "cache"))
+    assert train_from("elsewhere")[0] == 0
+    write([albumentations.VerticalFlip(p=0.5)], seed=2)
+    code, _, err = train_from(".")
+    assert code == 2
+    assert "was begun with other settings" in err
+    assert re.search(r"augment: 'contents \w{16}' then, 'contents \w{16}' now", err)
+    assert re.search(r"weights: 'contents \w{16}, mean .*' then, 'contents \w{16}, mean .*' now", err)
 
 
 def test_a_run_without_a_name_finds_itself_again(folders, place, capsys):
