@@ -40,6 +40,7 @@ def test_the_runs_own_views_win_a_tie():
     choice = choose(by_count([1.0, 1.0, 1.0]), own=2)
     assert (choice.views, choice.gain, choice.kept) == (2, 0, False)
     assert choice.describe(2) == "2 views, the run's own, are the best out of fold"
+    assert dataclasses.replace(choice, views=1).describe(1) == "1 view, the run's own, is the best out of fold"
 
 
 def test_a_gain_within_chance_is_not_kept():

@@ -16,7 +16,7 @@ from competition import metrics
 from competition.config import PredictSettings
 from competition.data.prepare import decode, find_data
 from competition.ensemble.stack import outer_folds
-from competition.errors import UserError, first_few
+from competition.errors import UserError, counted, first_few
 from competition.inference import views_of
 from competition.precision import pick_device
 from competition.prediction.fold_prediction import ImageRows, run_network
@@ -46,9 +46,9 @@ class ViewChoice:
     def describe(self, own: int) -> str:
         """Return ``6 views instead of 2: gain +0.012 [0.004, 0.019], kept``."""
         if self.views == own:
-            return f"{own} views, the run's own, are the best out of fold"
+            return f"{counted(own, 'view')}, the run's own, {'is' if own == 1 else 'are'} the best out of fold"
         verdict = "kept" if self.kept else "not kept"
-        return f"{self.views} views instead of {own}: gain {self.gain:+.4f} {self.interval}, {verdict}"
+        return f"{counted(self.views, 'view')} instead of {own}: gain {self.gain:+.4f} {self.interval}, {verdict}"
 
 
 def choose_views(settings: PredictSettings, members: Sequence[Member]) -> list[Member]:
