@@ -68,6 +68,15 @@ def test_a_collapse_is_told_from_a_training_too_short_for_any_difference(good, s
     assert said in capsys.readouterr().out
 
 
+def test_a_device_that_is_not_there_leaves_no_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    data = write_pictures(tmp_path / "data")
+    words = ["--data", str(data), "--cache-dir", str(tmp_path / "cache"), "--image-size", "8", "--model", "dcgan"]
+    with pytest.raises(UserError, match="--device cuda"):
+        main(["train", *words, "--device", "cuda", "--width", "2", "--run", str(tmp_path / "run")])
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_limit_that_no_width_meets_asks_for_no_smaller_width(tmp_path):
     data = write_pictures(tmp_path / "data")
     words = ["--data", str(data), "--cache-dir", str(tmp_path / "cache"), "--image-size", "8", "--model", "dcgan"]

@@ -52,6 +52,7 @@ class Run:
 
 def open_run(settings: GenerateSettings) -> Run:
     """Open the data and the run folder; refuse what does not fit before anything is trained."""
+    device = pick_device(settings.device)  # asked before the folder is begun
     pictures = load_pictures(settings)
     design = choose_design(settings, pictures.image_size, pictures.class_names)
     identity = {
@@ -71,7 +72,6 @@ def open_run(settings: GenerateSettings) -> Run:
         f"{len(pictures.class_names)} classes at {pictures.image_size}x{pictures.image_size}",
         flush=True,
     )
-    device = pick_device(settings.device)
     return Run(folder, settings, pictures, design, device, choose_precision(folder, settings, design, pictures, device))
 
 
