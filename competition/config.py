@@ -223,6 +223,19 @@ class TrainSettings(DataSettings):
         if self.freeze != "none" and not self.weights:
             yield f"--freeze {self.freeze} without --weights would keep random layers: name the weights"
 
+    @property
+    def peak_learning_rate(self) -> float:
+        """The learning rate, ``auto`` resolved."""
+        return self.learning_rate or automatic_learning_rate(self.optimizer)
+
+
+def automatic_learning_rate(optimizer: str) -> float:
+    """Return the peak learning rate that suits one of timm's optimisers where none is given."""
+    name = optimizer.lower()
+    if "muon" in name:
+        return 5e-3
+    return 0.1 if "sgd" in name or name in ("momentum", "nesterov", "nesterovw") else 1e-3
+
 
 @dataclass(frozen=True)
 class PredictSettings(DataSettings):

@@ -7,7 +7,6 @@ from torch import nn
 from competition.errors import UserError
 from competition.training.optim import (
     automatic_batch_size,
-    automatic_learning_rate,
     create_loss,
     create_optimizer,
     growing_size,
@@ -93,18 +92,6 @@ def test_norms_and_biases_are_not_decayed():
     decayed = {id(p) for group in optimizer.param_groups if group["weight_decay"] for p in group["params"]}
     sizes = sorted(p.ndim for group in optimizer.param_groups for p in group["params"] if id(p) in decayed)
     assert sizes == [2, 4]
-
-
-@pytest.mark.parametrize(
-    ("optimizer", "rate"),
-    [
-        *((name, 5e-3) for name in ("nmuon", "AdaMuon")),
-        *((name, 0.1) for name in ("sgd", "SGDW", "nesterov", "momentum")),
-        *((name, 1e-3) for name in ("adamw", "lion", "rmsprop")),
-    ],
-)
-def test_the_learning_rate_suits_the_optimiser(optimizer, rate):
-    assert automatic_learning_rate(optimizer) == rate
 
 
 def test_the_learning_rate_keeps_each_groups_scale():

@@ -7,10 +7,9 @@ from pathlib import Path
 import optuna
 import pytest
 
-from competition.config import TrainSettings
+from competition.config import TrainSettings, automatic_learning_rate
 from competition.errors import UserError
 from competition.models.factory import create_network
-from competition.training.optim import automatic_learning_rate
 from competition.tuning.space import load_space
 from competition.tuning.space_file import named_spaces
 

@@ -27,7 +27,6 @@ from competition.training.fit import fit_fold, is_finished
 from competition.training.inputs import FoldJob, Machine, TrainingData
 from competition.training.machine import choose_machine
 from competition.training.material import Material, data_name, open_material, training_data
-from competition.training.optim import automatic_learning_rate
 from competition.training.pseudo_labels import Teacher, open_teacher
 from competition.training.record import refuse_missing_tensorboard
 from competition.training.start import refuse_unfit
@@ -119,7 +118,7 @@ def identity_of(
     return {
         **settings.plain(identity_only=True),
         **_contents(settings, preprocessing),
-        "learning_rate": settings.learning_rate or automatic_learning_rate(settings.optimizer),
+        "learning_rate": settings.peak_learning_rate,
         "image_size": preprocessing.image_size,
         "class_names": list(data.class_names),
         "images": len(data.image_ids),

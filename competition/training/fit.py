@@ -134,7 +134,7 @@ class FoldTraining:
         if not math.isfinite(self.progress.loss_sum):
             raise UserError(
                 f"fold {self.job.fold}, epoch {self.progress.epoch + 1}, step {self.progress.step}: the loss is "
-                f"{self.progress.loss_sum}. Lower --learning-rate (now {self.job.learning_rate:g}), "
+                f"{self.progress.loss_sum}. Lower --learning-rate (now {self.settings.peak_learning_rate:g}), "
                 "set --clip-norm 1, or use --precision fp32; finished folds are kept"
             )
 

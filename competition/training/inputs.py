@@ -14,7 +14,7 @@ from competition.data.loader import Images, Loader
 from competition.inference import Preprocessing
 from competition.precision import Precision
 from competition.runs import counted_seed
-from competition.training.optim import automatic_batch_size, automatic_learning_rate
+from competition.training.optim import automatic_batch_size
 
 
 @dataclass(frozen=True)
@@ -95,11 +95,6 @@ class FoldJob:
         """Images per optimisation step."""
         images = len(self.train_rows) + (len(self.soft.rows) if self.soft else 0)
         return self.settings.batch_size or automatic_batch_size(images * (1 + self.settings.copies))
-
-    @property
-    def learning_rate(self) -> float:
-        """Peak learning rate."""
-        return self.settings.learning_rate or automatic_learning_rate(self.settings.optimizer)
 
     def training_loader(self, **options: Any) -> Loader:
         """Return batches of what is trained on, in the order of `targets`; the options are `Loader`'s."""

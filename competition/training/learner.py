@@ -12,8 +12,8 @@ from competition.models.budget import apply_masks, masks
 from competition.runs import counted_seed
 from competition.training.inputs import FoldJob
 from competition.training.mixing import mix_batch, resized
-from competition.training.optim import create_loss, create_optimizer, growing_size, schedule_factor, set_learning_rate
-from competition.training.start import starting_network, starting_share
+from competition.training.optim import create_loss, growing_size, schedule_factor, set_learning_rate
+from competition.training.start import starting_network, starting_optimizer, starting_share
 
 
 class Learner:
@@ -37,14 +37,7 @@ class Learner:
         is_masked = settings.prune_from is not None and settings.prune_method == "magnitude"
         self._masks = masks(self.network) if is_masked else {}
         self._forward: nn.Module = torch.compile(self.network) if settings.compile else self.network  # type: ignore[assignment]
-        self.optimizer = create_optimizer(
-            self.network,
-            settings.optimizer,
-            job.learning_rate,
-            settings.weight_decay,
-            settings.momentum,
-            settings.layer_decay,
-        )
+        self.optimizer = starting_optimizer(settings, self.network)
         self._average = self._moving_average()
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=job.machine.precision.number_format == "fp16")
         labels = torch.from_numpy(job.data.labels[job.train_rows])
@@ -90,7 +83,7 @@ class Learner:
             np.random.default_rng(counted_seed(self.job.seed, "mix", step)),
         )
         factor = schedule_factor(settings.schedule, step, self.total_steps, settings.warmup)
-        set_learning_rate(self.optimizer, self.job.learning_rate * factor * plateau_factor)
+        set_learning_rate(self.optimizer, settings.peak_learning_rate * factor * plateau_factor)
         loss, hits = self._gradients(images, targets, targets if partner is None else targets[partner], weight)
         self._update(step)
         return loss, hits

@@ -28,13 +28,7 @@ def create_optimizer(
     declare_missing_operators()  # timm imports torchvision
     from timm.optim import create_optimizer_v2, list_optimizers
 
-    known = [str(item) for item in list_optimizers()]
-    if name.lower() not in known:
-        raise UserError(
-            f"--optimizer {name!r} is not one of timm's{did_you_mean(name, known)}; there are {', '.join(known)}"
-        )
-    if name.lower() == "adahessian":
-        raise UserError("--optimizer adahessian needs second derivatives, which are not computed here: choose another")
+    _refuse_optimizer(name, [str(item) for item in list_optimizers()])
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise UserError("no layer of the network is left to train: choose another --freeze")
     is_muon = "muon" in name.lower()
@@ -57,12 +51,13 @@ def create_optimizer(
         raise UserError(f"--optimizer {name} cannot run here: {error}") from None
 
 
-def automatic_learning_rate(optimizer: str) -> float:
-    """Return the peak learning rate that suits one of timm's optimisers where none is given."""
-    name = optimizer.lower()
-    if "muon" in name:
-        return 5e-3
-    return 0.1 if "sgd" in name or name in ("momentum", "nesterov", "nesterovw") else 1e-3
+def _refuse_optimizer(name: str, known: list[str]) -> None:
+    if name.lower() not in known:
+        raise UserError(
+            f"--optimizer {name!r} is not one of timm's{did_you_mean(name, known)}; there are {', '.join(known)}"
+        )
+    if name.lower() == "adahessian":
+        raise UserError("--optimizer adahessian needs second derivatives, which are not computed here: choose another")
 
 
 def automatic_batch_size(images: int) -> int:

@@ -17,7 +17,7 @@ from competition.models.factory import create_network
 from competition.models.freezing import freeze
 from competition.models.weights import load_weights
 from competition.precision import pick_device
-from competition.training.optim import automatic_learning_rate, create_optimizer, growing_size
+from competition.training.optim import create_optimizer, growing_size
 
 
 def refuse_unfit(settings: TrainSettings, class_names: tuple[str, ...], image_size: int) -> None:
@@ -33,14 +33,7 @@ def refuse_unfit(settings: TrainSettings, class_names: tuple[str, ...], image_si
     if not _takes_size(network, image_size):
         raise UserError(f"--model {settings.model} cannot take images of {image_size} px: choose another --image-size")
     starting_share(settings, network, image_size)
-    create_optimizer(
-        network,
-        settings.optimizer,
-        settings.learning_rate or automatic_learning_rate(settings.optimizer),
-        settings.weight_decay,
-        settings.momentum,
-        settings.layer_decay,
-    )
+    starting_optimizer(settings, network)
 
 
 def starting_network(settings: TrainSettings, classes: int, image_size: int, fold: int) -> nn.Module:
@@ -68,6 +61,18 @@ def starting_network(settings: TrainSettings, classes: int, image_size: int, fol
         load_weights(network, settings.weights, name=settings.model)
     freeze(network, settings.freeze)
     return network
+
+
+def starting_optimizer(settings: TrainSettings, network: nn.Module) -> torch.optim.Optimizer:
+    """Return the optimiser over what is trained of a network; raises UserError, see `create_optimizer`."""
+    return create_optimizer(
+        network,
+        settings.optimizer,
+        settings.peak_learning_rate,
+        settings.weight_decay,
+        settings.momentum,
+        settings.layer_decay,
+    )
 
 
 def starting_share(settings: TrainSettings, network: nn.Module, image_size: int) -> float:

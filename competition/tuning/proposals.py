@@ -9,7 +9,7 @@ from typing import Any
 
 from optuna.trial import Trial
 
-from competition.config import TrainSettings
+from competition.config import TrainSettings, automatic_learning_rate
 from competition.errors import UserError
 from competition.tuning.dimensions import Dimension
 
@@ -182,8 +182,6 @@ def _first_values(
     else:
         yield from network_default(model, option_of(name))
     if name == "learning_rate" and base.learning_rate is None:
-        from competition.training.optim import automatic_learning_rate  # late: imports torch
-
         yield automatic_learning_rate(optimizer)
     if not is_given(name, base) and name in start:
         yield start[name]
