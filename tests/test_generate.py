@@ -1,5 +1,6 @@
 """The front door: train, interpolate, export from the command line; refusals; no heavy import before them."""
 
+import math
 import subprocess
 import sys
 
@@ -74,6 +75,15 @@ def test_a_device_that_is_not_there_leaves_no_folder(tmp_path, monkeypatch):
     words = ["--data", str(data), "--cache-dir", str(tmp_path / "cache"), "--image-size", "8", "--model", "dcgan"]
     with pytest.raises(UserError, match="--device cuda"):
         main(["train", *words, "--device", "cuda", "--width", "2", "--run", str(tmp_path / "run")])
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_precision_that_does_not_work_leaves_no_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr("competition.generative.probe._timed_step", lambda learner, pictures: lambda: math.inf)
+    data = write_pictures(tmp_path / "data")
+    words = ["--data", str(data), "--cache-dir", str(tmp_path / "cache"), "--image-size", "8", "--model", "dcgan"]
+    with pytest.raises(UserError, match="--precision bf16: the first loss is not finite"):
+        main(["train", *words, "--precision", "bf16", "--width", "2", "--run", str(tmp_path / "run")])
     assert not (tmp_path / "run").exists()
 
 

@@ -65,6 +65,8 @@ def open_run(settings: GenerateSettings) -> Run:
     }
     name = settings.data.resolve().stem if settings.data else "sample"
     folder = settings.run or Path("runs") / f"{name}-{settings.model}-{counted_seed(repr(identity)):016x}"[:-8]
+    refuse_other_run(folder, identity)
+    probed = choose_precision(folder, settings, design, pictures, device)
     claim_folder(folder, settings, identity, pictures)
     count = parameter_count(design)
     print(
@@ -72,11 +74,12 @@ def open_run(settings: GenerateSettings) -> Run:
         f"{len(pictures.class_names)} classes at {pictures.image_size}x{pictures.image_size}",
         flush=True,
     )
-    return Run(folder, settings, pictures, design, device, choose_precision(folder, settings, design, pictures, device))
+    probed.save(folder)
+    return Run(folder, settings, pictures, design, device, probed.precision)
 
 
-def claim_folder(folder: Path, settings: GenerateSettings, identity: dict[str, Any], pictures: Pictures) -> None:
-    """Write the run's settings, or compare them with what the folder was begun with.
+def refuse_other_run(folder: Path, identity: dict[str, Any]) -> None:
+    """Compare the run with what its folder was begun with; writes nothing.
 
     Raises:
         UserError: the folder belongs to other settings or images, or to something else; the differences are listed.
@@ -87,9 +90,14 @@ def claim_folder(folder: Path, settings: GenerateSettings, identity: dict[str, A
         differ = [f"  {name}: {before.get(name)!r} then, {identity[name]!r} now" for name in changed]
         if changed:
             raise UserError(f"{folder} was begun with other settings:\n" + "\n".join(differ) + "\nchoose another --run")
-        return
-    if folder.exists() and any(folder.iterdir()):
+    elif folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder} holds other files and no run.json: choose another --run")
+
+
+def claim_folder(folder: Path, settings: GenerateSettings, identity: dict[str, Any], pictures: Pictures) -> None:
+    """Write what the run is begun with, unless that is done."""
+    if (folder / "run.json").exists():
+        return
     write_atomically(folder / "settings.yaml", yaml.safe_dump({**settings.plain(), "run": None}, sort_keys=False))
     write_json(folder / "environment.json", environment())
     write_atomically(folder / "held_out.csv", "\n".join(["image_id", *pictures.held_out]) + "\n")
@@ -102,22 +110,38 @@ def starting_model(settings: GenerateSettings, design: Design) -> GenerativeMode
     return create_model(design)
 
 
+@dataclass(frozen=True)
+class Probed:
+    """A precision, and what the probe said; None where it was not asked, because its answer is stored."""
+
+    precision: Precision
+    answer: dict[str, Any] | None
+
+    def save(self, folder: Path) -> None:
+        """Write ``precision.json``, and say what was chosen, where the probe was asked."""
+        if self.answer is None:
+            return
+        write_json(folder / "precision.json", self.answer)
+        timed = ", ".join(f"{name} {rate:,.0f}" for name, rate in self.answer["images_per_second"].items())
+        print(f"precision: {self.precision} (images/s in a short probe: {timed})", flush=True)
+
+
 def choose_precision(
     folder: Path, settings: GenerateSettings, design: Design, pictures: Pictures, device: torch.device
-) -> Precision:
-    """Return number format and layout; the probe's choice is stored, so every restart uses it."""
+) -> Probed:
+    """Return number format and layout: those that ``folder`` stores, or the probe's; writes nothing.
+
+    Raises:
+        UserError: a precision in which the model's first loss is not finite.
+    """
     path = folder / "precision.json"
     if path.exists():
         stored = read_json(path)
-        return Precision(stored["number_format"], stored["channels_last"])
+        return Probed(Precision(stored["number_format"], stored["channels_last"]), None)
     batch = torch.from_numpy(pictures.gather(pictures.some(settings.batch_size)))
     choice, rates = probe_precision(starting_model(settings, design), settings, batch, device)
-    write_json(
-        path, {"number_format": choice.number_format, "channels_last": choice.channels_last, "images_per_second": rates}
-    )
-    timed = ", ".join(f"{name} {rate:,.0f}" for name, rate in rates.items())
-    print(f"precision: {choice} (images/s in a short probe: {timed})", flush=True)
-    return choice
+    answer = {"number_format": choice.number_format, "channels_last": choice.channels_last, "images_per_second": rates}
+    return Probed(choice, answer)
 
 
 def reopen_settings(folder: Path) -> GenerateSettings:
