@@ -60,6 +60,7 @@ def test_the_time_limit_has_its_own_exit_code(tmp_path):
 
 @pytest.mark.parametrize(("good", "said"), [(True, "became alike; the model of step 1"), (False, "still all alike")])
 def test_a_collapse_is_told_from_a_training_too_short_for_any_difference(good, said, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("competition.generative.watch.SETTLED_STEPS", 0)
     ratios = iter([0.8 if good else 0.1, *[0.1] * 5])
     monkeypatch.setattr("competition.generative.fit.Sheet.write", lambda self, model, step: next(ratios))
     data = write_pictures(tmp_path / "data")
@@ -67,6 +68,17 @@ def test_a_collapse_is_told_from_a_training_too_short_for_any_difference(good, s
     words += ["--model", "dcgan", "--width", "2", "--latent", "3", "--steps", "6", "--sheet-every", "1"]
     assert main(["train", *words, "--batch-size", "8", "--run", str(tmp_path / "run")]) == 0
     assert said in capsys.readouterr().out
+
+
+def test_a_handful_of_steps_is_no_collapse(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("competition.generative.fit.Sheet.write", lambda self, model, step: 0.1)
+    data = write_pictures(tmp_path / "data")
+    words = ["--data", str(data), "--cache-dir", str(tmp_path / "cache"), "--image-size", "8", "--precision", "fp32"]
+    words += ["--model", "dcgan", "--width", "2", "--latent", "3", "--steps", "6", "--sheet-every", "1"]
+    assert main(["train", *words, "--batch-size", "8", "--run", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr().out
+    assert "mode collapse" not in said
+    assert "alike" not in said
 
 
 def test_a_device_that_is_not_there_leaves_no_folder(tmp_path, monkeypatch):

@@ -18,17 +18,17 @@ def test_single_pictures_tell_nothing():
 
 
 @pytest.mark.parametrize(
-    ("ratios", "progress", "kept", "is_collapsed"),
+    ("ratios", "step", "kept", "is_collapsed"),
     [
-        ([0.9, 0.1, 0.1, 0.1], 0.1, [True, False, False, False], True),
-        ([0.9, 0.1, 0.1], 0.1, [True, False, False], False),  # two bad checks
-        ([0.9, 0.1, 0.8, 0.1], 0.5, [True, False, True, False], False),  # it recovered
-        ([0.1, 0.1, 0.1], 0.1, [True, True, True], False),  # too early to expect anything
-        ([0.1, 0.1, 0.1], 0.5, [True, True, True], True),  # never was diverse: said, but the latest is kept
-        ([float("nan")] * 3, 0.5, [True] * 3, False),
+        ([0.9, 0.1, 0.1, 0.1], 100, [True, False, False, False], True),
+        ([0.9, 0.1, 0.1], 100, [True, False, False], False),  # two bad checks
+        ([0.9, 0.1, 0.8, 0.1], 500, [True, False, True, False], False),  # it recovered
+        ([0.1, 0.1, 0.1], 100, [True, True, True], False),  # too early to expect anything
+        ([0.1, 0.1, 0.1], 500, [True, True, True], True),  # never was diverse: said, but the latest is kept
+        ([float("nan")] * 3, 500, [True] * 3, False),
     ],
 )
-def test_checks(ratios, progress, kept, is_collapsed):
+def test_checks(ratios, step, kept, is_collapsed):
     watch = Watch()
-    assert [watch.check(ratio, progress) for ratio in ratios] == kept
+    assert [watch.check(ratio, step, 1000) for ratio in ratios] == kept
     assert watch.is_collapsed is is_collapsed

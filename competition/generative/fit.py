@@ -150,7 +150,7 @@ class Training:
                 self._refuse("weights are no longer finite")
             self.sheet.settle(model)
             ratio = self.sheet.write(model, self.step)
-            is_good = self.watch.check(ratio, self.step / self.total_steps)
+            is_good = self.watch.check(ratio, self.step, self.total_steps)
             if is_good or not self.kept_step:
                 self.kept_step = self.step
                 generator = Generator(self.run.design, self.step, self.settings.resize, self.run.pictures.source)

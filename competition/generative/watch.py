@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 COLLAPSED = 0.25  # diversity under this share of the data's is suspicious
 PATIENCE = 3  # checks in a row that make suspicion certain
 SETTLED = 0.25  # share of the training before which nothing is expected of a model
+SETTLED_STEPS = 200  # nor before so many steps, however short the training: no model is diverse after a handful
 
 
 def diversity(pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> float:
@@ -30,14 +31,14 @@ class Watch:
     bad_checks: int = 0
     has_been_good: bool = False
 
-    def check(self, ratio: float, progress: float) -> bool:
+    def check(self, ratio: float, step: int, total_steps: int) -> bool:
         """Take the diversity as a share of the data's; returns whether the model is worth keeping now.
 
         A model that never was diverse is kept as it is: its latest weights are its best.
         """
         is_good = not ratio < COLLAPSED  # a share that is not a number tells nothing against it
         self.has_been_good |= is_good
-        is_expected = self.has_been_good or progress >= SETTLED
+        is_expected = self.has_been_good or step >= max(SETTLED * total_steps, SETTLED_STEPS)
         self.bad_checks = 0 if is_good or not is_expected else self.bad_checks + 1
         return is_good or not self.has_been_good
 
