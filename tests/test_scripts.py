@@ -32,6 +32,8 @@ from competition.models.budget import count_nonzero
 from competition.models.factory import create_network
 from competition.predictions import load_predictions
 from competition.runs import read_history
+from competition.training import machine
+from competition.training.probe import probe_precision
 from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.usefixtures("no_probe")
@@ -427,7 +429,8 @@ def endless_test_network(pretrained=False, num_classes=3, **options):
         (["--precision", "fp16", "--model", "endless_test_network"], "--precision fp16: the loss is not finite"),
     ],
 )
-def test_wrong_flags_are_refused_and_leave_nothing_behind(folders, place, capsys, words, said):
+def test_wrong_flags_are_refused_and_leave_nothing_behind(folders, place, capsys, monkeypatch, words, said):
+    monkeypatch.setattr(machine, "probe_precision", probe_precision)  # one of them is the probe's own refusal
     command = ["--data", folders, "--run", "runs/w", *place, *TINY]
     code, out, err = answer(train.main, [*command, *words], capsys)
     assert code == 2
