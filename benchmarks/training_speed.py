@@ -101,7 +101,7 @@ def bare_steps(training: FoldTraining) -> Iterator[int]:
     precision = training.job.machine.precision
     pictures, positions = next(training.loader.epoch(0))
     images = training.job.preprocessing.to_input(pictures, device, precision.memory_format)
-    labels = learner._labels[positions]
+    labels = learner._targets[positions]
     learner.network.train()
     while True:
         with precision.autocast(device):
