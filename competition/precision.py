@@ -1,13 +1,16 @@
 """Number format, memory layout and device: how a network runs."""
 
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from competition.errors import UserError
+from competition.runs import read_json, write_json
 
 FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -36,6 +39,35 @@ class Precision:
 
     def __str__(self) -> str:
         return f"{self.number_format} {'channels_last' if self.channels_last else 'contiguous'}"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A probe's choice, with the images per second it saw; None where it was asked before and its answer is stored."""
+
+    precision: Precision
+    rates: Mapping[str, float] | None
+
+    def save(self, folder: Path) -> None:
+        """Write ``precision.json``, and say what was chosen, where the probe was asked."""
+        if self.rates is None:
+            return
+        number_format, channels_last = self.precision.number_format, self.precision.channels_last
+        write_json(
+            folder / "precision.json",
+            {"number_format": number_format, "channels_last": channels_last, "images_per_second": self.rates},
+        )
+        timed = ", ".join(f"{name} {rate:,.0f}" for name, rate in self.rates.items())
+        print(f"precision: {self.precision} (images/s in a short probe: {timed})", flush=True)
+
+
+def ask_once(folder: Path, probe: Callable[[], tuple[Precision, dict[str, float]]]) -> Answer:
+    """Return the precision that a run's folder stores, or the probe's; writes nothing."""
+    path = folder / "precision.json"
+    if path.exists():
+        stored = read_json(path)
+        return Answer(Precision(stored["number_format"], stored["channels_last"]), None)
+    return Answer(*probe())
 
 
 def pick_device(name: str) -> torch.device:

@@ -11,5 +11,5 @@ def test_the_probes_choice_is_used_by_every_later_start(tmp_path):
     assert str(probed.machine.precision) == "bf16 contiguous"
     assert probed.machine.workers == 3
     (tmp_path / "precision.json").unlink()
-    probed.save(tmp_path)  # nothing was asked, so there is nothing to write
+    probed.answer.save(tmp_path)  # nothing was asked, so there is nothing to write
     assert not list(tmp_path.iterdir())

@@ -26,7 +26,7 @@ from competition.generative.model import GenerativeModel
 from competition.generative.pictures import Pictures, load_pictures
 from competition.generative.probe import probe_precision
 from competition.generative.settings import GenerateSettings
-from competition.precision import Precision, pick_device
+from competition.precision import Answer, Precision, ask_once, pick_device
 from competition.runs import counted_seed, environment, read_json, write_atomically, write_json
 
 
@@ -66,7 +66,7 @@ def open_run(settings: GenerateSettings) -> Run:
     name = settings.data.resolve().stem if settings.data else "sample"
     folder = settings.run or Path("runs") / f"{name}-{settings.model}-{counted_seed(repr(identity)):016x}"[:-8]
     refuse_other_run(folder, identity)
-    probed = choose_precision(folder, settings, design, pictures, device)
+    answer = choose_precision(folder, settings, design, pictures, device)
     claim_folder(folder, settings, identity, pictures)
     count = parameter_count(design)
     print(
@@ -74,8 +74,8 @@ def open_run(settings: GenerateSettings) -> Run:
         f"{len(pictures.class_names)} classes at {pictures.image_size}x{pictures.image_size}",
         flush=True,
     )
-    probed.save(folder)
-    return Run(folder, settings, pictures, design, device, probed.precision)
+    answer.save(folder)
+    return Run(folder, settings, pictures, design, device, answer.precision)
 
 
 def refuse_other_run(folder: Path, identity: dict[str, Any]) -> None:
@@ -110,38 +110,20 @@ def starting_model(settings: GenerateSettings, design: Design) -> GenerativeMode
     return create_model(design)
 
 
-@dataclass(frozen=True)
-class Probed:
-    """A precision, and what the probe said; None where it was not asked, because its answer is stored."""
-
-    precision: Precision
-    answer: dict[str, Any] | None
-
-    def save(self, folder: Path) -> None:
-        """Write ``precision.json``, and say what was chosen, where the probe was asked."""
-        if self.answer is None:
-            return
-        write_json(folder / "precision.json", self.answer)
-        timed = ", ".join(f"{name} {rate:,.0f}" for name, rate in self.answer["images_per_second"].items())
-        print(f"precision: {self.precision} (images/s in a short probe: {timed})", flush=True)
-
-
 def choose_precision(
     folder: Path, settings: GenerateSettings, design: Design, pictures: Pictures, device: torch.device
-) -> Probed:
+) -> Answer:
     """Return number format and layout: those that ``folder`` stores, or the probe's; writes nothing.
 
     Raises:
         UserError: a precision in which the model's first loss is not finite.
     """
-    path = folder / "precision.json"
-    if path.exists():
-        stored = read_json(path)
-        return Probed(Precision(stored["number_format"], stored["channels_last"]), None)
-    batch = torch.from_numpy(pictures.gather(pictures.some(settings.batch_size)))
-    choice, rates = probe_precision(starting_model(settings, design), settings, batch, device)
-    answer = {"number_format": choice.number_format, "channels_last": choice.channels_last, "images_per_second": rates}
-    return Probed(choice, answer)
+
+    def probe() -> tuple[Precision, dict[str, float]]:
+        batch = torch.from_numpy(pictures.gather(pictures.some(settings.batch_size)))
+        return probe_precision(starting_model(settings, design), settings, batch, device)
+
+    return ask_once(folder, probe)
 
 
 def reopen_settings(folder: Path) -> GenerateSettings:

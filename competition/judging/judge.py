@@ -97,7 +97,7 @@ def open_contest(path: Path, settings: JudgeSettings, out: Path) -> tuple[Contes
     refuse_other_run(out, identity)
     probed = choose_machine(out, training, material.data, preprocessing)
     claim_folder(out, training, identity, {"generated": str(path), "data": str(catalog.source)})
-    probed.save(out)
+    probed.answer.save(out)
     return join(out, training, material, generated, preprocessing, probed.machine), material, generated
 
 

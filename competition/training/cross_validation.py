@@ -94,7 +94,7 @@ def open_run(settings: TrainSettings) -> Run:
     refuse_other_run(folder, identity)
     probed = choose_machine(folder, settings, material.data, preprocessing)
     claim_folder(folder, settings, identity, notes)
-    probed.save(folder)
+    probed.answer.save(folder)
     if not (folder / "environment.json").exists():
         write_json(folder / "environment.json", environment())
     return Run(folder, settings, material, preprocessing, probed.machine, teacher)

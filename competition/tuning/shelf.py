@@ -72,7 +72,7 @@ class Shelf:
         folder = self._folder / "precision" / f"{settings.model.replace('/', '_')}-{size}-{kind:016x}"[:-8]
         with _one_at_a_time(folder):
             probed = choose_machine(folder, settings, material.data, preprocessing)
-            probed.save(folder)
+            probed.answer.save(folder)
         return replace(probed.machine, workers=probed.machine.workers // self._workers)
 
 
