@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import optuna
@@ -299,6 +300,20 @@ def test_two_of_four_workers_killed_on_other_machines(tmp_path, database):
 
     claims = kill_two_of_four(folders, 12, tmp_path / "gate", database, let_an_hour_pass, BEAT="1")
     assert_nothing_lost(claims, folders, 12)
+
+
+def test_workers_that_open_an_empty_database_at_once_make_its_tables_in_turn(tmp_path, database):
+    import psycopg
+
+    tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    with ThreadPoolExecutor(2) as pool:
+        with psycopg.connect(database) as connection:
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (storages.TABLES_KEY,))
+            opened = [pool.submit(storages.open_storage, database, tmp_path, str(number)) for number in range(2)]
+            wait_until(lambda: connection.execute(waiting).fetchone() == (2,))
+            assert connection.execute(tables).fetchone() == (0,)
+        assert [storage.result().trials.get_all_studies() for storage in opened] == [[], []]
 
 
 def test_a_living_worker_is_told_from_a_dead_one(tmp_path):

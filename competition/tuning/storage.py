@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import optuna
 from optuna.storages import BaseStorage, RDBStorage
@@ -25,6 +25,7 @@ PATIENCE = 120.0  # s that a storage which answered before is waited for
 FIRST_PATIENCE = 20.0  # s that one is waited for at the start, where a wrong address is likelier
 HEARTBEAT = 15  # s between two signs of life of a trial in PostgreSQL
 GRACE = 60  # s without one, after which a trial of another machine is taken for dead
+TABLES_KEY = counted_seed("tables") - 2**63  # held while Optuna's tables are made; PostgreSQL's keys are signed
 HOPELESS = ("authentication failed", "does not exist", "no password supplied", "no pg_hba.conf entry")
 
 Answer = TypeVar("Answer")
@@ -153,7 +154,7 @@ class PostgresStorage:
 
     def __init__(self, url: str, study: str) -> None:
         self.shown = without_passwords(url)
-        self._key = counted_seed("study", study) - 2**63  # PostgreSQL's keys are signed
+        self._key = counted_seed("study", study) - 2**63
         self._back_since = float(-GRACE)
         self._database = self._try(lambda: self._open(url), FIRST_PATIENCE)
         self.trials = optuna.storages.get_storage(self._database)  # with Optuna's cache of finished trials
@@ -161,12 +162,18 @@ class PostgresStorage:
     def _open(self, url: str) -> RDBStorage:
         try:
             import psycopg  # noqa: F401
+            from sqlalchemy import create_engine
         except ImportError:
             raise UserError("--storage postgresql:// needs a package: pip install 'psycopg[binary]'") from None
         address = "postgresql+psycopg:" + url.split(":", 1)[1].replace("{", "%7B").replace("}", "%7D")
         alive = {"keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 3}
         options = {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10, **alive}}
-        return RDBStorage(address, engine_kwargs=options, heartbeat_interval=HEARTBEAT, grace_period=GRACE)
+        engine = create_engine(address, connect_args=options["connect_args"])
+        try:
+            with _advisory_lock(engine, TABLES_KEY):  # two that make Optuna's tables at once would collide
+                return RDBStorage(address, engine_kwargs=options, heartbeat_interval=HEARTBEAT, grace_period=GRACE)
+        finally:
+            engine.dispose()
 
     def beat(self, trial_id: int) -> None:
         """Show a sign of life of a trial."""
@@ -195,15 +202,9 @@ class PostgresStorage:
             return set()
         return set(self._database._get_stale_trial_ids(study_id))
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> AbstractContextManager[None]:
         """Wait for the lock and hold it; a holder that hangs loses it after a minute."""
-        from sqlalchemy import text
-
-        with self._database.engine.begin() as connection:
-            connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '60s'"))
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": self._key})
-            yield
+        return _advisory_lock(self._database.engine, self._key)
 
     def patiently(self, action: Callable[[], Answer]) -> Answer:
         """Return the action's answer, tried again for `PATIENCE` seconds while the server is away."""
@@ -242,6 +243,16 @@ class PostgresStorage:
         if any(word in said for word in HOPELESS):
             raise UserError(f"--storage {self.shown} refuses: {said}") from None
         return said
+
+
+@contextmanager
+def _advisory_lock(engine: Any, key: int) -> Iterator[None]:
+    from sqlalchemy import text
+
+    with engine.begin() as connection:
+        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '60s'"))
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+        yield
 
 
 def _connection_error(error: BaseException | None) -> BaseException | None:
