@@ -64,6 +64,19 @@ def read_run(folder: Path) -> dict[str, Any]:
     return values
 
 
+def refuse_other_identity(folder: Path, identity: dict[str, Any]) -> None:
+    """Raise UserError listing what differs where a folder's ``run.json`` was begun with another identity."""
+    values = read_json(folder / "run.json")
+    before = values.get("identity", {}) if isinstance(values, dict) else {}
+    differ = [
+        f"  {name}: {before.get(name)!r} then, {value!r} now"
+        for name, value in identity.items()
+        if before.get(name) != value
+    ]
+    if differ:
+        raise UserError(f"{folder} was begun with other settings:\n" + "\n".join(differ) + "\nchoose another --run")
+
+
 def append_history(path: Path, record: dict[str, Any]) -> None:
     """Append one record to a JSON-lines file."""
     with open(path, "a", encoding="utf-8") as file:

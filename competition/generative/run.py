@@ -27,7 +27,7 @@ from competition.generative.pictures import Pictures, load_pictures
 from competition.generative.probe import probe_precision
 from competition.generative.settings import GenerateSettings
 from competition.precision import Answer, Precision, ask_once, pick_device
-from competition.runs import counted_seed, environment, read_json, write_atomically, write_json
+from competition.runs import counted_seed, environment, refuse_other_identity, write_atomically, write_json
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,7 @@ def refuse_other_run(folder: Path, identity: dict[str, Any]) -> None:
         UserError: the folder belongs to other settings or images, or to something else; the differences are listed.
     """
     if (folder / "run.json").exists():
-        before = read_json(folder / "run.json").get("identity", {})
-        changed = [name for name in identity if before.get(name) != identity[name]]
-        differ = [f"  {name}: {before.get(name)!r} then, {identity[name]!r} now" for name in changed]
-        if changed:
-            raise UserError(f"{folder} was begun with other settings:\n" + "\n".join(differ) + "\nchoose another --run")
+        refuse_other_identity(folder, identity)
     elif folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder} holds other files and no run.json: choose another --run")
 

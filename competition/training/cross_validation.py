@@ -21,7 +21,7 @@ from competition.inference import Preprocessing, predict_probabilities, views_of
 from competition.models.factory import check_network
 from competition.models.weights import describe_weights, find_weights
 from competition.predictions import Predictions, class_numbers, load_predictions, pool, save_csv, save_predictions
-from competition.runs import counted_seed, environment, hash_file, read_json, write_atomically, write_json
+from competition.runs import counted_seed, environment, hash_file, refuse_other_identity, write_atomically, write_json
 from competition.training.display import Display
 from competition.training.fit import fit_fold, is_finished
 from competition.training.inputs import FoldJob, Machine, TrainingData
@@ -161,11 +161,7 @@ def refuse_other_run(folder: Path, identity: dict[str, Any]) -> None:
         UserError: the folder belongs to other settings, folds or images; the differences are listed.
     """
     if (folder / "run.json").exists():
-        before = read_json(folder / "run.json")["identity"]
-        changed = [name for name in identity if before.get(name) != identity[name]]
-        differ = [f"  {name}: {before.get(name)!r} then, {identity[name]!r} now" for name in changed]
-        if changed:
-            raise UserError(f"{folder} was begun with other settings:\n" + "\n".join(differ) + "\nchoose another --run")
+        refuse_other_identity(folder, identity)
     elif folder.is_file():
         raise UserError(f"--run {folder} is a file: name a folder")
     elif any(folder.glob("fold_*")):

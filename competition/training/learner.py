@@ -95,11 +95,13 @@ class Learner:
 
     def _gradients(self, images: Tensor, targets: Tensor, others: Tensor, weight: float) -> tuple[Tensor, Tensor]:
         """Fill the gradients; when memory runs out, halve the micro-batch and begin the step again."""
-        answer, self.micro_batch = in_halves(
+        answer, fitting = in_halves(
             lambda size: self.accumulate(images, targets, others, weight, size),
             self.micro_batch or len(images),
             lambda text: self._note(f"{text} (the step stays the same; batch norm sees the smaller groups)"),
         )
+        if fitting < len(images):
+            self.micro_batch = fitting
         return answer
 
     def accumulate(
