@@ -117,7 +117,7 @@ def test_a_finished_fold_is_not_trained_again(data, tmp_path):
     assert (tmp_path / "model.safetensors").stat().st_mtime_ns == stamp
 
 
-@pytest.mark.parametrize("stop_at", [3, 9, 14])
+@pytest.mark.parametrize("stop_at", [3, 10, 14, 20])  # of 20 steps, 40 with a copy of each image
 @pytest.mark.parametrize(
     "changes",
     [
@@ -129,16 +129,15 @@ def test_a_finished_fold_is_not_trained_again(data, tmp_path):
 def test_stopping_anywhere_changes_nothing(data, tmp_path, stop_at, changes, monkeypatch):
     settings = SETTINGS.replace(**changes)
     undisturbed = run(settings, data, tmp_path / "a")
-    batches = FoldTraining._batches
+    save = FoldTraining.save
 
-    def interrupted(self):
-        for batch in batches(self):
-            if self.progress.step == stop_at:
-                self.save()
-                raise KeyboardInterrupt
-            yield batch
+    def save_and_die(self):
+        save(self)
+        if self.progress.step == stop_at:
+            raise KeyboardInterrupt
 
-    monkeypatch.setattr(FoldTraining, "_batches", interrupted)
+    monkeypatch.setattr(fit, "SAVE_SECONDS", -1.0)
+    monkeypatch.setattr(FoldTraining, "save", save_and_die)
     with pytest.raises(KeyboardInterrupt):
         run(settings, data, tmp_path / "b")
     monkeypatch.undo()
@@ -214,7 +213,7 @@ def test_the_state_is_saved_while_an_epoch_is_under_way(data, tmp_path, monkeypa
     steps = []
     monkeypatch.setattr(FoldTraining, "save", lambda self: steps.append(self.progress.step))
     fold.train_epoch()
-    assert steps == list(range(1, fold.loader.batches_per_epoch + 1))
+    assert steps == list(range(1, fold.loader.batches_per_epoch))
 
 
 def test_tensorboard_gets_the_same_numbers(data, tmp_path):

@@ -118,7 +118,8 @@ class FoldTraining:
                 progress.loss_sum, progress.hits = loss_sum.item(), hits.item()
                 self._refuse_bad_loss()
                 self._show(start, images_before)
-                self._save_if_due()
+                if progress.batch < self.loader.batches_per_epoch and progress.step < self.total_steps:
+                    self._save_if_due()  # an epoch's last step is saved with its record, in `run`
         progress.loss_sum, progress.hits = loss_sum.item(), hits.item()
         self._refuse_bad_loss()
         seconds = time.perf_counter() - start
