@@ -4,13 +4,15 @@ import json
 from functools import cache
 from pathlib import Path
 
+import albumentations
 import optuna
 import pytest
 
 from competition.config import TrainSettings, automatic_learning_rate
 from competition.errors import UserError
 from competition.models.factory import create_network
-from competition.tuning.space import load_space
+from competition.runs import hash_file
+from competition.tuning.space import load_space, named_files
 from competition.tuning.space_file import named_spaces
 
 BASE = TrainSettings()
@@ -191,6 +193,19 @@ def test_sizes_count_conditions(tmp_path):
         "mixup_alpha: {choices: [0.1, 0.2, 0.4], when: {mix: [both]}}\n"
     )
     assert load_space(write(tmp_path, text), BASE).size() == 1 + 2 + 6
+
+
+def test_the_files_a_space_names_are_those_its_values_mean_where_they_are_searched(tmp_path):
+    policy, weights = tmp_path / "policy.yaml", tmp_path / "mlp.safetensors"
+    albumentations.save(albumentations.Compose([]), str(policy), "yaml")
+    weights.write_bytes(b"not read yet")
+    text = f"weights: {{choices: [null, {tmp_path}], when: {{model: mlp}}}}\nmodel: [resnet_fast, mlp]\n"
+    space = load_space(write(tmp_path, text + f"fixed: {{augment: {policy}}}"), BASE)
+    found = named_files(space, BASE)
+    assert set(found) == {f"augment {policy}", f"weights {tmp_path}"}
+    assert found[f"augment {policy}"] == f"contents {hash_file(policy)}"
+    assert found[f"weights {tmp_path}"].startswith(f"contents {hash_file(weights)}, mean ")
+    assert named_files(shipped("default"), BASE) == {}
 
 
 # ---- what is refused ----

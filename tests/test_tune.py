@@ -3,18 +3,23 @@
 import gc
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import albumentations
 import optuna
 import pytest
+import torch
+from safetensors.torch import save_file
 
 import tune
 from competition.cli import run_command
 from competition.config import TrainSettings
+from competition.models.factory import create_network
 from competition.tuning.claims import counts
 from competition.tuning.journal import open_journal
 from competition.tuning.settings import read_tuning
@@ -180,6 +185,25 @@ def test_another_identity_is_refused_with_the_differences(words, capsys):
     assert "studies/s was begun with another --storage" in said
 
 
+def test_a_study_knows_the_files_its_space_names_by_their_contents(words, capsys):
+    def write(policy, seed):
+        albumentations.save(albumentations.Compose([policy]), "mine.yaml", "yaml")
+        torch.manual_seed(seed)
+        save_file(create_network("mycnn", 3, image_size=32).state_dict(), "start.safetensors")
+
+    write(albumentations.HorizontalFlip(p=0.5), seed=1)
+    Path("space.yaml").write_text(SPACE + "augment: [light, mine.yaml]\nweights: [null, start.safetensors]\n")
+    assert answer([*words, "--trials", "1"], capsys)[0] == 0
+    assert answer([*words, "--trials", "1"], capsys)[0] == 0
+    write(albumentations.VerticalFlip(p=0.5), seed=2)
+    code, said = answer([*words, "--trials", "2"], capsys)
+    assert code == 2
+    assert "studies/s was begun with other settings" in said
+    assert re.search(r"files.augment mine.yaml: 'contents \w{16}' then, 'contents \w{16}' now", said)
+    assert re.search(r"files.weights start.safetensors: 'contents \w{16}, mean .*' then, 'contents \w{16}, mean", said)
+    assert len(trials()) == 1
+
+
 def test_a_storage_that_holds_another_study_of_this_name_is_refused(words, capsys):
     sqlite = ["--storage", "sqlite:///s.db"]
     assert answer([*words, "--trials", "1", *sqlite], capsys)[0] == 0
@@ -213,8 +237,6 @@ def test_a_storage_that_holds_another_study_of_this_name_is_refused(words, capsy
     ],
 )
 def test_what_is_refused(words, capsys, extra, said):
-    import re
-
     code, printed = answer([*words, *extra], capsys)
     assert code == 2
     assert re.search(said, printed), printed

@@ -11,7 +11,6 @@ import yaml
 from competition import metrics
 from competition.checkpoint import open_checkpoint, read_checkpoint
 from competition.config import TrainSettings
-from competition.data.augment import POLICIES
 from competition.data.catalog import Catalog
 from competition.data.prepare import find_data, natural_size
 from competition.ensemble import mean
@@ -19,9 +18,9 @@ from competition.errors import UserError, first_few
 from competition.folds import held_out
 from competition.inference import Preprocessing, predict_probabilities, views_of
 from competition.models.factory import check_network
-from competition.models.weights import describe_weights, find_weights
+from competition.models.weights import describe_weights
 from competition.predictions import Predictions, class_numbers, load_predictions, pool, save_csv, save_predictions
-from competition.runs import counted_seed, environment, hash_file, refuse_other_identity, write_atomically, write_json
+from competition.runs import counted_seed, environment, refuse_other_identity, write_atomically, write_json
 from competition.training.display import Display
 from competition.training.fit import fit_fold, is_finished
 from competition.training.inputs import FoldJob, Machine, TrainingData
@@ -29,7 +28,7 @@ from competition.training.machine import choose_machine
 from competition.training.material import Material, data_name, open_material, training_data
 from competition.training.pseudo_labels import Teacher, open_teacher
 from competition.training.record import refuse_missing_tensorboard
-from competition.training.start import refuse_unfit
+from competition.training.start import refuse_unfit, starting_contents
 from competition.training.watch import TimeUp
 
 HALF = (0.5, 0.5, 0.5)  # pixels to [-1, 1]
@@ -117,7 +116,7 @@ def identity_of(
     data = material.data
     return {
         **settings.plain(identity_only=True),
-        **_contents(settings, preprocessing),
+        **starting_contents(settings),
         "learning_rate": settings.peak_learning_rate,
         "image_size": preprocessing.image_size,
         "class_names": list(data.class_names),
@@ -126,17 +125,6 @@ def identity_of(
         "fold_hash": material.fold_hash,
         "teacher": teacher.weights_hash if teacher else None,
     }
-
-
-def _contents(settings: TrainSettings, preprocessing: Preprocessing) -> dict[str, str]:
-    """Return what stands for the files a run begins from: their contents, wherever they lie."""
-    contents = {}
-    if settings.augment not in POLICIES and Path(settings.augment).is_file():  # else it will be refused
-        contents["augment"] = f"contents {hash_file(Path(settings.augment))}"
-    if settings.weights is not None and settings.weights != "pretrained":
-        file = find_weights(settings.weights, name=settings.model)
-        contents["weights"] = f"contents {hash_file(file)}, mean {preprocessing.mean}, std {preprocessing.std}"
-    return contents
 
 
 def choose_preprocessing(settings: TrainSettings, catalog: Catalog) -> Preprocessing:

@@ -10,13 +10,14 @@ from torch import nn
 
 from competition.checkpoint import open_checkpoint, read_checkpoint
 from competition.config import TrainSettings
-from competition.data.augment import create_policy
+from competition.data.augment import POLICIES, create_policy
 from competition.errors import UserError
 from competition.models.budget import prune
 from competition.models.factory import create_network
 from competition.models.freezing import freeze
-from competition.models.weights import load_weights
+from competition.models.weights import describe_weights, find_weights, load_weights
 from competition.precision import pick_device
+from competition.runs import hash_file
 from competition.training.optim import create_optimizer, growing_size
 
 
@@ -34,6 +35,18 @@ def refuse_unfit(settings: TrainSettings, class_names: tuple[str, ...], image_si
         raise UserError(f"--model {settings.model} cannot take images of {image_size} px: choose another --image-size")
     starting_share(settings, network, image_size)
     starting_optimizer(settings, network)
+
+
+def starting_contents(settings: TrainSettings) -> dict[str, str]:
+    """Return what stands for the files that training begins from, by setting: their contents, wherever they lie."""
+    contents = {}
+    if settings.augment not in POLICIES and Path(settings.augment).is_file():  # else it will be refused
+        contents["augment"] = f"contents {hash_file(Path(settings.augment))}"
+    if settings.weights is not None and settings.weights != "pretrained":
+        file = find_weights(settings.weights, name=settings.model)
+        wants = describe_weights(settings.weights, name=settings.model)
+        contents["weights"] = f"contents {hash_file(file)}, mean {wants.mean}, std {wants.std}"
+    return contents
 
 
 def starting_network(settings: TrainSettings, classes: int, image_size: int, fold: int) -> nn.Module:

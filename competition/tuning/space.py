@@ -23,9 +23,10 @@ from competition.tuning.proposals import OPTIONS, Space, default_of, first_point
 from competition.tuning.space_file import find_space, read_space
 from competition.tuning.space_lines import Problems, read_line, why_not
 
-__all__ = ["Space", "load_space"]
+__all__ = ["Space", "load_space", "named_files"]
 
 BLOCKS = ("fixed", "start")
+FILES = ("augment", "weights")  # settings whose values may be files
 PROBE_SIZE = 64  # px, to try augmentations at
 
 
@@ -60,6 +61,25 @@ def load_space(name_or_path: str, base: TrainSettings) -> Space:
     if problems:
         raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
     return space
+
+
+def named_files(space: Space, base: TrainSettings) -> dict[str, str]:
+    """Return what stands for the files that a space names, by setting and value: their contents.
+
+    Raises:
+        UserError: weights that are not there.
+    """
+    from competition.training.start import starting_contents  # late: imports torch
+
+    given = [(name, space.fixed) for name in space.fixed]
+    given += [(item.name, drawn) for item, _, drawn in _values_beside_others(space)]
+    files = {}
+    for name, drawn in given:
+        if name in FILES:
+            contents = starting_contents(base.replace(**merge(drawn, base.model_options)))
+            if name in contents:
+                files[f"{name} {drawn[name]}"] = contents[name]
+    return files
 
 
 def _read_fixed(given: Any, raw: Mapping[str, Any], base: TrainSettings, problems: Problems) -> dict[str, Any]:
@@ -157,14 +177,19 @@ def _in_order(dimensions: Iterable[Dimension], problems: Problems) -> list[Dimen
 
 def _refused_settings(space: Space, base: TrainSettings) -> Iterator[str]:
     """Yield the values that the settings refuse beside the others, each tried under its own conditions."""
+    for item, value, drawn in _values_beside_others(space):
+        try:
+            base.replace(**merge(drawn, base.model_options))
+        except UserError as error:
+            yield f"{item.name}: {value}: {error}"
+
+
+def _values_beside_others(space: Space) -> Iterator[tuple[Dimension, Any, dict[str, Any]]]:
+    """Yield each value of each dimension, of a range its ends, with the settings under which it is searched."""
     for item in space.dimensions:
         ends = (item.values.low, item.values.high) if isinstance(item.values, Range) else item.values.values
         for value in ends:
-            drawn = {**space.fixed, **_conditions_of(item, space), item.name: value}
-            try:
-                base.replace(**merge(drawn, base.model_options))
-            except UserError as error:
-                yield f"{item.name}: {value}: {error}"
+            yield item, value, {**space.fixed, **_conditions_of(item, space), item.name: value}
 
 
 def _conditions_of(item: Dimension, space: Space) -> dict[str, Any]:

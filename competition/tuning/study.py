@@ -32,7 +32,7 @@ from competition.tuning.results import best_of
 from competition.tuning.samplers import refuse_missing_package
 from competition.tuning.settings import TuneSettings
 from competition.tuning.shelf import Shelf
-from competition.tuning.space import Space, load_space
+from competition.tuning.space import Space, load_space, named_files
 from competition.tuning.storage import StudyStorage, open_storage
 
 FOLDER = Path("studies")
@@ -95,6 +95,8 @@ def open_study(settings: TuneSettings, base: TrainSettings) -> Search:
         raise UserError(f"--predict-test: {shelf.catalog.source} has no test images")
     objectives = [name for name in (settings.objective, settings.objective2) if name]
     identity = {**shelf.identity(), "space": space.plain(), "objectives": objectives}
+    if files := named_files(space, base):
+        identity["files"] = files
     storage = open_storage(settings.storage, folder, folder.name)
     validations = validations_per_fold(base, identity["images"])
     pruner = create_pruner(settings.pruner_name, base.folds * base.repeats, validations)
