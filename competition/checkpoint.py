@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from competition.errors import UserError
 from competition.inference import Preprocessing
 from competition.precision import Precision
-from competition.runs import hash_file, read_json, write_atomically, write_json
+from competition.runs import counted_seed, hash_file, read_json, write_atomically, write_json
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,12 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         )
     except (KeyError, TypeError, AttributeError, OSError) as error:
         raise UserError(f"{folder}/model.json does not describe a checkpoint: {error!r}") from None
+
+
+def hash_weights(run: Path, folds: int) -> str:
+    """Return 16 hex digits that change with the weights of any fold of a run."""
+    weights = "".join(hash_file(run / f"fold_{fold}" / "model.safetensors") for fold in range(folds))
+    return f"{counted_seed(weights):016x}"
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

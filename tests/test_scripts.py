@@ -279,6 +279,22 @@ def test_pruning_under_a_limit_and_tuning_on(folders, finished, capsys, method):
     assert answer(predict.main, ["runs/p", *finished], capsys)[0] == 0
 
 
+def test_a_run_knows_what_it_is_pruned_from_by_its_weights(folders, finished, capsys):
+    def prune_from(source):
+        words = ["--data", folders, "--run", "runs/p", *finished, *TINY, "--epochs", "1", "--only-folds", "0"]
+        return answer(train.main, [*words, "--prune-from", source, "--max-parameters", "50000"], capsys)
+
+    assert prune_from("runs/a")[0] == 0
+    os.rename("runs/a", "runs/moved")
+    assert prune_from("runs/moved")[0] == 0
+    network, checkpoint = open_checkpoint(Path("runs/moved/fold_1"))
+    network.get_classifier().bias.data += 1
+    save_checkpoint(Path("runs/moved/fold_1"), network, checkpoint)
+    code, _, err = prune_from("runs/moved")
+    assert code == 2
+    assert re.search(r"prune_from: 'contents \w{16}' then, 'contents \w{16}' now", err)
+
+
 def test_frozen_layers_keep_the_weights_they_started_from(folders, place, capsys):
     start = create_network("mycnn", 7, image_size=32)
     save_file(start.state_dict(), "start.safetensors")

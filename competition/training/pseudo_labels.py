@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from competition.checkpoint import read_checkpoint
+from competition.checkpoint import hash_weights, read_checkpoint
 from competition.cli import read_run_settings
 from competition.config import TrainSettings
 from competition.data.loader import image_keys
@@ -20,7 +20,7 @@ from competition.data.prepare import decode
 from competition.errors import UserError, first_few
 from competition.prediction.fold_prediction import ImageRows, predict_fold
 from competition.predictions import in_class_order
-from competition.runs import counted_seed, hash_file, read_run
+from competition.runs import read_run
 from competition.training.inputs import SoftLabelled
 from competition.training.material import Material
 
@@ -84,8 +84,7 @@ def open_teacher(folder: Path, settings: TrainSettings, material: Material) -> T
     if problems:
         raise UserError("\n".join(f"--pseudo-labels {folder}: {problem}" for problem in problems))
     teacher = read_run_settings(TrainSettings, folder)
-    weights = "".join(hash_file(fold / "model.safetensors") for fold in folds)
-    return Teacher(folder, teacher.views, f"{counted_seed(weights):016x}")
+    return Teacher(folder, teacher.views, hash_weights(folder, len(folds)))
 
 
 def surest(probabilities: NDArray[np.float32], quota: int) -> NDArray[np.intp]:

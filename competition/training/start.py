@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from competition.checkpoint import open_checkpoint, read_checkpoint
+from competition.checkpoint import hash_weights, open_checkpoint, read_checkpoint
 from competition.config import TrainSettings
 from competition.data.augment import POLICIES, create_policy
 from competition.errors import UserError
@@ -46,6 +46,8 @@ def starting_contents(settings: TrainSettings) -> dict[str, str]:
         file = find_weights(settings.weights, name=settings.model)
         wants = describe_weights(settings.weights, name=settings.model)
         contents["weights"] = f"contents {hash_file(file)}, mean {wants.mean}, std {wants.std}"
+    if settings.prune_from is not None:
+        contents["prune_from"] = f"contents {hash_weights(settings.prune_from, settings.folds * settings.repeats)}"
     return contents
 
 
