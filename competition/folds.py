@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from competition.data.csvfile import read_csv
 from competition.errors import UserError, first_few
 from competition.runs import counted_seed, write_atomically
 
@@ -107,12 +108,10 @@ def load_folds(path: Path, image_ids: list[str], labels: list[str], folds: int, 
     Raises:
         UserError: an id that is missing, unknown or in two folds; a fold that is missing; a label that differs.
     """
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", sep=None, engine="python")
-    except FileNotFoundError:
-        raise UserError(f"--fold-file {path} does not exist") from None
-    except (ValueError, pd.errors.ParserError) as error:
-        raise UserError(f"{path} is not a fold table: {error}") from None
+    if not path.exists():
+        raise UserError(f"--fold-file {path} does not exist")
+    read = read_csv(str(path))
+    table = pd.DataFrame(read.rows, columns=read.columns, dtype=object)
     wanted = ["fold", *(f"fold_{n}" for n in range(1, repeats))]
     absent = [name for name in ("image_id", *wanted) if name not in table]
     if absent:

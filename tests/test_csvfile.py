@@ -1,11 +1,16 @@
 """Tables as people send them."""
 
+import zipfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+import train
+from competition.__main__ import main as competition
 from competition.data.csvfile import read_csv
 from competition.errors import UserError
+from tests.finished_run import write_data
 
 
 @pytest.mark.parametrize(
@@ -64,3 +69,23 @@ def test_unknown_column_names_the_flag(tmp_path: Path) -> None:
     path.write_text("image,class\n1,a\n")
     with pytest.raises(UserError, match=r"did you mean 'class'.*--label-column"):
         read_csv(str(path)).column("clas", "--label-column")
+
+
+@pytest.mark.parametrize(
+    ("main", "words"),
+    [
+        (competition, ["score", "table.csv", "--truth", "data/train.csv"]),
+        (competition, ["score", "data/train.csv", "--truth", "table.csv"]),
+        (competition, ["check", "data", "--train-csv", "table.csv", "--cache-dir", "cache"]),
+        (train.main, ["--data", "data", "--fold-file", "table.csv", "--cache-dir", "cache", "--model", "mycnn"]),
+    ],
+)
+def test_a_zip_that_is_called_a_csv_is_told_wherever_it_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, main: Callable[[Sequence[str]], int], words: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_data(Path("data"))
+    with zipfile.ZipFile("table.csv", "w") as file:
+        file.write("data/train.csv", "train.csv")
+    with pytest.raises(UserError, match=r"table.csv: is a zip archive, whatever its name says\. Unzip it"):
+        main(words)

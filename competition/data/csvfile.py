@@ -9,6 +9,7 @@ from competition.data.archive import read_bytes
 from competition.errors import UserError, did_you_mean, first_few
 
 DELIMITERS = (",", ";", "\t", "|")
+ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")  # with files in it, and without
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ def read_csv(path: str) -> CsvFile:
 
 
 def _decode(path: str, data: bytes) -> str:
+    if data.startswith(ZIP_STARTS):
+        raise UserError(f"{path}: is a zip archive, whatever its name says. Unzip it and use the CSV that is in it.")
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16", errors="replace")
     try:
