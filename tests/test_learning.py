@@ -22,7 +22,12 @@ def test_curves_join_folds_and_the_last_record_of_an_epoch_counts():
 
 @pytest.mark.parametrize(
     ("fit", "word"),
-    [(Fit(9, 0.99, 0.6), "It overfits"), (Fit(9, 0.6, 0.58), "It underfits"), (Fit(9, 0.9, 0.85), "It fits well")],
+    [
+        (Fit(9, 0.99, 0.6), "It overfits"),
+        (Fit(9, 0.6, 0.58), "It underfits"),
+        (Fit(9, 0.8, 0.6), "It underfits"),  # first of all
+        (Fit(9, 0.9, 0.85), "It fits well"),
+    ],
 )
 def test_fit_in_words(fit, word):
     (said,) = describe_learning(fit, NOTHING, NOTHING)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from competition.analysis.learning import GAP_LARGE, SEEN_LOW, STILL_GAINING
+from competition.analysis.learning import STILL_GAINING, Fit
 from competition.analysis.mistakes import LEAST_ACCURACY
 
 Findings = Mapping[str, Any]  # the JSON twin of the page
@@ -44,23 +44,29 @@ def _barely_learned(findings: Findings) -> Iterator[str]:
 
 
 def _fit(findings: Findings) -> Iterator[str]:
-    fit = findings["learning"]["fit"]
+    fit = _fit_of(findings)
     if fit is None:
         return
-    figures = f"macro F1 {fit['seen']:.3f} on images it saw, {fit['held_out']:.3f} on others"
-    if fit["seen"] < SEEN_LOW:
+    figures = f"macro F1 {fit.seen:.3f} on images it saw, {fit.held_out:.3f} on others"
+    if fit.verdict == "underfits":
         yield f"It underfits ({figures}): train longer (--epochs), or take a larger network or larger pictures."
-    elif fit["seen"] - fit["held_out"] > GAP_LARGE:
+    elif fit.verdict == "overfits":
         yield (
             f"It overfits ({figures}): more augmentation (--augment heavy, --mix cutmix), more data, or weights that "
             "know pictures already (--weights pretrained)."
         )
 
 
+def _fit_of(findings: Findings) -> Fit | None:
+    found = findings["learning"]["fit"]
+    return None if found is None else Fit(**found)
+
+
 def _still_gaining(findings: Findings) -> Iterator[str]:
     scores = findings["learning"]["curves"]["macro_f1"]["mean"]
-    fit = findings["learning"]["fit"]
-    if len(scores) > 1 and scores[-1] - scores[-2] > STILL_GAINING and (fit is None or fit["seen"] >= SEEN_LOW):
+    fit = _fit_of(findings)
+    underfits = fit is not None and fit.verdict == "underfits"  # which already asks for more epochs
+    if len(scores) > 1 and scores[-1] - scores[-2] > STILL_GAINING and not underfits:
         yield f"The score still rose when training ended (by {scores[-1] - scores[-2]:.3f}): try more --epochs."
 
 

@@ -15,6 +15,11 @@ GAP_LARGE = 0.15  # macro F1 on seen images above that on held-out ones: it lear
 SEEN_LOW = 0.85  # macro F1 on seen images below which the network has not even learned those
 RISE = 0.05  # the validation loss has risen by this part above its lowest
 STILL_GAINING = 0.01  # macro F1 gained between the last two validations
+MEANING = {
+    "underfits": " It has not even learned the images it saw.",
+    "overfits": " It learns images by heart.",
+    "fits well": "",
+}
 
 
 @dataclass(frozen=True)
@@ -57,9 +62,11 @@ class Fit:
     held_out: float
 
     @property
-    def gap(self) -> float:
-        """How much better it does on what it saw."""
-        return self.seen - self.held_out
+    def verdict(self) -> str:
+        """``underfits``, ``overfits`` or ``fits well``: one of `MEANING`."""
+        if self.seen < SEEN_LOW:
+            return "underfits"
+        return "overfits" if self.seen - self.held_out > GAP_LARGE else "fits well"
 
 
 def measure_fit(source: Source, which: NDArray[np.intp], held_out: NDArray[np.float32]) -> Fit | None:
@@ -89,12 +96,7 @@ def describe_learning(fit: Fit | None, loss: Curve, score: Curve) -> list[str]:
     words = []
     if fit is not None:
         figures = f"macro F1 {fit.seen:.3f} on images it was trained on, {fit.held_out:.3f} on images it was not"
-        if fit.gap > GAP_LARGE and fit.seen >= SEEN_LOW:
-            words.append(f"It overfits: {figures}. It learns images by heart.")
-        elif fit.seen < SEEN_LOW:
-            words.append(f"It underfits: {figures}. It has not even learned the images it saw.")
-        else:
-            words.append(f"It fits well: {figures}.")
+        words.append(f"It {fit.verdict}: {figures}.{MEANING[fit.verdict]}")
     if loss.mean and loss.mean[-1] > min(loss.mean) * (1 + RISE):
         best = loss.epochs[int(np.argmin(loss.mean))]
         words.append(
