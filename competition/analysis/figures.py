@@ -9,6 +9,7 @@ from competition.page import PALETTE
 
 BAND_OPACITY = 0.2
 WHOLE_TICKS = 8
+SCORES = (-0.05, 1.05)  # 0 to 1 and room for the markers
 LETTER = 6  # px that a letter on an axis takes
 
 
@@ -17,8 +18,20 @@ def plain_text(name: str) -> str:
     return html.escape(name, quote=False)
 
 
-def curves_figure(curves: Mapping[str, Mapping[str, Any]], names: Mapping[str, str], axis: str) -> Any:
-    """Draw numbers over the epochs, folds as bands; ``names`` are those to draw and what to call them."""
+def curves_figure(
+    curves: Mapping[str, Mapping[str, Any]],
+    names: Mapping[str, str],
+    axis: str,
+    within: tuple[float, float] | tuple[None, None] = (None, None),
+) -> Any:
+    """Draw numbers over the epochs, folds as bands.
+
+    Args:
+        curves: what was recorded.
+        names: those to draw and what to call them.
+        axis: what they are.
+        within: what the axis never leaves.
+    """
     import plotly.graph_objects as go
 
     figure = go.Figure()
@@ -33,12 +46,18 @@ def curves_figure(curves: Mapping[str, Mapping[str, Any]], names: Mapping[str, s
         )  # fmt: skip
         figure.add_scatter(
             x=found["epochs"], y=found["mean"], mode="lines+markers", name=title, line={"color": colour},
-            hovertemplate="epoch %{x}: %{y:.3f}<extra>" + title + "</extra>",
+            hovertemplate="epoch %{x}: %{y:.4~g}<extra>" + title + "</extra>",
         )  # fmt: skip
     last = max((curves[name]["epochs"][-1] for name in names if curves[name]["epochs"]), default=0)
-    ticks = {"dtick": 1} if last <= WHOLE_TICKS else {}  # plotly would mark epoch 1.5
+    # By itself plotly marks epoch 1.5, and 0 and 2 around a single epoch, goes below 0 for a single score, and writes
+    # 0.0002 as 200µ.
+    ticks = {"tickvals": list(range(1, last + 1))} if last <= WHOLE_TICKS else {}
+    limits = dict(zip(("minallowed", "maxallowed"), within, strict=True))
     figure.update_layout(
-        xaxis={"title": "epoch", **ticks}, yaxis_title=axis, height=320, legend={"orientation": "h", "y": 1.12}
+        xaxis={"title": "epoch", **ticks},
+        yaxis={"title": axis, "autorangeoptions": limits, "exponentformat": "none"},
+        height=320,
+        legend={"orientation": "h", "y": 1.12},
     )
     return figure
 

@@ -74,24 +74,25 @@ def learning_section(findings: Findings) -> Section:
     scores = {"macro_f1": "macro F1, validation", "train_accuracy": "accuracy, training"}
     note = (
         "Lines are means over the folds, bands run from the lowest fold to the highest. Training values are of "
-        "augmented, perhaps mixed images and smoothed labels, so they may look worse than validation values; the "
-        "comparison above is of plain images."
+        "augmented, perhaps mixed images and smoothed labels, so they may look worse than validation values"
     )
+    note += "; the comparison above is of plain images." if found["fit"] else "."
     html = bullets(found["words"]) if found["words"] else ""
     html += chart(lambda: figures.curves_figure(curves, losses, "loss"), "Loss per epoch, " + _in_words(curves, losses))
     html += chart(
-        lambda: figures.curves_figure(curves, scores, "score"), "Score per epoch, " + _in_words(curves, scores)
+        lambda: figures.curves_figure(curves, scores, "score", figures.SCORES),
+        "Score per epoch, " + _in_words(curves, scores),
     )
     return Section("Did it learn", html + paragraph(note), "learning")
 
 
 def _in_words(curves: Mapping[str, Any], names: Mapping[str, str]) -> str:
     """Return first and last value of each curve, for those who do not see the chart."""
-    said = [
-        f"{title} from {curves[name]['mean'][0]:.3f} to {curves[name]['mean'][-1]:.3f}"
-        for name, title in names.items()
-        if curves[name]["mean"]
-    ]
+    said = []
+    for name, title in names.items():
+        if values := curves[name]["mean"]:
+            course = f" from {values[0]:.4g} to" if len(values) > 1 else ""
+            said.append(f"{title}{course} {values[-1]:.4g}")
     return "; ".join(said) or "nothing recorded"
 
 
