@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from competition.errors import UserError
+from competition.generative.fit import fit
 from competition.generative.image_sets import (
     beside,
     chosen,
@@ -21,7 +22,7 @@ from competition.generative.image_sets import (
     size_notes,
 )
 from competition.generative.measure_settings import MeasureSettings
-from tests.generative_data import trained, write_pictures
+from tests.generative_data import begin, settings_for, trained, write_pictures
 
 
 def write_flat(folder, count=4, size=8):
@@ -91,6 +92,16 @@ def test_a_run_knows_its_images(tmp_path):
     names = unseen.catalog.table["image_id"].to_numpy()
     assert sorted(names[unseen.rows]) == sorted(kept_out)
     assert sorted([*names[unseen.rows], *names[seen.rows]]) == sorted(names)
+
+
+def test_what_a_training_left_out_is_left_out_of_its_images(tmp_path):
+    data = write_pictures(tmp_path / "data")
+    broken = sorted(data.rglob("*.png"))[0]
+    broken.write_bytes(b"no image")
+    run = begin(settings_for("vae", data, run=tmp_path / "run", steps=2, on_bad="skip"))
+    fit(run)
+    images = decode_set(run_images(run.folder, held_out=False), 8, MeasureSettings(cache_dir=tmp_path / "cache"))
+    assert len(images) == 23
 
 
 def test_a_run_that_kept_nothing_out_says_so(tmp_path):

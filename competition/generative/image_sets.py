@@ -28,11 +28,13 @@ class ImageSet:
         name: what they are, for messages.
         catalog: its table has at least image_id, path and label (None where there is none).
         rows: (N,) which rows of the table are meant; the others are decoded with them, as a training does.
+        on_bad: a run's own answer to unreadable images, which its training gave before.
     """
 
     name: str
     catalog: Catalog
     rows: NDArray[np.intp]
+    on_bad: str = "fail"
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,8 @@ def run_images(folder: Path, held_out: bool) -> ImageSet:
         )
     is_own = table["label"].isin(run["identity"]["class_names"]) & (table["split"] == "train")
     rows = np.flatnonzero(is_own & (table["image_id"].isin(kept_out) == held_out))
-    return ImageSet(f"images {'held out of' if held_out else 'that trained'} {folder}", catalog, rows)
+    on_bad = settings.on_bad if settings.data else "skip"  # the sample's broken image is there to be left out
+    return ImageSet(f"images {'held out of' if held_out else 'that trained'} {folder}", catalog, rows, on_bad)
 
 
 def held_out_ids(folder: Path) -> list[str]:
@@ -184,7 +187,7 @@ def decode_set(images: ImageSet, side: int, settings: MeasureSettings) -> Decode
     """Decode a set, from the cache where it has it.
 
     Raises:
-        UserError: images that cannot be read, unless ``--on-bad skip``.
+        UserError: images that cannot be read, unless ``--on-bad skip`` was given here or in the set's own training.
     """
     table = images.catalog.table
     store = open_images(
@@ -196,7 +199,7 @@ def decode_set(images: ImageSet, side: int, settings: MeasureSettings) -> Decode
     )
     names, errors = table["image_id"].to_numpy(), store.facts["error"].to_numpy()
     bad = [f"{names[row]} ({errors[row]})" for row in images.rows if errors[row]]
-    if bad and settings.on_bad == "fail":
+    if bad and "skip" not in (settings.on_bad, images.on_bad):
         raise UserError(
             f"{images.name}: {counted(len(bad), 'image')} cannot be read: {first_few(bad)}: mend them, or leave them "
             "out with --on-bad skip"
