@@ -1,5 +1,6 @@
 """The page of generative runs: what is there is shown, pictures are described, several runs stand side by side."""
 
+import json
 import re
 
 import pytest
@@ -27,6 +28,7 @@ def measured_and_judged(folder):
     (folder / "measured").mkdir()
     (folder / "measured" / "neighbours.png").write_bytes(sheet.read_bytes())
     measured = {
+        "against": "real birds",
         "FD[net]": 12.5,
         "images": 60,
         "per_class": {"<b>bird</b>": {"images": 50, "KD[net]": 0.25}},
@@ -52,7 +54,7 @@ def test_a_run_that_was_only_trained(runs):
 def test_everything_that_is_there_is_shown(runs, tmp_path):
     measured_and_judged(runs["two"])
     text = write_report([runs["two"], runs["one"]], tmp_path / "page.html").read_text()
-    for words in ("12.5", "they help", "new: far enough", "mostly bias", "and so on", "0.125"):
+    for words in ("12.5", "real birds", "they help", "new: far enough", "mostly bias", "and so on", "0.125"):
         assert words in text
     assert "<b>bird</b>" not in text  # a class may be named like a tag
     assert "&lt;b&gt;bird&lt;/b&gt;" in text
@@ -68,8 +70,13 @@ def test_an_unfinished_run_and_a_collapsed_one_are_told(runs, tmp_path):
     folder = runs["one"]
     before = (folder / "result.json").read_text()
     try:
-        (folder / "result.json").write_text(before.replace('"is_collapsed": false', '"is_collapsed": true'))
-        assert "its pictures became alike" in write_report([folder], tmp_path / "a.html").read_text()
+        collapsed = json.loads(before) | {"is_collapsed": True}
+        for kept_step, words in (
+            (collapsed["steps"], "are still all alike"),
+            (1, "became alike; the model of step 1 "),
+        ):
+            (folder / "result.json").write_text(json.dumps(collapsed | {"kept_step": kept_step}))
+            assert f"its pictures {words}" in write_report([folder], tmp_path / "a.html").read_text()
         (folder / "result.json").unlink()
         assert "one is not finished" in write_report([folder], tmp_path / "b.html").read_text()
     finally:

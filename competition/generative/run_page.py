@@ -13,6 +13,7 @@ from typing import Any
 from competition.errors import UserError
 from competition.generative import perceptual
 from competition.generative.run import reopen_settings
+from competition.generative.watch import collapse_words
 from competition.page import Cell, Section, picture, render_page, table
 from competition.runs import read_history, read_json, write_atomically
 
@@ -84,18 +85,18 @@ def read_run(folder: Path) -> RunFacts:
 
 def _overview(runs: Sequence[RunFacts]) -> Section:
     distances = list(dict.fromkeys(name for run in runs for name in _figures(run)))
-    columns = ["run", "model", "parameters", "steps", *distances, "macro F1 gained"]
+    columns = ["run", "model", "parameters", "steps", "measured against", *distances, "macro F1 gained"]
     rows: list[list[Cell]] = []
     for run in runs:
         figures, judged = _figures(run), run.judged
         gained = judged["both"]["difference"]["macro_f1"] if judged else None
         shown: list[Cell] = [figures.get(name) for name in distances]
-        parameters, steps = run.result.get("parameters"), run.result.get("steps")
-        rows.append([run.name, run.settings["model"], parameters, steps, *shown, gained])
+        facts = [run.result.get("parameters"), run.result.get("steps"), run.measured.get("against")]
+        rows.append([run.name, run.settings["model"], *facts, *shown, gained])
     text = [table(columns, rows, "Distances: less is better; precision, recall and diversity: more is better")]
     for run in runs:
         if run.result.get("is_collapsed"):
-            text.append(_paragraph(f"{run.name}: its pictures became alike; an earlier model is the one that is kept"))
+            text.append(_paragraph(f"{run.name}: {collapse_words(run.result['steps'], run.result['kept_step'])}"))
         if not run.result:
             text.append(_paragraph(f"{run.name} is not finished"))
     return Section("Overview", "".join(text), "overview")

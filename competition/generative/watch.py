@@ -24,6 +24,13 @@ def diversity(pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> float:
     return float(np.mean(spreads)) if spreads else float("nan")
 
 
+def collapse_words(steps: int, kept_step: int) -> str:
+    """Say of a model whose last checks were bad which of its states is the kept one."""
+    if kept_step == steps:
+        return "its pictures are still all alike: it needs more steps or other settings; the last model is kept"
+    return f"its pictures became alike; the model of step {kept_step:,} is the one that is kept"
+
+
 @dataclass
 class Watch:
     """Counts checks in a row whose diversity is far under the data's."""

@@ -42,6 +42,7 @@ def train(argv: Sequence[str]) -> int:
 
     from competition.generative.fit import TimeUp, fit  # late: torch is not needed to refuse a flag
     from competition.generative.run import open_run
+    from competition.generative.watch import collapse_words
 
     run = open_run(settings)
     try:
@@ -52,12 +53,7 @@ def train(argv: Sequence[str]) -> int:
     losses = ", ".join(f"{name} {value:.4g}" for name, value in result["losses"].items())
     print(f"{run.folder}: {result['steps']:,} steps, {losses}, diversity {result['diversity']:.2f} of real pictures'")
     if result["is_collapsed"]:
-        if result["kept_step"] == result["steps"]:
-            print(
-                "note: its pictures are still all alike: it needs more steps or other settings; the last model is kept"
-            )
-        else:
-            print(f"note: its pictures became alike; the model of step {result['kept_step']} is the one that is kept")
+        print(f"note: {collapse_words(result['steps'], result['kept_step'])}")
     print(f"python -m competition generate export {run.folder} --per-class 100 --out {run.folder}/export")
     return 0
 
