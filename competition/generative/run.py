@@ -69,8 +69,9 @@ def open_run(settings: GenerateSettings) -> Run:
     answer = choose_precision(folder, settings, design, pictures, device)
     claim_folder(folder, settings, identity, pictures)
     count = parameter_count(design)
+    to_prune = f" to be pruned to {settings.max_parameters:,}" if count > settings.max_parameters else ""
     print(
-        f"{folder}: {settings.model}, {count:,} parameters, {len(pictures.labels):,} images of "
+        f"{folder}: {settings.model}, {count:,} parameters{to_prune}, {len(pictures.labels):,} images of "
         f"{len(pictures.class_names)} classes at {pictures.image_size}x{pictures.image_size}",
         flush=True,
     )
