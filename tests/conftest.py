@@ -1,7 +1,8 @@
-"""Shared by all tests: one thread per process (the tests run side by side), seeds, and a small image store."""
+"""Shared by all tests: one thread per process (they run side by side), seeds, an image store, a tiny run."""
 
 import os
 import random
+import shutil
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
@@ -14,6 +15,7 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 
 from competition.torchvision_operators import declare_missing_operators  # noqa: E402
+from tests.tiny_run import TINY, write_folders  # noqa: E402
 
 declare_missing_operators()  # before any test imports timm
 
@@ -58,3 +60,42 @@ def pictures() -> np.ndarray:
 @pytest.fixture
 def array_images(pictures: np.ndarray) -> ArrayImages:
     return ArrayImages(pictures)
+
+
+# -- a tiny run of the real scripts ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory):
+    """Class folders of `tests.tiny_run`, made once; only read."""
+    return write_folders(tmp_path_factory.mktemp("data") / "tiny")
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """An empty working directory with its own cache."""
+    monkeypatch.chdir(tmp_path)
+    return ["--cache-dir", str(tmp_path / "cache")]
+
+
+@pytest.fixture(scope="module")
+def trained(folders, no_probe, tmp_path_factory):
+    """A finished run, made once; tests copy what they change."""
+    import train  # late: few tests need it
+
+    place = tmp_path_factory.mktemp("trained")
+    before = Path.cwd()
+    os.chdir(place)
+    try:
+        train.main(["--data", str(folders), "--run", "runs/a", "--cache-dir", str(place / "cache"), *TINY])
+    finally:
+        os.chdir(before)
+    return place
+
+
+@pytest.fixture
+def finished(trained, tmp_path, monkeypatch):
+    """A copy of the finished run in a working directory of its own."""
+    shutil.copytree(trained, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    return ["--cache-dir", str(tmp_path / "copy" / "cache")]
