@@ -2,6 +2,7 @@
 
 import math
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -52,6 +53,21 @@ def test_a_finished_run_is_not_trained_again(data, tmp_path):
     stamp = (tmp_path / "run" / "generator.safetensors").stat().st_mtime_ns
     assert fit(run) == first
     assert (tmp_path / "run" / "generator.safetensors").stat().st_mtime_ns == stamp
+
+
+def test_a_look_at_the_pictures_is_no_part_of_the_pace(data, tmp_path, monkeypatch):
+    now = [0.0]
+
+    def look(self, model, step):
+        now[0] += 1000.0
+        return 1.0
+
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(module.Sheet, "write", look)
+    fit(begin(settings_for("vae", data, steps=2, sheet_every=1, run=tmp_path / "run")))
+    assert [
+        record["seconds"] for record in read_history(tmp_path / "run" / "history.jsonl") if "seconds" in record
+    ] == [0]
 
 
 @pytest.mark.parametrize(

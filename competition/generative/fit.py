@@ -144,6 +144,7 @@ class Training:
 
     def look(self) -> None:
         """Write a sheet of samples; keep the model unless its pictures have become all alike."""
+        start = time.perf_counter()
         with self.learner.evaluated() as model:
             # A finite loss can have had a gradient that is not: the weights are bad one step before the loss is.
             if not all(bool(weight.isfinite().all()) for weight in model.parameters()):
@@ -159,6 +160,7 @@ class Training:
         if self.watch.bad_checks == PATIENCE:
             self._warn(ratio)
         write_losses(self.run.folder, read_history(self.run.folder / "history.jsonl"))
+        self.last_record += time.perf_counter() - start  # looking is not training: the pace stays that of the steps
 
     def _warn(self, ratio: float) -> None:
         kept = f"the model of step {self.kept_step} is kept" if self.watch.has_been_good else "they never differed more"
