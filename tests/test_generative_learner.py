@@ -76,3 +76,17 @@ def test_flips_can_be_left_out():
     mirrored = (seen[0] != seen[1]).flatten(1).any(dim=1)
     assert 0 < mirrored.sum() < 8
     torch.testing.assert_close(seen[0][mirrored], seen[1][mirrored].flip(3))
+
+
+def test_the_flow_is_moved_by_muon_inside_and_by_nadam_at_its_edges():
+    own = learner("flow")
+    head, inside = own.model.network.head[2].weight, own.model.network.shrink.weight
+    before = head.detach().clone()
+    own.take_step(PICTURES, LABELS, 0)
+    steps = (head.detach() - before).abs()
+    assert steps.max() < 1.01 * steps.min()  # NAdam's first step is the sign of the gradient
+    own.take_step(PICTURES, LABELS, 1)  # the layers that start at zero kept all gradient from those below them
+    before = inside.detach().clone()
+    own.take_step(PICTURES, LABELS, 2)
+    values = torch.linalg.svdvals((inside.detach() - before).flatten(1))
+    assert values.max() < 5 * values.min()  # orthogonal, but for the few Newton-Schulz steps; Adam: a factor 8

@@ -1,6 +1,7 @@
 """One door to the generative models: build one from its design, and find the width that a limit allows."""
 
 import dataclasses
+from bisect import bisect
 
 import torch
 
@@ -19,8 +20,8 @@ MODELS: dict[str, type[GenerativeModel]] = {
     "dcgan": DCGAN,
     "flow": FlowMatching,
 }
-WIDTH_STEP = {"flow": 4}  # group norms need it
 LARGEST_WIDTH = 256
+WIDTHS = {"flow": (4, 8, *range(16, LARGEST_WIDTH + 1, 16))}  # a width between them is slower than the next
 
 
 def create_model(design: Design) -> GenerativeModel:
@@ -44,8 +45,9 @@ def choose_design(settings: GenerateSettings, image_size: int, class_names: tupl
     Raises:
         UserError: no width is small enough, or the given one is too large and not to be pruned.
     """
-    limit, step = settings.max_parameters, WIDTH_STEP.get(settings.model, 1)
-    design = design_from(settings, image_size, class_names, settings.width or step)
+    limit = settings.max_parameters
+    widths = WIDTHS.get(settings.model, range(1, LARGEST_WIDTH + 1))
+    design = design_from(settings, image_size, class_names, settings.width or widths[0])
     count = parameter_count(design)
     if count > limit and settings.prune == "none":
         what = f"mirroring {design.mirror}" if design.mirror != "none" else f"--width {design.width}"
@@ -56,9 +58,5 @@ def choose_design(settings: GenerateSettings, image_size: int, class_names: tupl
         )
     if settings.width is not None or design.mirror != "none":
         return design
-    low, high = 1, LARGEST_WIDTH // step  # in steps; `low` fits
-    while low < high:
-        middle = (low + high + 1) // 2
-        fits = parameter_count(dataclasses.replace(design, width=middle * step)) <= limit
-        low, high = (middle, high) if fits else (low, middle - 1)
-    return dataclasses.replace(design, width=low * step)
+    designs = [dataclasses.replace(design, width=width) for width in widths]
+    return designs[bisect(designs, limit, key=parameter_count) - 1]

@@ -19,6 +19,7 @@ REALISM_TIMES = (0.3, 0.5, 0.7)
 class FlowMatching(GenerativeModel):
     """A latent is noise of the picture's own shape; ``decode`` integrates the velocity from t = 0 to t = 1."""
 
+    edges = ("network.stem", "network.head", "network.classes")
     criterion = "minus the mean squared error with which the network undoes noise added to the picture"
 
     def __init__(self, design: Design) -> None:

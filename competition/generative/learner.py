@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from competition.generative.model import Batch, GenerativeModel
+from competition.generative.optim import create_optimizer
 from competition.generative.pictures import to_input
 from competition.generative.pruning import Pruner
 from competition.generative.settings import GenerateSettings
@@ -55,8 +56,7 @@ class Learner:
         self._schedule = settings.schedule or settings.recipe.schedule
         self._groups = model.parameter_groups()
         self._optimizers = {
-            name: torch.optim.Adam(group, lr=self._rate, betas=settings.recipe.betas, fused=True)
-            for name, group in self._groups.items()
+            name: create_optimizer(model, group, settings.recipe, self._rate) for name, group in self._groups.items()
         }
         self._average = copy.deepcopy(model).eval().requires_grad_(False) if settings.ema_decay else None
         self._followed, self._copied = self._pairs()

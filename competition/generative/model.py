@@ -51,11 +51,13 @@ class GenerativeModel(nn.Module):
         latent_shape: shape of one latent.
         has_encoder: whether `encode` exists.
         adversaries: child modules that only criticise; they have optimisers of their own and no moving average.
+        edges: beginnings of the names of the weights that Muon leaves alone: a network's first and last layers.
         criterion: what `realism` measures, in words.
     """
 
     has_encoder: bool = False
     adversaries: tuple[str, ...] = ()
+    edges: tuple[str, ...] = ()
     criterion: str = ""
     latent_shape: tuple[int, ...] = ()
 

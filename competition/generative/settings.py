@@ -24,6 +24,7 @@ class Recipe:
     betas: tuple[float, float]  # of Adam
     ema: float | None
     latent: int  # channels of a latent map, or length of a latent vector
+    is_muon: bool = False  # inside the network; at its edges NAdam
 
 
 RECIPES = {
@@ -32,7 +33,7 @@ RECIPES = {
     "vae": Recipe(1e-3, "cosine", (0.9, 0.999), None, 16),
     # Radford et al. 2015 (arXiv 1511.06434), section 3.
     "dcgan": Recipe(2e-4, "step", (0.5, 0.999), None, 100),
-    "flow": Recipe(1e-3, "cosine", (0.9, 0.99), 0.999, 0),
+    "flow": Recipe(5e-3, "cosine", (0.9, 0.99), 0.999, 0, is_muon=True),
 }
 
 
@@ -93,7 +94,11 @@ class GenerateSettings(DataSettings):
     steps: int | None = setting(None, TRAINING, "optimisation steps, in place of --epochs", low=1)
     batch_size: int = setting(64, TRAINING, "images per step", low=2)
     learning_rate: float | None = setting(
-        None, TRAINING, "peak learning rate of Adam; auto: 2e-4 dcgan, 5e-4 acai, else 1e-3", low=1e-9, high=1
+        None,
+        TRAINING,
+        "peak learning rate of Adam, for flow Muon; auto: 2e-4 dcgan, 5e-4 acai, 5e-3 flow, else 1e-3",
+        low=1e-9,
+        high=1,
     )
     schedule: Literal["constant", "step", "cosine"] | None = setting(
         None, TRAINING, "course of the learning rate; auto: step (halved at 1/2 and 3/4) for dcgan, else cosine"
