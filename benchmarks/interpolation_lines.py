@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--width", type=int, default=16)
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--learning-rate", type=float, help="of all models; without it the recipe of each")
     parser.add_argument("--kl-weight", type=float, default=1.0)
     parser.add_argument("--critic-weight", type=float, default=0.5)
     parser.add_argument("--ema", type=float, default=0.0)
