@@ -1,5 +1,7 @@
 """The optimisers of generative models: Adam as their papers have it, Muon for the inside of the flow's network."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -24,8 +26,7 @@ def create_optimizer(
     from timm.optim import Muon
 
     at_edges = {id(weight) for name, weight in model.named_parameters() if name.startswith(model.edges)}
-    is_inside = [weight.ndim > 1 and id(weight) not in at_edges for weight in parameters]
-    inside = [weight for weight, inner in zip(parameters, is_inside, strict=True) if inner]
-    others = [weight for weight, inner in zip(parameters, is_inside, strict=True) if not inner]
-    groups = [{"params": inside}, {"params": others, "use_fallback": True}]
+    groups: list[dict[str, Any]] = [{"params": []}, {"params": [], "use_fallback": True}]
+    for weight in parameters:
+        groups[weight.ndim == 1 or id(weight) in at_edges]["params"].append(weight)
     return Muon(groups, lr=learning_rate, nesterov=True, ns_steps=NEWTON_SCHULZ_STEPS, betas=recipe.betas)
