@@ -11,6 +11,8 @@ from typing import Any, Literal
 from competition.settings import Duration, Settings, setting
 
 DATA, NETWORK, TRAINING, MACHINE, OUTPUT = "data", "network", "training", "machine", "output"
+# Wholly or mostly without norm layers: Muon's usual rate makes them diverge.
+UNNORMED = ("imp_cnn", "base_cnn", "vgg11", "vgg13", "vgg16", "vgg19")
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,11 @@ class TrainSettings(DataSettings):
         low=2,
     )
     learning_rate: float | None = setting(
-        None, TRAINING, "peak learning rate; auto: 0.005 for Muon, 0.1 for SGD, else 0.001", low=1e-9, high=100
+        None,
+        TRAINING,
+        "peak learning rate; auto: 0.005 for Muon (0.001 for CNNs without norm layers), 0.1 for SGD, else 0.001",
+        low=1e-9,
+        high=100,
     )
     optimizer: str = setting(
         "nmuon", TRAINING, "any of timm's: sgd, adam, adamw, rmsprop, muon, nmuon (Muon with Nesterov), lion, ..."
@@ -226,14 +232,14 @@ class TrainSettings(DataSettings):
     @property
     def peak_learning_rate(self) -> float:
         """The learning rate, ``auto`` resolved."""
-        return self.learning_rate or automatic_learning_rate(self.optimizer)
+        return self.learning_rate or automatic_learning_rate(self.optimizer, self.model)
 
 
-def automatic_learning_rate(optimizer: str) -> float:
-    """Return the peak learning rate that suits one of timm's optimisers where none is given."""
+def automatic_learning_rate(optimizer: str, model: str) -> float:
+    """Return the peak learning rate that suits one of timm's optimisers, and a network, where none is given."""
     name = optimizer.lower()
     if "muon" in name:
-        return 5e-3
+        return 1e-3 if model in UNNORMED else 5e-3
     return 0.1 if "sgd" in name or name in ("momentum", "nesterov", "nesterovw") else 1e-3
 
 

@@ -116,3 +116,8 @@ def test_identity_leaves_out_what_does_not_change_the_result():
 def test_the_learning_rate_suits_the_optimiser(optimizer, rate):
     assert TrainSettings(optimizer=optimizer).peak_learning_rate == rate
     assert TrainSettings(optimizer=optimizer, learning_rate=0.3).peak_learning_rate == 0.3
+
+
+def test_muon_is_slower_in_networks_without_norms():
+    assert TrainSettings(model="imp_cnn").peak_learning_rate == 1e-3
+    assert TrainSettings(model="imp_cnn", optimizer="sgd").peak_learning_rate == 0.1

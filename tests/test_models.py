@@ -6,6 +6,7 @@ import pytest
 import timm
 import torch
 
+from competition.config import UNNORMED
 from competition.errors import UserError
 from competition.models.factory import (
     check_network,
@@ -50,6 +51,14 @@ def test_parameter_count_is_the_one_in_the_docstring(name):
     found = re.search(r"([\d,]+) parameters at (\d+) classes, (\d+)x\3", network_class.__doc__)
     parameters, classes, image_size = (int(text.replace(",", "")) for text in found.groups())
     assert count_parameters(create_network(name, classes, image_size=image_size)) == parameters
+
+
+@every_own_network
+def test_convolutional_networks_without_norms_are_known(name):
+    kinds = {type(module).__name__ for module in small(name).modules()}
+    if any("Conv" in kind for kind in kinds) and not any("Norm" in kind for kind in kinds):
+        assert name in UNNORMED
+    assert all(is_known(name) for name in UNNORMED)
 
 
 def test_mycnn_meets_its_limit():

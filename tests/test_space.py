@@ -68,7 +68,7 @@ def test_trial_0_is_the_base_wherever_the_space_holds_it(name):
     moved = {name.split(".")[0] for name in [*space.fixed, *space.start]} | {"model_options", "learning_rate"}
     settings = BASE.replace(**proposed)
     assert all(getattr(settings, key) == getattr(BASE, key) for key in BASE.plain() if key not in moved)
-    assert settings.learning_rate in (None, automatic_learning_rate(settings.optimizer))
+    assert settings.learning_rate in (None, automatic_learning_rate(settings.optimizer, settings.model))
     if name in ("default", "architecture"):
         assert shapes(settings) == shapes(BASE)
 

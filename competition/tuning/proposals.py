@@ -182,7 +182,7 @@ def _first_values(
     else:
         yield from network_default(model, option_of(name))
     if name == "learning_rate" and base.learning_rate is None:
-        yield automatic_learning_rate(optimizer)
+        yield automatic_learning_rate(optimizer, model)
     if not is_given(name, base) and name in start:
         yield start[name]
 
