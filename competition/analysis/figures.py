@@ -9,7 +9,7 @@ from competition.page import PALETTE
 
 BAND_OPACITY = 0.2
 WHOLE_TICKS = 8
-SCORES = (-0.05, 1.05)  # 0 to 1 and room for the markers
+SCORES = {"minallowed": -0.05, "maxallowed": 1.05}  # of an axis: 0 to 1 and room for the markers
 LETTER = 6  # px that a letter on an axis takes
 
 
@@ -22,15 +22,11 @@ def curves_figure(
     curves: Mapping[str, Mapping[str, Any]],
     names: Mapping[str, str],
     axis: str,
-    within: tuple[float, float] | tuple[None, None] = (None, None),
+    limits: Mapping[str, float] | None = None,
 ) -> Any:
-    """Draw numbers over the epochs, folds as bands.
+    """Draw numbers over the epochs, folds as bands; ``names`` are those to draw and what to call them.
 
-    Args:
-        curves: what was recorded.
-        names: those to draw and what to call them.
-        axis: what they are.
-        within: what the axis never leaves.
+    The axis is named ``axis`` and stays within ``limits``, plotly's ``autorangeoptions``.
     """
     import plotly.graph_objects as go
 
@@ -52,7 +48,6 @@ def curves_figure(
     # By itself plotly marks epoch 1.5, and 0 and 2 around a single epoch, goes below 0 for a single score, and writes
     # 0.0002 as 200µ.
     ticks = {"tickvals": list(range(1, last + 1))} if last <= WHOLE_TICKS else {}
-    limits = dict(zip(("minallowed", "maxallowed"), within, strict=True))
     figure.update_layout(
         xaxis={"title": "epoch", **ticks},
         yaxis={"title": axis, "autorangeoptions": limits, "exponentformat": "none"},
