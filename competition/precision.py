@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,10 @@ class Precision:
         """Move a network to a device, its weights in this layout."""
         return network.to(device).to(memory_format=self.memory_format)  # type: ignore[call-overload]
 
+    def on(self, device: torch.device) -> "Precision":
+        """Return this, or the same in float32 where a device would only imitate bf16, slowly."""
+        return self if self.number_format != "bf16" or has_bf16(device) else replace(self, number_format="fp32")
+
     def __str__(self) -> str:
         return f"{self.number_format} {'channels_last' if self.channels_last else 'contiguous'}"
 
@@ -68,6 +72,13 @@ def ask_once(folder: Path, probe: Callable[[], tuple[Precision, dict[str, float]
         stored = read_json(path)
         return Answer(Precision(stored["number_format"], stored["channels_last"]), None)
     return Answer(*probe())
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Return whether a device computes in bf16 itself."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def pick_device(name: str) -> torch.device:

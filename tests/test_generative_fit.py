@@ -39,7 +39,7 @@ def test_a_run_leaves_its_files_and_opens_without_its_command(model, data, tmp_p
         *("settings.yaml", "run.json", "environment.json", "precision.json", "held_out.csv", "history.jsonl"),
         *("losses.csv", "losses.png", "sheets", "generator.safetensors", "generator.json", "result.json", "lock"),
     }
-    opened, generator = open_generator(tmp_path / "run")
+    opened, generator = open_generator(tmp_path / "run", torch.device("cpu"))
     assert generator.step == 6
     assert generator.design.class_names == ("bird", "horse", "ship")
     pixels = sample(opened, [1, 2], torch.tensor([0, 1]))
@@ -155,7 +155,7 @@ def test_weights_that_are_not_numbers_are_never_kept(data, tmp_path):
 def test_an_average_of_weights_is_kept_with_its_own_statistics(data, tmp_path):
     run = begin(settings_for("dcgan", data, ema=0.9, steps=4, run=tmp_path / "run"))
     fit(run)
-    model, _ = open_generator(tmp_path / "run")
+    model, _ = open_generator(tmp_path / "run", torch.device("cpu"))
     kept = {name: value.clone() for name, value in model.state_dict().items() if "running" in name}
     with torch.no_grad():
         run_sheet = Training(run).sheet
@@ -179,7 +179,7 @@ def test_collapse_is_said_once_and_the_diverse_model_is_kept(data, tmp_path, mon
 def test_pruning_meets_its_limit_in_the_file_too(data, tmp_path, capsys):
     settings = settings_for("dcgan", data, prune="magnitude", max_parameters=700, ema=0.5, run=tmp_path / "run")
     assert fit(begin(settings))["parameters"] <= 700
-    model, _ = open_generator(tmp_path / "run")
+    model, _ = open_generator(tmp_path / "run", torch.device("cpu"))
     assert sum(int((weight != 0).sum()) for weight in model.parameters()) <= 700
     assert "parameters to be pruned to 700, 24 images" in capsys.readouterr().out
 

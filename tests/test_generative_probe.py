@@ -20,7 +20,7 @@ PICTURES = torch.zeros(4, 8, 8, 3, dtype=torch.uint8)
 def choose(monkeypatch, seconds):
     """Return the probe's choice where a step in each combination takes so long."""
     monkeypatch.setattr(module, "SECONDS", 0.0)
-    monkeypatch.setattr(module, "_has_bf16", lambda device: True)
+    monkeypatch.setattr(module, "has_bf16", lambda device: True)
     monkeypatch.setattr(module, "_timed_step", lambda learner, pictures: lambda: seconds[str(learner.precision)])
     model = create_model(design_for("vae"))
     return str(probe_precision(model, GenerateSettings(model="vae"), PICTURES, CPU)[0])

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from competition.errors import UserError
 from competition.generative.design import Design
 from competition.generative.factory import create_model
 from competition.generative.model import GenerativeModel
+from competition.precision import Precision
 from competition.runs import hash_file, read_json, write_atomically, write_json
 
 WEIGHTS, DESCRIPTION = "generator.safetensors", "generator.json"
@@ -22,6 +25,7 @@ class Generator:
     step: int  # optimisation steps it has had
     resize: str  # how a picture became square
     source: str  # the data it learned from
+    precision: Precision  # how it was trained, and makes its pictures
     sha256: str = ""
 
 
@@ -34,8 +38,10 @@ def save_generator(folder: Path, model: GenerativeModel, generator: Generator) -
     write_json(folder / DESCRIPTION, {**dataclasses.asdict(generator), "sha256": hash_file(folder / WEIGHTS)})
 
 
-def open_generator(folder: Path, changes: dict[str, Any] | None = None) -> tuple[GenerativeModel, Generator]:
-    """Rebuild a model and load its weights; ``changes`` replace parts of its design, such as ``sampling_steps``.
+def open_generator(
+    folder: Path, device: torch.device, changes: dict[str, Any] | None = None
+) -> tuple[GenerativeModel, Generator]:
+    """Rebuild a model, load its weights and place it; ``changes`` replace parts of its design: ``sampling_steps``.
 
     Raises:
         UserError: no such checkpoint here, or a damaged one.
@@ -50,6 +56,8 @@ def open_generator(folder: Path, changes: dict[str, Any] | None = None) -> tuple
         model.load_state_dict(load_file(folder / WEIGHTS))
     except (SafetensorError, OSError, RuntimeError) as error:
         raise UserError(f"{folder / WEIGHTS} does not hold these weights: {str(error).splitlines()[0]}") from None
+    model.precision = generator.precision.on(device)
+    model.precision.place(model, device)
     return model.eval().requires_grad_(False), generator
 
 
@@ -63,7 +71,8 @@ def read_generator(folder: Path) -> Generator:
     try:
         if values["sha256"] != hash_file(folder / WEIGHTS):
             raise UserError(f"{folder / WEIGHTS} is not the file that {DESCRIPTION} was written for")
-        design = {**values.pop("design")}
-        return Generator(design=Design(**{**design, "class_names": tuple(design["class_names"])}), **values)
+        built, precision = {**values.pop("design")}, Precision(**values.pop("precision"))
+        design = Design(**{**built, "class_names": tuple(built["class_names"])})
+        return Generator(design=design, precision=precision, **values)
     except (KeyError, TypeError, AttributeError, OSError) as error:
         raise UserError(f"{folder / DESCRIPTION} does not describe a generative model: {error!r}") from None

@@ -40,10 +40,10 @@ def export(folder: Path, settings: ExportSettings) -> tuple[Path, int]:
         OSError: the disk is full; what is written stays, and the same command goes on.
     """
     assert settings.out is not None  # the command refuses to start without
-    model, generator = open_generator(folder, settings.design_changes)
-    model.to(pick_device(settings.device))
+    device = pick_device(settings.device)
+    model, generator = open_generator(folder, device, settings.design_changes)
     names = exported_classes(settings.classes, generator)
-    counts = claim_folder(settings.out, settings, generator, device_of(model).type)
+    counts = claim_folder(settings.out, settings, generator, f"{device.type} {model.precision}")
     made = 0
     with Bar(f"making {settings.out}", len(names) * settings.per_class, "pictures") as bar:
         for name in names:
@@ -76,7 +76,7 @@ def exported_classes(text: str, generator: Generator) -> list[str]:
     return names
 
 
-def claim_folder(out: Path, settings: ExportSettings, generator: Generator, device: str) -> dict[str, int]:
+def claim_folder(out: Path, settings: ExportSettings, generator: Generator, machine: str) -> dict[str, int]:
     """Write what the pictures are made with, or compare it with what is there; returns the counts so far.
 
     Raises:
@@ -87,7 +87,7 @@ def claim_folder(out: Path, settings: ExportSettings, generator: Generator, devi
         "generator": generator.sha256,
         "seed": settings.seed,
         "frames": settings.frames,
-        "device": device,  # another kind of device rounds otherwise
+        "machine": machine,  # another kind of device or number format rounds otherwise
     }
     if design.model == "flow":
         identity |= {name: getattr(design, name) for name in ("sampling_steps", "solver", "guidance")}

@@ -154,7 +154,9 @@ class Training:
             is_good = self.watch.check(ratio, self.step, self.total_steps)
             if is_good or not self.kept_step:
                 self.kept_step = self.step
-                generator = Generator(self.run.design, self.step, self.settings.resize, self.run.pictures.source)
+                generator = Generator(
+                    self.run.design, self.step, self.settings.resize, self.run.pictures.source, self.run.precision
+                )
                 save_generator(self.run.folder, model, generator)
         append_history(self.run.folder / "history.jsonl", {"step": self.step, "diversity": ratio})
         if self.watch.bad_checks == PATIENCE:

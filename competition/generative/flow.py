@@ -41,7 +41,7 @@ class FlowMatching(GenerativeModel):
     def _losses(self, images: Tensor, noise: Tensor, times: Tensor, weights: Tensor | None) -> Tensor:
         """Return each picture's mean squared error of the velocity: (B,)."""
         share = times[:, None, None, None]
-        velocity = self.network((1 - share) * noise + share * images, times, weights).float()
+        velocity = self._predict((1 - share) * noise + share * images, times, weights)
         return (velocity - (images - noise)).square().mean(dim=(1, 2, 3))
 
     def decode(self, latents: Tensor, labels: Tensor) -> Tensor:
@@ -61,13 +61,16 @@ class FlowMatching(GenerativeModel):
 
     def velocity(self, images: Tensor, time: float, weights: Tensor | None) -> Tensor:
         """Return the velocity at one time, guided towards the class (Ho & Salimans 2022, arXiv 2207.12598)."""
-        times = images.new_full((len(images),), time)
-        velocity = self.network(images, times, weights).float()
         guidance = self.design.guidance
         if weights is None or guidance == 1.0:
-            return velocity
-        plain = self.network(images, times, torch.zeros_like(weights)).float()
-        return plain + guidance * (velocity - plain)
+            return self._predict(images, images.new_full((len(images),), time), weights)
+        images, weights = torch.cat([images, images]), torch.cat([weights, torch.zeros_like(weights)])
+        told, untold = self._predict(images, images.new_full((len(images),), time), weights).chunk(2)
+        return untold + guidance * (told - untold)
+
+    def _predict(self, images: Tensor, times: Tensor, weights: Tensor | None) -> Tensor:
+        with self.precision.autocast(images.device):
+            return self.network(images, times, weights).float()
 
     def realism(self, latents: Tensor, labels: Tensor) -> Tensor:
         images = self.decode(latents, labels).clamp(-1, 1)

@@ -68,8 +68,7 @@ def interpolate(folder: Path, source: str, target: str, settings: InterpolateSet
         UserError: an end that is none of these, or an image where the model has no encoder.
     """
     changes = {"sampling_steps": settings.sampling_steps} if settings.sampling_steps else None
-    model, generator = open_generator(folder, changes)
-    model.to(pick_device(settings.device))
+    model, generator = open_generator(folder, pick_device(settings.device), changes)
     finder = EndFinder(model, generator, folder, settings)
     ends = [finder.find(text, side) for text, side in ((source, "from"), (target, "to"))]
     mix = choose_method(settings.method, model)

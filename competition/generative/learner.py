@@ -51,6 +51,7 @@ class Learner:
     ) -> None:
         self.settings, self.total_steps, self.precision, self.device = settings, total_steps, precision, device
         precision.place(model, device)
+        model.precision = precision
         self.model = model.train()
         self._rate = settings.learning_rate or settings.recipe.learning_rate
         self._schedule = settings.schedule or settings.recipe.schedule

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from competition.generative.design import Design
+from competition.precision import Precision
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class GenerativeModel(nn.Module):
         adversaries: child modules that only criticise; they have optimisers of their own and no moving average.
         edges: beginnings of the names of the weights that Muon leaves alone: a network's first and last layers.
         criterion: what `realism` measures, in words.
+        precision: how a network runs that makes a picture in many passes; one pass is float32, which costs little.
     """
 
     has_encoder: bool = False
@@ -64,6 +66,7 @@ class GenerativeModel(nn.Module):
     def __init__(self, design: Design) -> None:
         super().__init__()
         self.design = design
+        self.precision = Precision()
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the parameters by the name of their optimiser: ``model`` and each adversary."""

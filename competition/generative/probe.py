@@ -12,7 +12,7 @@ from competition.errors import UserError
 from competition.generative.learner import Learner
 from competition.generative.model import GenerativeModel
 from competition.generative.settings import GenerateSettings
-from competition.precision import Precision
+from competition.precision import Precision, has_bf16
 
 # How much faster than the first candidate another must be: the times of small steps are noisy, fp32 is the safest.
 LEAD = 1.1
@@ -23,15 +23,9 @@ IMAGES = 32  # a CPU's probe steps are smaller than its training steps
 def candidates(requested: str, device: torch.device) -> list[Precision]:
     """Return the combinations worth timing, the one that is taken without a clear winner first."""
     formats = [requested] if requested != "auto" else ["fp32"]
-    if requested == "auto" and _has_bf16(device):
+    if requested == "auto" and has_bf16(device):
         formats = ["fp32", "bf16"]
     return [Precision(name, layout) for name in formats for layout in (True, False)]
-
-
-def _has_bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def probe_precision(

@@ -37,8 +37,7 @@ def make_pictures(folder: Path, out: Path, count: int, seed: int, device: Device
 
 
 def _make_unlabelled(folder: Path, out: Path, count: int, seed: int, device: Device) -> None:
-    model, _ = open_generator(folder)
-    model.to(pick_device(device))
+    model, _ = open_generator(folder, pick_device(device))
     with Bar(f"making {out}", count, "pictures") as bar:
         for begin in range(0, count, SAMPLE_BATCH):
             paths = [out / file_name(number) for number in range(begin, min(begin + SAMPLE_BATCH, count))]

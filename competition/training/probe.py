@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from competition.errors import UserError
 from competition.memory import in_halves
-from competition.precision import Precision
+from competition.precision import Precision, has_bf16
 
 # How much faster than the likeliest winner another combination must be: the probe's small batches favour the
 # contiguous layout, by 1.1 for resnet18, whose whole batches run 1.1 times faster in channels_last.
@@ -26,9 +26,9 @@ def candidates(requested: str, device: torch.device) -> list[Precision]:
     if requested != "auto":
         formats = [requested]
     elif device.type == "cuda":
-        formats = ["bf16" if torch.cuda.is_bf16_supported() else "fp16", "fp32"]
+        formats = ["bf16" if has_bf16(device) else "fp16", "fp32"]
     else:
-        formats = ["bf16", "fp32"] if torch.ops.mkldnn._is_mkldnn_bf16_supported() else ["fp32"]
+        formats = ["bf16", "fp32"] if has_bf16(device) else ["fp32"]
     return [Precision(name, layout) for layout in (True, False) for name in formats]
 
 
