@@ -22,9 +22,9 @@ class Design:
     final_sigmoid: bool = False
     spectral_norm: bool = False
     patch: int = 1
-    sampling_steps: int = 25
+    sampling_steps: int = 8
     solver: str = "heun"
-    guidance: float = 1.0
+    guidance: float = 2.0
     critic_mix: float = 0.2
     critic_weight: float = 0.5
     kl_weight: float = 1.0

@@ -86,9 +86,9 @@ class GenerateSettings(DataSettings):
     patch: int | None = setting(
         None, NETWORK, "flow: pixels on a side that become one place of the network; auto: --image-size / 16", low=1
     )
-    sampling_steps: int = setting(25, NETWORK, "flow: steps from noise to picture", low=1, high=1000)
+    sampling_steps: int = setting(8, NETWORK, "flow: steps from noise to picture", low=1, high=1000)
     solver: Literal["heun", "euler"] = setting("heun", NETWORK, "flow: rule of a sampling step")
-    guidance: float = setting(1.0, NETWORK, "flow: weight of the class while sampling; 1: as learnt", low=0, high=20)
+    guidance: float = setting(2.0, NETWORK, "flow: weight of the class while sampling; 1: as learnt", low=0, high=20)
 
     epochs: int = setting(20, TRAINING, "passes over the images", low=1)
     steps: int | None = setting(None, TRAINING, "optimisation steps, in place of --epochs", low=1)
