@@ -90,3 +90,19 @@ def test_the_flow_is_moved_by_muon_inside_and_by_nadam_at_its_edges():
     own.take_step(PICTURES, LABELS, 2)
     values = torch.linalg.svdvals((inside.detach() - before).flatten(1))
     assert values.max() < 5 * values.min()  # orthogonal, but for the few Newton-Schulz steps; Adam: a factor 8
+
+
+@pytest.mark.parametrize("name", ["autoencoder", "acai", "vae"])
+def test_an_autoencoders_first_and_last_layers_are_left_to_nadam(name):
+    own = learner(name)
+    parts = [own.model.encoder, own.model.decoder, *([own.model.critic] if name == "acai" else [])]
+    layers = [[layer for layer in part if hasattr(layer, "weight")] for part in parts]
+    before = [[layer.weight.detach().clone() for layer in part] for part in layers]
+    own.take_step(PICTURES, LABELS, 0)
+    for part, weights in zip(layers, before, strict=True):
+        moved = [layer.weight.detach() - weight for layer, weight in zip(part, weights, strict=True)]
+        sizes = [(move.abs().max() / move.abs().median()).item() for move in moved]
+        # NAdam's first step is the sign of the gradient: all of one size.
+        assert sizes[0] < 1.1
+        assert sizes[-1] < 1.1
+        assert max(sizes[1:-1]) > 1.5

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from competition.generative.bodies import latent_side, make_decoder, make_encoder, with_classes
+from competition.generative.bodies import ends_of, latent_side, make_decoder, make_encoder, with_classes
 from competition.generative.design import Design
 from competition.generative.model import Batch, ClassEmbedding, GenerativeModel, detached
 
@@ -72,6 +72,7 @@ class Autoencoder(GenerativeModel):
         self.to_vector = nn.Linear(encoded, encoded) if design.dense_latent else None
         self.from_vector = nn.Linear(size, size) if design.dense_latent else None
         self.prior: LatentPrior | None = LatentPrior(design.classes, size)
+        self.edges = (*ends_of("encoder", self.encoder), *ends_of("decoder", self.decoder), "embedding.")
 
     @property
     def encoder_channels(self) -> int:
@@ -128,6 +129,7 @@ class ACAI(Autoencoder):
     def __init__(self, design: Design) -> None:
         super().__init__(design)
         self.critic = make_encoder(design, design.latent)
+        self.edges += ends_of("critic", self.critic)
 
     def guess(self, images: Tensor) -> Tensor:
         """Return the critic's alpha. (B, C, S, S) -> (B,)."""

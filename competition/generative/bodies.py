@@ -133,3 +133,9 @@ def with_classes(latent_map: Tensor, classes: Tensor | None) -> Tensor:
         return latent_map
     side = latent_map.shape[-1]
     return torch.cat([latent_map, classes[:, :, None, None].expand(-1, -1, side, side)], dim=1)
+
+
+def ends_of(name: str, layers: nn.Sequential) -> tuple[str, str]:
+    """Return the names of the first and the last layer with weights, as `GenerativeModel.edges` has them."""
+    weighted = [number for number, layer in enumerate(layers) if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
+    return f"{name}.{weighted[0]}.", f"{name}.{weighted[-1]}."

@@ -1,4 +1,4 @@
-"""The optimisers of generative models: Adam as their papers have it, Muon for the inside of the flow's network."""
+"""The optimisers of generative models: Adam for the GAN, as its paper has it, Muon for the inside of the others."""
 
 from typing import Any
 

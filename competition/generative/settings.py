@@ -24,16 +24,16 @@ class Recipe:
     betas: tuple[float, float]  # of Adam
     ema: float | None
     latent: int  # channels of a latent map, or length of a latent vector
-    is_muon: bool = False  # inside the network; at its edges NAdam
+    is_muon: bool = True  # inside the network; at its edges NAdam
 
 
 RECIPES = {
-    "autoencoder": Recipe(1e-3, "cosine", (0.9, 0.999), None, 16),
-    "acai": Recipe(5e-4, "cosine", (0.9, 0.999), None, 16),
-    "vae": Recipe(1e-3, "cosine", (0.9, 0.999), None, 16),
+    "autoencoder": Recipe(2e-3, "cosine", (0.9, 0.99), None, 16),
+    "acai": Recipe(2e-3, "cosine", (0.9, 0.99), None, 16),
+    "vae": Recipe(2e-3, "cosine", (0.9, 0.99), None, 16),
     # Radford et al. 2015 (arXiv 1511.06434), section 3.
-    "dcgan": Recipe(2e-4, "step", (0.5, 0.999), None, 100),
-    "flow": Recipe(5e-3, "cosine", (0.9, 0.99), 0.999, 0, is_muon=True),
+    "dcgan": Recipe(2e-4, "step", (0.5, 0.999), None, 100, is_muon=False),
+    "flow": Recipe(5e-3, "cosine", (0.9, 0.99), 0.999, 0),
 }
 
 
@@ -96,7 +96,7 @@ class GenerateSettings(DataSettings):
     learning_rate: float | None = setting(
         None,
         TRAINING,
-        "peak learning rate of Adam, for flow Muon; auto: 2e-4 dcgan, 5e-4 acai, 5e-3 flow, else 1e-3",
+        "peak learning rate of Muon, for dcgan of Adam; auto: 2e-4 dcgan, 5e-3 flow, else 2e-3",
         low=1e-9,
         high=1,
     )
