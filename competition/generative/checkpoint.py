@@ -56,8 +56,7 @@ def open_generator(
         model.load_state_dict(load_file(folder / WEIGHTS))
     except (SafetensorError, OSError, RuntimeError) as error:
         raise UserError(f"{folder / WEIGHTS} does not hold these weights: {str(error).splitlines()[0]}") from None
-    model.precision = generator.precision.on(device)
-    model.precision.place(model, device)
+    model.place(generator.precision.on(device), device)
     return model.eval().requires_grad_(False), generator
 
 

@@ -61,11 +61,11 @@ class FlowMatching(GenerativeModel):
 
     def velocity(self, images: Tensor, time: float, weights: Tensor | None) -> Tensor:
         """Return the velocity at one time, guided towards the class (Ho & Salimans 2022, arXiv 2207.12598)."""
-        guidance = self.design.guidance
+        times, guidance = images.new_full((len(images),), time), self.design.guidance
         if weights is None or guidance == 1.0:
-            return self._predict(images, images.new_full((len(images),), time), weights)
-        images, weights = torch.cat([images, images]), torch.cat([weights, torch.zeros_like(weights)])
-        told, untold = self._predict(images, images.new_full((len(images),), time), weights).chunk(2)
+            return self._predict(images, times, weights)
+        both = [torch.cat(pair) for pair in ((images, images), (times, times), (weights, torch.zeros_like(weights)))]
+        told, untold = self._predict(*both).chunk(2)
         return untold + guidance * (told - untold)
 
     def _predict(self, images: Tensor, times: Tensor, weights: Tensor | None) -> Tensor:

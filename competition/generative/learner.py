@@ -50,8 +50,7 @@ class Learner:
         device: torch.device,
     ) -> None:
         self.settings, self.total_steps, self.precision, self.device = settings, total_steps, precision, device
-        precision.place(model, device)
-        model.precision = precision
+        model.place(precision, device)
         self.model = model.train()
         self._rate = settings.learning_rate or settings.recipe.learning_rate
         self._schedule = settings.schedule or settings.recipe.schedule

@@ -68,6 +68,11 @@ class GenerativeModel(nn.Module):
         self.design = design
         self.precision = Precision()
 
+    def place(self, precision: Precision, device: torch.device) -> None:
+        """Move to a device, and run in a number format and a memory layout from now on."""
+        self.precision = precision
+        precision.place(self, device)
+
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the parameters by the name of their optimiser: ``model`` and each adversary."""
         groups: dict[str, list[nn.Parameter]] = {"model": [], **{name: [] for name in self.adversaries}}

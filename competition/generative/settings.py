@@ -21,7 +21,7 @@ class Recipe:
 
     learning_rate: float
     schedule: str
-    betas: tuple[float, float]  # of Adam
+    betas: tuple[float, float]  # of Adam or NAdam
     ema: float | None
     latent: int  # channels of a latent map, or length of a latent vector
     is_muon: bool = True  # inside the network; at its edges NAdam
