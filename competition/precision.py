@@ -1,5 +1,6 @@
 """Number format, memory layout and device: how a network runs."""
 
+import platform
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -38,8 +39,9 @@ class Precision:
         return network.to(device).to(memory_format=self.memory_format)  # type: ignore[call-overload]
 
     def on(self, device: torch.device) -> "Precision":
-        """Return this, or the same in float32 where a device would only imitate bf16, slowly."""
-        return self if self.number_format != "bf16" or has_bf16(device) else replace(self, number_format="fp32")
+        """Return this, or the same in float32 where a device would only imitate the number format, slowly."""
+        is_native = {"fp32": True, "bf16": has_bf16(device), "fp16": device.type == "cuda"}[self.number_format]
+        return self if is_native else replace(self, number_format="fp32")
 
     def __str__(self) -> str:
         return f"{self.number_format} {'channels_last' if self.channels_last else 'contiguous'}"
@@ -78,6 +80,8 @@ def has_bf16(device: torch.device) -> bool:
     """Return whether a device computes in bf16 itself."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
+    if platform.machine() in ("x86_64", "AMD64"):
+        return torch.cpu._is_avx512_bf16_supported()  # oneDNN says yes to any AVX-512, and imitates it
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 

@@ -77,6 +77,17 @@ def test_it_is_the_one_evaluation_path_rounded_to_half_precision(folder, images)
     np.testing.assert_allclose(predict_fold(folder, images, 2, CPU).probabilities, exact, atol=2e-4)
 
 
+@pytest.mark.parametrize("has_bf16", [True, False])
+def test_a_fold_trained_in_bf16_is_predicted_in_it_only_where_the_machine_has_it(has_bf16, images, folder, monkeypatch):
+    exact, _ = run_network(folder, images, views_of(1), CPU, 4)
+    torch.manual_seed(0)
+    network = create_network("mycnn", 3, image_size=16)
+    save_checkpoint(folder, network, dataclasses.replace(CHECKPOINT, precision=Precision("bf16")))
+    monkeypatch.setattr("competition.precision.has_bf16", lambda device: has_bf16)
+    found, _ = run_network(folder, images, views_of(1), CPU, 4)
+    assert np.array_equal(found, exact) is not has_bf16
+
+
 def test_other_views_ids_or_contents_are_other_predictions(folder, images, pictures, forward_passes):
     changed = pictures.copy()
     changed[15, 0, 0, 0] ^= 1

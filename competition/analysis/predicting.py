@@ -34,13 +34,14 @@ def predict_rows(
 ) -> NDArray[np.float32]:
     """Return the probabilities of some store rows under a fold's network, one view. -> (n, K), run's class order."""
     network, checkpoint = source.open_network(fold)
+    precision = checkpoint.precision.on(source.device)
     images: Images = source.store if change is None else Changed(source.store, change)
     probabilities = predict_probabilities(
-        checkpoint.precision.place(network, source.device),
+        precision.place(network, source.device),
         Loader(images, rows, np.zeros(len(rows), np.uint64), BATCH),
         len(source.class_names),
         checkpoint.preprocessing,
-        checkpoint.precision,
+        precision,
         source.device,
         views_of(1),
     )

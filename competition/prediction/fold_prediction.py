@@ -125,15 +125,15 @@ def run_network(
 ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """Predict with the fold's network; returns ((N, K) mean probabilities over the views, K class names)."""
     network, checkpoint = open_checkpoint(folder)
-    checkpoint.precision.place(network, device)
+    precision = checkpoint.precision.on(device)
     keys = image_keys(images.image_ids.tolist())
     loader = Loader(images.store, images.rows, keys, batch_size, workers=workers, pin=device.type == "cuda")
     probabilities = predict_probabilities(
-        network,
+        precision.place(network, device),
         loader,
         len(checkpoint.class_names),
         checkpoint.preprocessing,
-        checkpoint.precision,
+        precision,
         device,
         views,
         on_batch=on_batch,
