@@ -206,3 +206,13 @@ def test_the_files_a_space_names_are_those_its_values_mean_where_they_are_search
     assert found[f"augment {policy}"] == f"contents {hash_file(policy)}"
     assert found[f"weights {tmp_path}"].startswith(f"contents {hash_file(weights)}, mean ")
     assert named_files(shipped("default"), BASE) == {}
+
+
+def test_a_folder_of_weights_counts_with_each_network_that_is_searched(tmp_path):
+    for name in ("mlp", "mycnn"):
+        (tmp_path / f"{name}.safetensors").write_bytes(name.encode())
+    base = TrainSettings(model="mlp", weights=str(tmp_path))
+    found = named_files(load_space(write(tmp_path, "model: [mlp, mycnn]\n"), base), base)
+    assert {key: value.partition(",")[0] for key, value in found.items()} == {
+        f"model {name}": f"contents {hash_file(tmp_path / f'{name}.safetensors')}" for name in ("mlp", "mycnn")
+    }

@@ -26,7 +26,8 @@ from competition.tuning.space_lines import Problems, read_line, why_not
 __all__ = ["Space", "load_space", "named_files"]
 
 BLOCKS = ("fixed", "start")
-FILES = ("augment", "weights")  # settings whose values may be files
+# Settings whose values may be files; a network's is the one that a folder of weights holds for it.
+FILES = {"augment": "augment", "weights": "weights", "model": "weights"}
 PROBE_SIZE = 64  # px, to try augmentations at
 
 
@@ -77,8 +78,8 @@ def named_files(space: Space, base: TrainSettings) -> dict[str, str]:
     for name, drawn in given:
         if name in FILES:
             contents = starting_contents(base.replace(**merge(drawn, base.model_options)))
-            if name in contents:
-                files[f"{name} {drawn[name]}"] = contents[name]
+            if FILES[name] in contents:
+                files[f"{name} {drawn[name]}"] = contents[FILES[name]]
     return files
 
 
