@@ -2,11 +2,20 @@
 
 import pytest
 import torch
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
 from competition.generative.dcgan import stage_widths
 from competition.generative.factory import create_model, parameter_count
+from competition.generative.learner import Learner
+from competition.generative.pictures import to_input
+from competition.generative.settings import GenerateSettings
+from competition.precision import Precision
 from tests.generative_data import design_for
+
+CPU = torch.device("cpu")
+SETTINGS = GenerateSettings(model="dcgan", muon=True)
+PICTURES = torch.randint(0, 256, (8, 8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+LABELS = torch.arange(8) % 3
 
 
 @pytest.mark.parametrize(("size", "widths"), [(8, [3]), (16, [6, 3]), (32, [12, 6, 3]), (64, [24, 12, 6, 3])])
@@ -30,17 +39,21 @@ def test_the_parameters_are_those_of_the_formula():
     assert parameter_count(design) == generator + discriminator
 
 
-@pytest.mark.parametrize("kind", ["bce", "hinge"])
+REAL, FAKE = torch.tensor([0.5, 2.0]), torch.tensor([-0.5, 0.3])
+YES, NO = torch.ones(2), torch.zeros(2)
+LOSSES = {  # of the discriminator, of the generator
+    "bce": (bce(REAL, YES) + bce(FAKE, NO), bce(FAKE, YES)),
+    "hinge": (torch.tensor((0.5 + 0.0) / 2 + (0.5 + 1.3) / 2), torch.tensor((0.5 - 0.3) / 2)),
+    "relativistic": (bce(REAL - FAKE, YES), bce(FAKE - REAL, YES)),
+}
+
+
+@pytest.mark.parametrize("kind", LOSSES)
 def test_losses(kind):
     model = create_model(design_for("dcgan", gan_loss=kind))
-    real, fake = torch.tensor([0.5, 2.0]), torch.tensor([-0.5, 0.3])
-    if kind == "bce":
-        wanted = binary_cross_entropy_with_logits(real, torch.ones(2)) + binary_cross_entropy_with_logits(
-            fake, torch.zeros(2)
-        )
-    else:
-        wanted = torch.tensor((0.5 + 0.0) / 2 + (0.5 + 1.3) / 2)
-    torch.testing.assert_close(model._discriminator_loss(real, fake), wanted)
+    model.judge = lambda images, labels: REAL
+    found = model._discriminator_loss(REAL, FAKE), model._generator_loss(FAKE, torch.zeros(2, 3, 8, 8), NO)
+    torch.testing.assert_close(found, LOSSES[kind])
 
 
 def test_spectral_norm_bounds_every_layer_and_leaves_room_for_a_threshold():
@@ -55,6 +68,33 @@ def test_spectral_norm_bounds_every_layer_and_leaves_room_for_a_threshold():
     for weight in weights:
         assert torch.linalg.matrix_norm(weight.flatten(1), 2).item() == pytest.approx(1, abs=0.02)
     assert all((layer.bias == 0).all() for layer in layers)
+
+
+def test_the_penalty_is_the_mean_squared_gradient_of_the_first_real_pictures():
+    torch.manual_seed(0)
+    model = create_model(design_for("dcgan", gradient_penalty=0.3))
+    images, labels = torch.rand(12, 3, 8, 8) * 2 - 1, torch.arange(12) % 3
+    squares = []
+    for row in range(2):  # 12 / 8, rounded up
+
+        def logit(picture, label=labels[row : row + 1]):
+            return model.judge(picture[None], label).sum()
+
+        squares.append(torch.autograd.functional.jacobian(logit, images[row]).square().sum())
+    torch.testing.assert_close(model.penalty(images, labels), 0.15 * torch.stack(squares).mean())
+
+
+def test_the_penalty_lowers_the_gradient_and_leaves_no_place_for_batch_norm():
+    lengths = {}
+    for weight in (1e-6, 3.0):
+        torch.manual_seed(0)
+        own = Learner(create_model(design_for("dcgan", gradient_penalty=weight)), SETTINGS, 20, Precision(), CPU)
+        for step in range(20):
+            own.take_step(PICTURES, LABELS, step)
+        discriminator = own.model.discriminator
+        assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in discriminator.modules())
+        lengths[weight] = own.model.penalty(to_input(PICTURES, CPU, torch.channels_last), LABELS).item() / weight
+    assert lengths[3.0] < 0.5 * lengths[1e-6]
 
 
 def test_without_spectral_norm_the_discriminator_is_the_seeds():

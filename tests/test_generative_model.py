@@ -18,6 +18,7 @@ VARIANTS = [(name, {}) for name in MODELS] + [
     ("acai", {"dense_latent": True, "final_sigmoid": True}),
     ("vae", {"dense_latent": True, "kl_schedule": "cyclic"}),
     ("dcgan", {"spectral_norm": True, "gan_loss": "hinge", "diffaug": True}),
+    ("dcgan", {"gan_loss": "relativistic", "gradient_penalty": 0.1}),
     ("flow", {"solver": "euler", "guidance": 2.0, "patch": 2}),
 ]
 

@@ -1,12 +1,14 @@
 """A deep convolutional GAN; Radford et al. 2015 (arXiv 1511.06434), with later remedies as options."""
 
 import itertools
+import math
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from competition.errors import UserError
+from competition.generative.bodies import ends_of
 from competition.generative.design import Design
 from competition.generative.diffaug import augment
 from competition.generative.model import Batch, ClassEmbedding, GenerativeModel, detached
@@ -14,6 +16,7 @@ from competition.generative.model import Batch, ClassEmbedding, GenerativeModel,
 CLASS_VALUES = 32  # at most, appended to the latent vector where the model is told the classes
 SLOPE = 0.2
 SETTLE_BATCH = 64  # latents whose statistics are taken together
+PENALISED = 8  # one picture in so many has its gradient taken: as good as all of them in every eighth step
 
 
 def stage_widths(image_size: int, width: int) -> list[int]:
@@ -52,27 +55,32 @@ class Discriminator(nn.Module):
     """The generator mirrored: strided 4x4 convolutions, leaky ReLU; logits (B,).
 
     A class adds the product of its vector with the mean feature (projection; Miyato & Koyama 2018, arXiv 1802.05637).
-    With spectral norm (Miyato et al. 2018, arXiv 1802.05957) no batch norm shifts the features, so the layers have
-    biases: without any the logit would double with the picture's contrast.
+    Spectral norm (Miyato et al. 2018, arXiv 1802.05957) and the penalty on the gradient of a picture's own logit (see
+    `DCGAN.penalty`) leave no place for batch norm. The layers have biases then: without any the logit would double
+    with the picture's contrast.
     """
 
     def __init__(self, design: Design) -> None:
         super().__init__()
         widths = stage_widths(design.image_size, design.width)[::-1]
-        is_spectral = design.spectral_norm
+        has_norm = not (design.spectral_norm or design.gradient_penalty)
         layers: list[nn.Module] = [
-            nn.Conv2d(design.channels, widths[0], 4, 2, 1, bias=is_spectral),
+            nn.Conv2d(design.channels, widths[0], 4, 2, 1, bias=not has_norm),
             nn.LeakyReLU(SLOPE),
         ]
         for before, width in itertools.pairwise(widths):
-            layers += [nn.Conv2d(before, width, 4, 2, 1, bias=is_spectral)]
-            layers += [] if is_spectral else [nn.BatchNorm2d(width)]
+            layers += [nn.Conv2d(before, width, 4, 2, 1, bias=not has_norm)]
+            layers += [nn.BatchNorm2d(width)] if has_norm else []
             layers += [nn.LeakyReLU(SLOPE)]
         self.features = nn.Sequential(*layers)
-        self.head = nn.Conv2d(widths[-1], 1, 4, bias=is_spectral)
+        self.head = nn.Conv2d(widths[-1], 1, 4, bias=not has_norm)
         self.embedding = ClassEmbedding(design.classes, widths[-1]) if design.classes else None
         self.apply(_initialise)
-        if is_spectral:
+        if not has_norm:  # nothing scales the features: the weights have to
+            for module in self.features:
+                if isinstance(module, nn.Conv2d):
+                    nn.init.kaiming_normal_(module.weight, SLOPE)
+        if design.spectral_norm:
             for module in [*self.features, self.head, self.embedding]:
                 if isinstance(module, nn.Conv2d | ClassEmbedding):
                     spectral_norm(module)
@@ -115,6 +123,9 @@ class DCGAN(GenerativeModel):
         self.latent_shape = (design.latent,)
         self.generator = Generator(design)
         self.discriminator = Discriminator(design)
+        last = ends_of("generator.layers", self.generator.layers)[1]
+        first = ends_of("discriminator.features", self.discriminator.features)[0]
+        self.edges = ("generator.embedding", last, first, "discriminator.head", "discriminator.embedding")
 
     def settle(self, latents: Tensor, labels: Tensor) -> None:
         """Measure the batch norms' statistics with the weights as they are (Brock et al. 2018, arXiv 1809.11096)."""
@@ -141,15 +152,28 @@ class DCGAN(GenerativeModel):
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
         latents = batch.normal(len(batch.images), *self.latent_shape)
         fakes = self.decode(latents, batch.labels)
-        real = self.judge(self._shown(batch.images, batch), batch.labels)
-        fake = self.judge(self._shown(fakes.detach(), batch), batch.labels)
+        shown, shown_fakes = (self._shown(images, batch) for images in (batch.images, fakes.detach()))
+        real, fake = self.judge(shown, batch.labels), self.judge(shown_fakes, batch.labels)
         discriminator = self._discriminator_loss(real, fake)
-        batch.minimize("discriminator", discriminator)
+        both = (shown, shown_fakes) if self.design.gradient_penalty else ()
+        penalties = [self.penalty(images, batch.labels) for images in both]
+        batch.minimize("discriminator", torch.stack([discriminator, *penalties]).sum())
         fooled = self.judge(self._shown(fakes, batch), batch.labels)
-        is_hinge = self.design.gan_loss == "hinge"
-        generator = -fooled.mean() if is_hinge else nn.functional.softplus(-fooled).mean()
+        generator = self._generator_loss(fooled, shown, batch.labels)
         batch.minimize("model", generator)
         return detached({"generator": generator, "discriminator": discriminator})
+
+    def penalty(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Return half of ``gradient_penalty`` times the mean squared length of the logit's gradient at pictures.
+
+        Zero-centred (Mescheder et al. 2018, arXiv 1801.04406), on real and on generated pictures as in Huang et al.
+        2024 (arXiv 2501.05441); of some pictures in each step, where others take all of them in some steps.
+        """
+        some = slice(0, math.ceil(len(images) / PENALISED))
+        pictures = images[some].detach().requires_grad_()
+        logits = self.judge(pictures, labels[some])
+        (gradient,) = torch.autograd.grad(logits.sum(), pictures, create_graph=True)
+        return self.design.gradient_penalty / 2 * gradient.square().sum(dim=(1, 2, 3)).mean()
 
     def _shown(self, images: Tensor, batch: Batch) -> Tensor:
         return augment(images, batch.noise) if self.design.diffaug else images
@@ -157,7 +181,19 @@ class DCGAN(GenerativeModel):
     def _discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
         if self.design.gan_loss == "hinge":  # Lim & Ye 2017, arXiv 1705.02894
             return nn.functional.relu(1 - real).mean() + nn.functional.relu(1 + fake).mean()
+        if self.design.gan_loss == "relativistic":  # Jolicoeur-Martineau 2018, arXiv 1807.00734: of pairs
+            return nn.functional.softplus(fake - real).mean()
         return nn.functional.softplus(-real).mean() + nn.functional.softplus(fake).mean()  # binary cross entropy
+
+    def _generator_loss(self, fake: Tensor, shown: Tensor, labels: Tensor) -> Tensor:
+        """``shown`` are the real pictures (B, C, S, S) that the relativistic loss compares with."""
+        if self.design.gan_loss == "hinge":
+            return -fake.mean()
+        if self.design.gan_loss == "relativistic":
+            with torch.no_grad():
+                real = self.judge(shown, labels)
+            return nn.functional.softplus(real - fake).mean()
+        return nn.functional.softplus(-fake).mean()
 
     def realism(self, latents: Tensor, labels: Tensor) -> Tensor:
         return self.judge(self.decode(latents, labels), labels)

@@ -1,4 +1,4 @@
-"""The optimisers of generative models: Adam for the GAN, as its paper has it, Muon for the inside of the others."""
+"""The optimisers of generative models: Muon for their inside, or Adam for a GAN as its paper has it."""
 
 from typing import Any
 
@@ -29,4 +29,11 @@ def create_optimizer(
     groups: list[dict[str, Any]] = [{"params": []}, {"params": [], "use_fallback": True}]
     for weight in parameters:
         groups[weight.ndim == 1 or id(weight) in at_edges]["params"].append(weight)
-    return Muon(groups, lr=learning_rate, nesterov=True, ns_steps=NEWTON_SCHULZ_STEPS, betas=recipe.betas)
+    return Muon(
+        groups,
+        lr=learning_rate,
+        momentum=recipe.momentum,
+        nesterov=True,
+        ns_steps=NEWTON_SCHULZ_STEPS,
+        betas=recipe.betas,
+    )

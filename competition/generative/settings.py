@@ -4,12 +4,12 @@ Read by ``--help``, so nothing heavy is imported here.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from competition.config import DATA, MACHINE, NETWORK, OUTPUT, TRAINING, DataSettings
-from competition.settings import Duration, Settings, setting
+from competition.settings import Duration, Settings, flag, setting
 
 SEED_LIMIT = 1_000_052  # parameters of the pruned DCGAN that this half measures itself against
 AUTOENCODERS = ("autoencoder", "acai", "vae")
@@ -25,6 +25,7 @@ class Recipe:
     ema: float | None
     latent: int  # channels of a latent map, or length of a latent vector
     is_muon: bool = True  # inside the network; at its edges NAdam
+    momentum: float = 0.95  # of Muon
 
 
 RECIPES = {
@@ -34,6 +35,19 @@ RECIPES = {
     # Radford et al. 2015 (arXiv 1511.06434), section 3.
     "dcgan": Recipe(2e-4, "step", (0.5, 0.999), None, 100, is_muon=False),
     "flow": Recipe(5e-3, "cosine", (0.9, 0.99), 0.999, 0),
+}
+# Less momentum than the others, for two networks that follow each other.
+MUON_DCGAN = Recipe(5e-3, "cosine", (0.5, 0.99), 0.999, 32, momentum=0.5)
+
+
+# What only some models have; told to another, it would be silently without effect.
+OWNED = {
+    (*AUTOENCODERS, "dcgan"): ("latent",),
+    AUTOENCODERS: ("latent_width", "dense_latent", "final_sigmoid", "mirror"),
+    ("acai",): ("critic_mix", "critic_weight"),
+    ("vae",): ("kl_weight", "kl_schedule"),
+    ("dcgan",): ("spectral_norm", "gan_loss", "diffaug", "muon", "gradient_penalty"),
+    ("flow",): ("patch", "sampling_steps", "solver", "guidance"),
 }
 
 
@@ -96,10 +110,11 @@ class GenerateSettings(DataSettings):
     learning_rate: float | None = setting(
         None,
         TRAINING,
-        "peak learning rate of Muon, for dcgan of Adam; auto: 2e-4 dcgan, 5e-3 flow, else 2e-3",
+        "peak learning rate of Muon, for dcgan of Adam; auto: 2e-4 dcgan, 5e-3 flow and --muon, else 2e-3",
         low=1e-9,
         high=1,
     )
+    muon: bool = setting(False, TRAINING, "dcgan: Muon in place of Adam, as the other models have it")
     schedule: Literal["constant", "step", "cosine"] | None = setting(
         None, TRAINING, "course of the learning rate; auto: step (halved at 1/2 and 3/4) for dcgan, else cosine"
     )
@@ -113,7 +128,16 @@ class GenerateSettings(DataSettings):
     kl_schedule: Literal["constant", "linear", "cyclic"] = setting(
         "constant", TRAINING, "vae: course of that weight: rising in the first quarter, or in four cycles"
     )
-    gan_loss: Literal["bce", "hinge"] = setting("bce", TRAINING, "dcgan: loss of the discriminator")
+    gan_loss: Literal["bce", "hinge", "relativistic"] = setting(
+        "bce", TRAINING, "dcgan: loss; relativistic: each generated picture against a real one"
+    )
+    gradient_penalty: float = setting(
+        0.0,
+        TRAINING,
+        "dcgan: weight of the discriminator's squared gradient (R1 and R2), in place of its batch norm; 0: none",
+        low=0,
+        high=1000,
+    )
     diffaug: bool = setting(False, TRAINING, "dcgan: show the discriminator augmented pictures, real and generated")
     sheet_every: int | None = setting(
         None, TRAINING, "steps between two sample sheets and checkpoints; auto: a tenth of all", low=1, identity=False
@@ -139,18 +163,20 @@ class GenerateSettings(DataSettings):
         """Yield settings that cannot stand together."""
         if self.prune != "none" and self.width is None:
             yield "--prune needs --width: the size to begin with"
-        if self.mirror not in (None, "none"):
-            if self.model not in AUTOENCODERS:
-                yield f"--mirror shapes an autoencoder; --model {self.model} has none"
-            if self.latent_width is not None:
-                yield "--latent-width is given by --mirror: leave one of them out"
+        if self.mirror not in (None, "none") and self.latent_width is not None:
+            yield "--latent-width is given by --mirror: leave one of them out"
+        given = [item.name for item in fields(self) if getattr(self, item.name) != item.default]
+        for owners, names in OWNED.items():
+            for name in given if self.model not in owners else ():
+                if name in names:
+                    yield f"{flag(name)} is for {', '.join(owners)}; --model {self.model} has no use for it"
         if self.ema is not None and self.ema >= 1:
             yield "--ema 1 would never follow the weights: take a value below 1, such as 0.999"
 
     @property
     def recipe(self) -> Recipe:
         """What the model takes where these settings say nothing."""
-        return RECIPES[self.model]
+        return MUON_DCGAN if self.model == "dcgan" and self.muon else RECIPES[self.model]
 
     @property
     def ema_decay(self) -> float | None:
