@@ -54,16 +54,17 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """The generator mirrored: strided 4x4 convolutions, leaky ReLU; logits (B,).
 
-    A class adds the product of its vector with the mean feature (projection; Miyato & Koyama 2018, arXiv 1802.05637).
-    Spectral norm (Miyato et al. 2018, arXiv 1802.05957) and the penalty on the gradient of a picture's own logit (see
-    `DCGAN.penalty`) leave no place for batch norm. The layers have biases then: without any the logit would double
-    with the picture's contrast.
+    A class adds the product of its vector with the pooled features (projection; Miyato & Koyama 2018, arXiv
+    1802.05637). Spectral norm (Miyato et al. 2018, arXiv 1802.05957) and the penalty on the gradient of a picture's own
+    logit (see `DCGAN.penalty`) leave no place for batch norm. The layers have biases then, for without any the logit
+    would double with the picture's contrast, and the features are summed over all places: with their mean, the logits
+    and what is told of the class would be small.
     """
 
     def __init__(self, design: Design) -> None:
         super().__init__()
         widths = stage_widths(design.image_size, design.width)[::-1]
-        has_norm = not (design.spectral_norm or design.gradient_penalty)
+        self.has_norm = has_norm = not (design.spectral_norm or design.gradient_penalty)
         layers: list[nn.Module] = [
             nn.Conv2d(design.channels, widths[0], 4, 2, 1, bias=not has_norm),
             nn.LeakyReLU(SLOPE),
@@ -73,23 +74,22 @@ class Discriminator(nn.Module):
             layers += [nn.BatchNorm2d(width)] if has_norm else []
             layers += [nn.LeakyReLU(SLOPE)]
         self.features = nn.Sequential(*layers)
-        self.head = nn.Conv2d(widths[-1], 1, 4, bias=not has_norm)
+        self.head = nn.Conv2d(widths[-1], 1, 4, bias=False) if has_norm else nn.Linear(widths[-1], 1)
         self.embedding = ClassEmbedding(design.classes, widths[-1]) if design.classes else None
         self.apply(_initialise)
-        if not has_norm:  # nothing scales the features: the weights have to
-            for module in self.features:
-                if isinstance(module, nn.Conv2d):
-                    nn.init.kaiming_normal_(module.weight, SLOPE)
-        if design.spectral_norm:
-            for module in [*self.features, self.head, self.embedding]:
-                if isinstance(module, nn.Conv2d | ClassEmbedding):
-                    spectral_norm(module)
+        for module in [*self.features, self.head] if not has_norm else []:  # nothing else scales the features
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight, SLOPE)
+        for module in [*self.features, self.head, self.embedding] if design.spectral_norm else []:
+            if isinstance(module, nn.Conv2d | nn.Linear | ClassEmbedding):
+                spectral_norm(module)
 
     def forward(self, images: Tensor, class_weights: Tensor | None) -> Tensor:
         features = self.features(images)  # (B, 8w, 4, 4)
-        logits = self.head(features).flatten()
+        pooled = features.mean(dim=(2, 3)) if self.has_norm else features.sum(dim=(2, 3))  # (B, 8w)
+        logits = self.head(features if self.has_norm else pooled).flatten()
         if self.embedding is not None:
-            logits = logits + (self.embedding(class_weights) * features.mean(dim=(2, 3))).sum(dim=1)
+            logits = logits + (self.embedding(class_weights) * pooled).sum(dim=1)
         return logits.float()
 
 
@@ -102,7 +102,7 @@ def _norm_relu(width: int) -> list[nn.Module]:
 
 
 def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
         nn.init.normal_(module.weight, 0.0, 0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)

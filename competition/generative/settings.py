@@ -82,7 +82,7 @@ class GenerateSettings(DataSettings):
     latent: int | None = setting(
         None,
         NETWORK,
-        "channels of the latent map (auto: 16), or length of dcgan's latent vector (auto: 100)",
+        "channels of the latent map (auto: 16), or length of dcgan's latent vector (auto: 100, with --muon 32)",
         low=1,
         high=4096,
     )
@@ -114,12 +114,15 @@ class GenerateSettings(DataSettings):
         low=1e-9,
         high=1,
     )
-    muon: bool = setting(False, TRAINING, "dcgan: Muon in place of Adam, as the other models have it")
+    muon: bool = setting(False, TRAINING, "dcgan: Muon in place of Adam, and what goes with it")
     schedule: Literal["constant", "step", "cosine"] | None = setting(
-        None, TRAINING, "course of the learning rate; auto: step (halved at 1/2 and 3/4) for dcgan, else cosine"
+        None, TRAINING, "course of the learning rate; auto: cosine, for dcgan without --muon step (halved at 1/2, 3/4)"
     )
     ema: float | None = setting(
-        None, TRAINING, "decay per step of the averaged weights that are kept; 0: none; auto: 0.999 for flow", low=0
+        None,
+        TRAINING,
+        "decay per step of the averaged weights that are kept; 0: none; auto: 0.999 for flow and --muon",
+        low=0,
     )
     flips: bool = setting(True, TRAINING, "mirror half of the pictures")
     critic_mix: float = setting(0.2, TRAINING, "acai: share of the real picture the critic sees (gamma)", low=0, high=1)
