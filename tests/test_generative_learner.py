@@ -67,6 +67,25 @@ def test_steps_depend_on_their_number_alone():
         assert torch.equal(one, other)
 
 
+def test_what_follows_a_networks_step_in_bf16_sees_its_new_weights():
+    torch.manual_seed(0)
+    precision = Precision("bf16")
+    own = Learner(
+        create_model(design_for("dcgan")), GenerateSettings(model="dcgan"), 10, precision, torch.device("cpu")
+    )
+    seen = []
+
+    def train_step(batch):
+        batch.minimize("discriminator", own.model.judge(batch.images, batch.labels).mean())
+        seen.extend([batch.images, own.model.judge(batch.images, batch.labels)])
+        return {}
+
+    own.model.train_step = train_step
+    own.take_step(PICTURES, LABELS, 0)
+    with precision.autocast(own.device):
+        assert torch.equal(seen[1], own.model.judge(seen[0], LABELS))
+
+
 def test_flips_can_be_left_out():
     seen = []
     for flips in (True, False):

@@ -88,7 +88,7 @@ class Learner:
                 group["lr"] = self.learning_rate(step)
         labels = labels.to(self.device, non_blocking=True)
         with self.precision.autocast(self.device):
-            losses = self.model.train_step(Batch(images, labels, noise, progress, self._minimize))
+            losses = self.model.train_step(Batch(images, labels, noise, step, progress, self._minimize))
         self._after(step, progress)
         return losses
 
@@ -99,6 +99,7 @@ class Learner:
         with torch.autocast(self.device.type, enabled=False):
             loss.backward(inputs=self._groups[name])
         optimizer.step()
+        torch.clear_autocast_cache()  # else the rest of the model's step would see bf16 copies of the old weights
 
     def _after(self, step: int, progress: float) -> None:
         if self._pruner is not None:
