@@ -142,7 +142,7 @@ class DCGAN(GenerativeModel):
         return self.generator(latents, self._weights(labels))
 
     def judge(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return the discriminator's logits (B,): above 0 is real."""
+        """Return the discriminator's logits (B,): above 0 is real; after a relativistic loss only differences count."""
         return self.discriminator(images, self._weights(labels))
 
     def _weights(self, labels: Tensor) -> Tensor | None:
@@ -166,8 +166,7 @@ class DCGAN(GenerativeModel):
         """Return the penalty of one step in `PENALTY_EVERY`: of the squared length of the logit's gradient at pictures.
 
         Zero-centred (Mescheder et al. 2018, arXiv 1801.04406), on real and on generated pictures as in Huang et al.
-        2024 (arXiv 2501.05441), and only now and then as in Karras et al. 2020 (arXiv 1912.04958): that costs less, and
-        Muon, whose steps are all of one size, would hardly see it beside the loss.
+        2024 (arXiv 2501.05441), and only now and then as in Karras et al. 2020 (arXiv 1912.04958), which costs less.
         """
         pictures = images.detach().requires_grad_()
         (gradient,) = torch.autograd.grad(self.judge(pictures, labels).sum(), pictures, create_graph=True)
