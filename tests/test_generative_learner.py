@@ -68,12 +68,8 @@ def test_steps_depend_on_their_number_alone():
 
 
 def test_what_follows_a_networks_step_in_bf16_sees_its_new_weights():
-    torch.manual_seed(0)
-    precision = Precision("bf16")
-    own = Learner(
-        create_model(design_for("dcgan")), GenerateSettings(model="dcgan"), 10, precision, torch.device("cpu")
-    )
-    seen = []
+    own, seen = learner("dcgan"), []
+    own.precision = Precision("bf16")
 
     def train_step(batch):
         batch.minimize("discriminator", own.model.judge(batch.images, batch.labels).mean())
@@ -82,7 +78,7 @@ def test_what_follows_a_networks_step_in_bf16_sees_its_new_weights():
 
     own.model.train_step = train_step
     own.take_step(PICTURES, LABELS, 0)
-    with precision.autocast(own.device):
+    with own.precision.autocast(own.device):
         assert torch.equal(seen[1], own.model.judge(seen[0], LABELS))
 
 
