@@ -5,14 +5,19 @@ in the JSON file. Nothing is ever unpickled.
 """
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from competition.data.loader import Loader
 from competition.errors import UserError
-from competition.inference import Preprocessing
+from competition.inference import Preprocessing, View, predict_probabilities
 from competition.precision import Precision
 from competition.runs import counted_seed, hash_file, read_json, write_atomically, write_json
 
@@ -27,6 +32,30 @@ class Checkpoint:
     preprocessing: Preprocessing
     precision: Precision
     dropout: float = 0.0
+
+    def predict(
+        self,
+        network: nn.Module,
+        loader: Loader,
+        device: torch.device,
+        views: Sequence[View],
+        on_batch: Callable[[int], None] = lambda images: None,
+    ) -> NDArray[np.float32]:
+        """Place the network that `open_checkpoint` returned and predict as it was trained: (N, K), K in its own order.
+
+        See `competition.inference.predict_probabilities`.
+        """
+        precision = self.precision.on(device)
+        return predict_probabilities(
+            precision.place(network, device),
+            loader,
+            len(self.class_names),
+            self.preprocessing,
+            precision,
+            device,
+            views,
+            on_batch=on_batch,
+        )
 
 
 def save_checkpoint(folder: Path, network: nn.Module, checkpoint: Checkpoint) -> None:

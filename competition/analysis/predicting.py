@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from competition.analysis.source import Source
 from competition.data.loader import Images, Loader
-from competition.inference import predict_probabilities, views_of
+from competition.inference import views_of
 
 Change = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]  # picture (H, W, 3), row -> picture
 BATCH = 256
@@ -34,17 +34,9 @@ def predict_rows(
 ) -> NDArray[np.float32]:
     """Return the probabilities of some store rows under a fold's network, one view. -> (n, K), run's class order."""
     network, checkpoint = source.open_network(fold)
-    precision = checkpoint.precision.on(source.device)
     images: Images = source.store if change is None else Changed(source.store, change)
-    probabilities = predict_probabilities(
-        precision.place(network, source.device),
-        Loader(images, rows, np.zeros(len(rows), np.uint64), BATCH),
-        len(source.class_names),
-        checkpoint.preprocessing,
-        precision,
-        source.device,
-        views_of(1),
-    )
+    loader = Loader(images, rows, np.zeros(len(rows), np.uint64), BATCH)
+    probabilities = checkpoint.predict(network, loader, source.device, views_of(1))
     return probabilities[:, [checkpoint.class_names.index(name) for name in source.class_names]]
 
 

@@ -23,7 +23,7 @@ from competition.checkpoint import open_checkpoint
 from competition.data.catalog import Catalog
 from competition.data.loader import Images, Loader, image_keys
 from competition.errors import UserError
-from competition.inference import View, predict_probabilities, views_of
+from competition.inference import View, views_of
 from competition.predictions import Predictions, load_predictions
 from competition.runs import read_json, write_atomically
 
@@ -125,20 +125,9 @@ def run_network(
 ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """Predict with the fold's network; returns ((N, K) mean probabilities over the views, K class names)."""
     network, checkpoint = open_checkpoint(folder)
-    precision = checkpoint.precision.on(device)
     keys = image_keys(images.image_ids.tolist())
     loader = Loader(images.store, images.rows, keys, batch_size, workers=workers, pin=device.type == "cuda")
-    probabilities = predict_probabilities(
-        precision.place(network, device),
-        loader,
-        len(checkpoint.class_names),
-        checkpoint.preprocessing,
-        precision,
-        device,
-        views,
-        on_batch=on_batch,
-    )
-    return probabilities, checkpoint.class_names
+    return checkpoint.predict(network, loader, device, views, on_batch), checkpoint.class_names
 
 
 def _weights_hash(folder: Path) -> str:

@@ -16,7 +16,7 @@ from competition.data.prepare import find_data, natural_size
 from competition.ensemble import mean
 from competition.errors import UserError, first_few
 from competition.folds import held_out
-from competition.inference import Preprocessing, predict_probabilities, views_of
+from competition.inference import Preprocessing, views_of
 from competition.models.factory import check_network
 from competition.models.weights import describe_weights
 from competition.predictions import Predictions, class_numbers, load_predictions, pool, save_csv, save_predictions
@@ -233,18 +233,7 @@ def score_holdout(run: Run) -> dict[str, Any]:
     for fold in run.fold_numbers:
         network, checkpoint = open_checkpoint(run.fold_folder(fold))
         loader = data.loader(np.arange(len(table)), 256, workers=run.machine.workers)
-        run.machine.precision.place(network, run.machine.device)
-        members.append(
-            predict_probabilities(
-                network,
-                loader,
-                len(checkpoint.class_names),
-                checkpoint.preprocessing,
-                run.machine.precision,
-                run.machine.device,
-                views_of(run.settings.views),
-            )
-        )
+        members.append(checkpoint.predict(network, loader, run.machine.device, views_of(run.settings.views)))
     labels = class_numbers(table["label"], run.data.class_names)
     predictions = Predictions(data.image_ids, run.data.class_names, mean(members), labels)
     save_predictions(run.folder / "holdout.npz", predictions)
