@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from competition.generative.factory import create_model
+from competition.generative.flow import sampling_times
 from competition.generative.model import Batch
 from competition.generative.unet import sinusoids
 from tests.generative_data import SIZE, design_for
@@ -42,6 +43,11 @@ def test_heun_is_nearer_to_a_bent_path_than_euler():
         model = flow(lambda images, times, weights: images, solver=solver, sampling_steps=10)
         errors[solver] = abs(model.decode(LATENTS, LABELS)[0, 0, 0, 0].item() - math.e)
     assert errors["heun"] < errors["euler"] / 5
+
+
+def test_steps_are_shorter_near_the_noise():
+    assert sampling_times(3) == pytest.approx([0, 3 / 11, 6 / 10, 1])
+    assert sampling_times(7)[-1] == 1.0  # exactly: the last step knows itself by it
 
 
 def test_guidance_goes_past_the_class():
