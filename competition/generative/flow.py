@@ -60,13 +60,11 @@ class FlowMatching(GenerativeModel):
         weights = self.class_weights(labels) if self.design.classes else None
         images = latents
         for time, later in itertools.pairwise(sampling_times(self.design.sampling_steps)):
-            velocity = self.velocity(images, time, weights)
-            guess = images + (later - time) * velocity
+            velocity, length = self.velocity(images, time, weights), later - time
             if self.design.solver == "heun" and later < 1:
                 # The trapezoid rule: the mean of the velocities at both ends of the step.
-                velocity = (velocity + self.velocity(guess, later, weights)) / 2
-                guess = images + (later - time) * velocity
-            images = guess
+                velocity = (velocity + self.velocity(images + length * velocity, later, weights)) / 2
+            images = images + length * velocity
         return images
 
     def velocity(self, images: Tensor, time: float, weights: Tensor | None) -> Tensor:
