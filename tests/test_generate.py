@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from competition.errors import UserError
+from competition.generative.watch import Diversity
 from competition.verbs.generate import main
 from tests.conftest import REPOSITORY
 from tests.feature_network import save_tiny_network
@@ -62,7 +63,7 @@ def test_the_time_limit_has_its_own_exit_code(tmp_path):
 def test_a_collapse_is_told_from_a_training_too_short_for_any_difference(good, said, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("competition.generative.watch.SETTLED_STEPS", 0)
     ratios = iter([0.8 if good else 0.1, *[0.1] * 5])
-    monkeypatch.setattr("competition.generative.fit.Sheet.write", lambda self, model, step: next(ratios))
+    monkeypatch.setattr("competition.generative.fit.Sheet.write", lambda self, model, step: Diversity(next(ratios)))
     data = write_pictures(tmp_path / "data")
     words = ["--data", str(data), "--cache-dir", str(tmp_path / "cache"), "--image-size", "8", "--precision", "fp32"]
     words += ["--model", "dcgan", "--width", "2", "--latent", "3", "--steps", "6", "--sheet-every", "1"]
@@ -71,7 +72,7 @@ def test_a_collapse_is_told_from_a_training_too_short_for_any_difference(good, s
 
 
 def test_a_handful_of_steps_is_no_collapse(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("competition.generative.fit.Sheet.write", lambda self, model, step: 0.1)
+    monkeypatch.setattr("competition.generative.fit.Sheet.write", lambda self, model, step: Diversity(0.1))
     data = write_pictures(tmp_path / "data")
     words = ["--data", str(data), "--cache-dir", str(tmp_path / "cache"), "--image-size", "8", "--precision", "fp32"]
     words += ["--model", "dcgan", "--width", "2", "--latent", "3", "--steps", "6", "--sheet-every", "1"]

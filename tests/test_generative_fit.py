@@ -14,6 +14,7 @@ from competition.generative.checkpoint import open_generator, read_generator
 from competition.generative.factory import MODELS
 from competition.generative.fit import TimeUp, Training, fit
 from competition.generative.sampling import sample
+from competition.generative.watch import Diversity
 from competition.runs import read_history, read_json
 from tests.generative_data import begin, settings_for, write_pictures
 
@@ -60,7 +61,7 @@ def test_a_look_at_the_pictures_is_no_part_of_the_pace(data, tmp_path, monkeypat
 
     def look(self, model, step):
         now[0] += 1000.0
-        return 1.0
+        return Diversity(1.0)
 
     monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: now[0]))
     monkeypatch.setattr(module.Sheet, "write", look)
@@ -170,11 +171,22 @@ def test_an_average_of_weights_is_kept_with_its_own_statistics(data, tmp_path):
 def test_collapse_is_said_once_and_the_diverse_model_is_kept(data, tmp_path, monkeypatch, capsys):
     ratios = iter([0.8, 0.7, 0.1, 0.1, 0.1, 0.1])
     run = begin(settings_for("dcgan", data, run=tmp_path / "run", sheet_every=1))
-    monkeypatch.setattr(module.Sheet, "write", lambda self, model, step: next(ratios))
+    monkeypatch.setattr(module.Sheet, "write", lambda self, model, step: Diversity(next(ratios)))
     result = fit(run)
     assert result["is_collapsed"]
     assert (result["kept_step"], read_generator(tmp_path / "run").step) == (2, 2)
     assert capsys.readouterr().out.count("mode collapse") == 1
+
+
+def test_a_class_that_collapses_is_said_once_and_goes_into_the_result(data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("competition.generative.watch.SETTLED_STEPS", 0)
+    run = begin(settings_for("dcgan", data, run=tmp_path / "run", sheet_every=1))
+    lost = Diversity(0.9, {"horse": 1.2, "cat": 1.2, "bird": 0.2})
+    monkeypatch.setattr(module.Sheet, "write", lambda self, model, step: lost)
+    result = fit(run)
+    assert (result["alike_classes"], result["is_collapsed"]) == (["bird"], False)
+    assert result["kept_step"] == result["steps"]
+    assert capsys.readouterr().out.count("mode collapse: pictures of bird differ 0.20 times") == 1
 
 
 def test_pruning_meets_its_limit_in_the_file_too(data, tmp_path, capsys):
@@ -212,5 +224,5 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(data, tmp_
 
 def test_diversity_is_compared_within_classes(data, tmp_path):
     sheet = Training(begin(settings_for("vae", data, run=tmp_path / "run"))).sheet
-    assert len(sheet.labels) == 64
-    assert np.bincount(sheet.labels).tolist() == [24, 24, 16]
+    assert len(sheet.labels) == 80
+    assert np.bincount(sheet.labels).tolist() == [32, 24, 24]

@@ -77,6 +77,8 @@ def test_an_unfinished_run_and_a_collapsed_one_are_told(runs, tmp_path):
         ):
             (folder / "result.json").write_text(json.dumps(collapsed | {"kept_step": kept_step}))
             assert f"its pictures {words}" in write_report([folder], tmp_path / "a.html").read_text()
+        (folder / "result.json").write_text(before.replace('"alike_classes": []', '"alike_classes": ["frog"]'))
+        assert "one: mode collapse within frog" in write_report([folder], tmp_path / "a.html").read_text()
         (folder / "result.json").unlink()
         assert "one is not finished" in write_report([folder], tmp_path / "b.html").read_text()
     finally:

@@ -14,7 +14,7 @@ from competition.generative.learner import Learner
 from competition.generative.review import Sheet
 from competition.generative.run import Run, starting_model
 from competition.generative.sheets import write_losses
-from competition.generative.watch import PATIENCE, Watch
+from competition.generative.watch import PATIENCE, Diversity, Watch
 from competition.progress import Bar
 from competition.runs import append_history, locked, read_history, read_json, write_history, write_json
 from competition.state import load_state, save_state
@@ -150,25 +150,33 @@ class Training:
             if not all(bool(weight.isfinite().all()) for weight in model.parameters()):
                 self._refuse("weights are no longer finite")
             self.sheet.settle(model)
-            ratio = self.sheet.write(model, self.step)
-            is_good = self.watch.check(ratio, self.step, self.total_steps)
+            diversity = self.sheet.write(model, self.step)
+            is_good = self.watch.check(diversity, self.step, self.total_steps)
             if is_good or not self.kept_step:
                 self.kept_step = self.step
                 generator = Generator(
                     self.run.design, self.step, self.settings.resize, self.run.pictures.source, self.run.precision
                 )
                 save_generator(self.run.folder, model, generator)
-        append_history(self.run.folder / "history.jsonl", {"step": self.step, "diversity": ratio})
-        if self.watch.bad_checks == PATIENCE:
-            self._warn(ratio)
+        append_history(self.run.folder / "history.jsonl", {"step": self.step, "diversity": diversity.mean})
+        self._warn(diversity)
         write_losses(self.run.folder, read_history(self.run.folder / "history.jsonl"))
         self.last_record += time.perf_counter() - start  # looking is not training: the pace stays that of the steps
 
-    def _warn(self, ratio: float) -> None:
-        kept = f"the model of step {self.kept_step} is kept" if self.watch.has_been_good else "they never differed more"
+    def _warn(self, diversity: Diversity) -> None:
+        """Say of a collapse, once."""
+        if self.watch.bad_checks == PATIENCE:
+            kept = f"the model of step {self.kept_step} is kept"
+            outcome = kept if self.watch.has_been_good else "they never differed more"
+            self._say_collapse("one class", diversity.mean, outcome)
+        for name, checks in self.watch.alike_checks.items():
+            if checks == PATIENCE:
+                self._say_collapse(name, diversity.by_class[name], "the other classes go on")
+
+    def _say_collapse(self, what: str, share: float, outcome: str) -> None:
         print(
-            f"step {self.step}: mode collapse: pictures of one class differ {ratio:.2f} times as much as real ones, "
-            f"for {PATIENCE} checks; {kept}",
+            f"step {self.step}: mode collapse: pictures of {what} differ {share:.2f} times as much as real ones, "
+            f"for {PATIENCE} checks; {outcome}",
             flush=True,
         )
 
@@ -180,6 +188,7 @@ class Training:
             "images": self.images,
             "kept_step": self.kept_step,
             "is_collapsed": self.watch.is_collapsed,
+            "alike_classes": self.watch.alike_classes,
             "diversity": [record["diversity"] for record in history if "diversity" in record][-1],
             "parameters": self.learner.nonzero_parameters(),
             "losses": dict(_last_losses(history).items()),

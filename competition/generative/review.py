@@ -9,10 +9,11 @@ from competition.generative.pictures import to_input
 from competition.generative.run import Run
 from competition.generative.sampling import counted_noise, decode_pixels, sample
 from competition.generative.sheets import tile, write_png
-from competition.generative.watch import diversity
+from competition.generative.watch import Diversity, spreads
 from competition.runs import counted_seed
 
-SHEET_CLASSES, SHEET_ROWS = 8, 8
+SHEET_CLASSES, SHEET_ROWS = 10, 8
+COMPARED_IMAGES = 64  # real pictures of a class that its generated ones are compared with
 SETTLE_IMAGES = 1024  # real pictures that a model without a prior of its own is settled on
 SETTLE_BATCH = 128
 
@@ -30,7 +31,7 @@ class Sheet:
         self._real = self._real_pictures()
         # An unconditional model's pictures are of any class, and so are the real ones it is compared with.
         self._compared = self.labels if run.design.is_conditional else np.zeros_like(self.labels)
-        self._real_diversity = diversity(self._real, self._compared)
+        self._real_spreads = self._spreads_of_real(shown)
 
     def _real_pictures(self) -> NDArray[np.uint8]:
         """Return real pictures of the sheet's classes, in its order."""
@@ -41,6 +42,15 @@ class Sheet:
             positions.append(own[taken[label] % len(own)])
             taken[label] += 1
         return pictures.gather(np.array(positions))
+
+    def _spreads_of_real(self, shown: NDArray[np.int64]) -> dict[int, float]:
+        pictures, positions = self._run.pictures, []
+        for label in shown:
+            own = pictures.of_class(pictures.class_names[label])
+            positions.append(own[np.linspace(0, len(own) - 1, min(len(own), COMPARED_IMAGES)).astype(np.int64)])
+        taken = np.concatenate(positions)
+        labels = pictures.labels[taken]
+        return spreads(pictures.gather(taken), labels if self._run.design.is_conditional else np.zeros_like(labels))
 
     @torch.no_grad()
     def settle(self, model: GenerativeModel) -> None:
@@ -59,14 +69,14 @@ class Sheet:
             latents.append(model.encode(to_input(batch, run.device, run.precision.memory_format)).cpu())
         model.settle(torch.cat(latents), labels)
 
-    def write(self, model: GenerativeModel, step: int) -> float:
+    def write(self, model: GenerativeModel, step: int) -> Diversity:
         """Write ``sheets/step_N.png``; returns the samples' diversity as a share of real pictures'."""
         samples = sample(model, self.seeds, torch.from_numpy(self.labels))
         rows = [samples]
         if model.has_encoder:
             rows += self._reconstructions(model)
         write_png(self._run.folder / "sheets" / f"step_{step:07}.png", tile(np.concatenate(rows), self.columns))
-        return diversity(samples, self._compared) / max(self._real_diversity, 1e-9)
+        return Diversity.compare(spreads(samples, self._compared), self._real_spreads, self._run.pictures.class_names)
 
     @torch.no_grad()
     def _reconstructions(self, model: GenerativeModel) -> list[NDArray[np.uint8]]:

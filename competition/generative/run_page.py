@@ -13,7 +13,7 @@ from typing import Any
 from competition.errors import UserError
 from competition.generative import perceptual
 from competition.generative.run import reopen_settings
-from competition.generative.watch import collapse_words
+from competition.generative.watch import alike_words, collapse_words
 from competition.page import Cell, Section, picture, render_page, table
 from competition.runs import read_history, read_json, write_atomically
 
@@ -97,6 +97,8 @@ def _overview(runs: Sequence[RunFacts]) -> Section:
     for run in runs:
         if run.result.get("is_collapsed"):
             text.append(_paragraph(f"{run.name}: {collapse_words(run.result['steps'], run.result['kept_step'])}"))
+        if run.result.get("alike_classes"):
+            text.append(_paragraph(f"{run.name}: {alike_words(run.result['alike_classes'])}"))
         if not run.result:
             text.append(_paragraph(f"{run.name} is not finished"))
     return Section("Overview", "".join(text), "overview")

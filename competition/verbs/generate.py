@@ -42,7 +42,7 @@ def train(argv: Sequence[str]) -> int:
 
     from competition.generative.fit import TimeUp, fit  # late: torch is not needed to refuse a flag
     from competition.generative.run import open_run
-    from competition.generative.watch import collapse_words
+    from competition.generative.watch import alike_words, collapse_words
 
     run = open_run(settings)
     try:
@@ -54,6 +54,8 @@ def train(argv: Sequence[str]) -> int:
     print(f"{run.folder}: {result['steps']:,} steps, {losses}, diversity {result['diversity']:.2f} of real pictures'")
     if result["is_collapsed"]:
         print(f"note: {collapse_words(result['steps'], result['kept_step'])}")
+    if result["alike_classes"]:
+        print(f"note: {alike_words(result['alike_classes'])}")
     print(f"python -m competition generate export {run.folder} --per-class 100 --out {run.folder}/export")
     return 0
 
