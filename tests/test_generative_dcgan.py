@@ -6,7 +6,6 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
 from competition.generative.dcgan import stage_widths
 from competition.generative.factory import create_model, parameter_count
-from competition.generative.model import Batch
 from tests.generative_data import design_for
 
 
@@ -36,15 +35,13 @@ YES, NO = torch.ones(2), torch.zeros(2)
 LOSSES = {  # of the discriminator, of the generator
     "bce": (bce(REAL, YES) + bce(FAKE, NO), bce(FAKE, YES)),
     "hinge": (torch.tensor((0.5 + 0.0) / 2 + (0.5 + 1.3) / 2), torch.tensor((0.5 - 0.3) / 2)),
-    "relativistic": (bce(REAL - FAKE, YES), bce(FAKE - REAL, YES)),
 }
 
 
 @pytest.mark.parametrize("kind", LOSSES)
 def test_losses(kind):
     model = create_model(design_for("dcgan", gan_loss=kind))
-    model.judge = lambda images, labels: REAL
-    found = model._discriminator_loss(REAL, FAKE), model._generator_loss(FAKE, torch.zeros(2, 3, 8, 8), NO)
+    found = model._discriminator_loss(REAL, FAKE), model._generator_loss(FAKE)
     torch.testing.assert_close(found, LOSSES[kind])
 
 
@@ -60,35 +57,6 @@ def test_spectral_norm_bounds_every_layer_and_leaves_room_for_a_threshold():
     for weight in weights:
         assert torch.linalg.matrix_norm(weight.flatten(1), 2).item() == pytest.approx(1, abs=0.02)
     assert all((layer.bias == 0).all() for layer in layers)
-
-
-def test_the_penalty_is_the_mean_squared_gradient_of_a_pictures_own_logit():
-    torch.manual_seed(0)
-    model = create_model(design_for("dcgan", gradient_penalty=0.3))
-    images, labels = torch.rand(3, 3, 8, 8) * 2 - 1, torch.arange(3)
-    squares = []
-    for row in range(3):
-
-        def logit(picture, label=labels[row : row + 1]):
-            return model.judge(picture[None], label).sum()
-
-        squares.append(torch.autograd.functional.jacobian(logit, images[row]).square().sum())
-    torch.testing.assert_close(model.penalty(images, labels), 8 * 0.15 * torch.stack(squares).mean())
-    assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in model.discriminator.modules())
-
-
-@pytest.mark.parametrize(("step", "is_penalised"), [(0, True), (1, False), (7, False), (8, True)])
-def test_every_eighth_step_penalises_real_and_generated_pictures(step, is_penalised):
-    torch.manual_seed(0)
-    model = create_model(design_for("dcgan", gradient_penalty=0.3))
-    images, labels = torch.rand(6, 3, 8, 8) * 2 - 1, torch.arange(6) % 3
-    minimized = {}
-    batch = Batch(images, labels, torch.Generator().manual_seed(1), step, 0.5, minimized.__setitem__)
-    wanted = model.train_step(batch)["discriminator"]
-    if is_penalised:
-        fakes = model.decode(torch.randn(6, 5, generator=torch.Generator().manual_seed(1)), labels)
-        wanted = wanted + model.penalty(images, labels) + model.penalty(fakes, labels)
-    torch.testing.assert_close(minimized["discriminator"], wanted)
 
 
 def test_without_spectral_norm_the_discriminator_is_the_seeds():

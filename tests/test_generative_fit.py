@@ -79,7 +79,6 @@ def test_a_look_at_the_pictures_is_no_part_of_the_pace(data, tmp_path, monkeypat
         ("vae", {"kl_schedule": "linear"}),
         ("dcgan", {"diffaug": True, "spectral_norm": True, "gan_loss": "hinge", "ema": 0.9}),
         ("dcgan", {"prune": "magnitude", "max_parameters": 700}),
-        ("dcgan", {"muon": True, "gan_loss": "relativistic", "gradient_penalty": 0.5}),
         ("flow", {}),
     ],
 )

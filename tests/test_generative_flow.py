@@ -70,7 +70,7 @@ def test_the_loss_is_zero_for_the_true_velocity():
 
     model = flow(velocity)
     told = model.train_step(
-        Batch(images, torch.arange(4) % 3, torch.Generator().manual_seed(0), 0, 0.0, lambda name, loss: None)
+        Batch(images, torch.arange(4) % 3, torch.Generator().manual_seed(0), 0.0, lambda name, loss: None)
     )
     assert told["velocity"].item() < 1e-8
     assert (seen["times"] > 0).all()

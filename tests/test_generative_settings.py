@@ -13,8 +13,8 @@ from competition.generative.settings import ExportSettings, GenerateSettings, In
         ({"prune": "magnitude"}, "--prune needs --width"),
         ({"model": "dcgan", "mirror": "imp_cnn"}, "--mirror is for autoencoder, acai, vae; --model dcgan has no use"),
         (
-            {"model": "flow", "latent": 8, "gradient_penalty": 0.1},
-            "--latent is for .*, dcgan; --model flow .*\n.*--gradient-penalty is for dcgan; ",
+            {"model": "flow", "latent": 8, "gan_loss": "hinge"},
+            "--latent is for .*, dcgan; --model flow .*\n.*--gan-loss is for dcgan; ",
         ),
         ({"model": "dcgan", "kl_weight": 0.5}, "--kl-weight is for vae; --model dcgan has no use for it"),
         ({"model": "acai", "mirror": "imp_cnn", "latent_width": 2}, "--latent-width is given by --mirror"),
@@ -48,14 +48,10 @@ def test_the_average_is_on_for_flow_unless_told(model, ema, decay):
     assert GenerateSettings(model=model, ema=ema).ema_decay == decay
 
 
-@pytest.mark.parametrize(
-    ("model", "muon", "rate", "latent", "decay"),
-    [("dcgan", False, 2e-4, 100, None), ("dcgan", True, 5e-3, 32, 0.999), ("acai", False, 2e-3, 16, None)],
-)
-def test_muon_brings_the_gan_another_recipe(model, muon, rate, latent, decay):
-    settings = GenerateSettings(model=model, muon=muon)
-    assert (settings.recipe.learning_rate, settings.recipe.latent, settings.ema_decay) == (rate, latent, decay)
-    assert settings.recipe.is_muon == (muon or model != "dcgan")
+@pytest.mark.parametrize(("model", "rate", "latent"), [("dcgan", 2e-4, 100), ("acai", 2e-3, 16), ("flow", 5e-3, 0)])
+def test_every_model_has_its_recipe(model, rate, latent):
+    recipe = GenerateSettings(model=model).recipe
+    assert (recipe.learning_rate, recipe.latent, recipe.is_muon) == (rate, latent, model != "dcgan")
 
 
 def test_only_given_sampling_settings_change_the_design():

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from competition.errors import UserError
-from competition.generative.bodies import ends_of
 from competition.generative.design import Design
 from competition.generative.diffaug import augment
 from competition.generative.model import Batch, ClassEmbedding, GenerativeModel, detached
@@ -15,7 +14,6 @@ from competition.generative.model import Batch, ClassEmbedding, GenerativeModel,
 CLASS_VALUES = 32  # at most, appended to the latent vector where the model is told the classes
 SLOPE = 0.2
 SETTLE_BATCH = 64  # latents whose statistics are taken together
-PENALTY_EVERY = 8  # steps, with as much more weight
 
 
 def stage_widths(image_size: int, width: int) -> list[int]:
@@ -54,16 +52,15 @@ class Discriminator(nn.Module):
     """The generator mirrored: strided 4x4 convolutions, leaky ReLU; logits (B,).
 
     A class adds the product of its vector with the pooled features (projection; Miyato & Koyama 2018, arXiv
-    1802.05637). Spectral norm (Miyato et al. 2018, arXiv 1802.05957) and the penalty on the gradient of a picture's own
-    logit (see `DCGAN.penalty`) leave no place for batch norm. The layers have biases then, for without any the logit
-    would double with the picture's contrast, and the features are summed over all places: with their mean, the logits
-    and what is told of the class would be small.
+    1802.05637). Spectral norm (Miyato et al. 2018, arXiv 1802.05957) leaves no place for batch norm. The layers have
+    biases then, for without any the logit would double with the picture's contrast, and the features are summed over
+    all places: with their mean, the logits and what is told of the class would be small.
     """
 
     def __init__(self, design: Design) -> None:
         super().__init__()
         widths = stage_widths(design.image_size, design.width)[::-1]
-        self.has_norm = has_norm = not (design.spectral_norm or design.gradient_penalty)
+        self.has_norm = has_norm = not design.spectral_norm
         layers: list[nn.Module] = [
             nn.Conv2d(design.channels, widths[0], 4, 2, 1, bias=not has_norm),
             nn.LeakyReLU(SLOPE),
@@ -122,9 +119,6 @@ class DCGAN(GenerativeModel):
         self.latent_shape = (design.latent,)
         self.generator = Generator(design)
         self.discriminator = Discriminator(design)
-        last = ends_of("generator.layers", self.generator.layers)[1]
-        first = ends_of("discriminator.features", self.discriminator.features)[0]
-        self.edges = ("generator.embedding", last, first, "discriminator.head", "discriminator.embedding")
 
     def settle(self, latents: Tensor, labels: Tensor) -> None:
         """Measure the batch norms' statistics with the weights as they are (Brock et al. 2018, arXiv 1809.11096)."""
@@ -142,7 +136,7 @@ class DCGAN(GenerativeModel):
         return self.generator(latents, self._weights(labels))
 
     def judge(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return the discriminator's logits (B,): above 0 is real; after a relativistic loss only differences count."""
+        """Return the discriminator's logits (B,): above 0 is real."""
         return self.discriminator(images, self._weights(labels))
 
     def _weights(self, labels: Tensor) -> Tensor | None:
@@ -154,24 +148,11 @@ class DCGAN(GenerativeModel):
         shown, shown_fakes = (self._shown(images, batch) for images in (batch.images, fakes.detach()))
         real, fake = self.judge(shown, batch.labels), self.judge(shown_fakes, batch.labels)
         discriminator = self._discriminator_loss(real, fake)
-        is_penalised = self.design.gradient_penalty and batch.step % PENALTY_EVERY == 0
-        penalties = [self.penalty(images, batch.labels) for images in (shown, shown_fakes) if is_penalised]
-        batch.minimize("discriminator", torch.stack([discriminator, *penalties]).sum())
+        batch.minimize("discriminator", discriminator)
         fooled = self.judge(self._shown(fakes, batch), batch.labels)
-        generator = self._generator_loss(fooled, shown, batch.labels)
+        generator = self._generator_loss(fooled)
         batch.minimize("model", generator)
         return detached({"generator": generator, "discriminator": discriminator})
-
-    def penalty(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return the penalty of one step in `PENALTY_EVERY`: of the squared length of the logit's gradient at pictures.
-
-        Zero-centred (Mescheder et al. 2018, arXiv 1801.04406), on real and on generated pictures as in Huang et al.
-        2024 (arXiv 2501.05441), and only now and then as in Karras et al. 2020 (arXiv 1912.04958), which costs less.
-        """
-        pictures = images.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(self.judge(pictures, labels).sum(), pictures, create_graph=True)
-        weight = PENALTY_EVERY * self.design.gradient_penalty / 2
-        return weight * gradient.square().sum(dim=(1, 2, 3)).mean()
 
     def _shown(self, images: Tensor, batch: Batch) -> Tensor:
         return augment(images, batch.noise) if self.design.diffaug else images
@@ -179,19 +160,10 @@ class DCGAN(GenerativeModel):
     def _discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
         if self.design.gan_loss == "hinge":  # Lim & Ye 2017, arXiv 1705.02894
             return nn.functional.relu(1 - real).mean() + nn.functional.relu(1 + fake).mean()
-        if self.design.gan_loss == "relativistic":  # Jolicoeur-Martineau 2018, arXiv 1807.00734: of pairs
-            return nn.functional.softplus(fake - real).mean()
         return nn.functional.softplus(-real).mean() + nn.functional.softplus(fake).mean()  # binary cross entropy
 
-    def _generator_loss(self, fake: Tensor, shown: Tensor, labels: Tensor) -> Tensor:
-        """``shown`` are the real pictures (B, C, S, S) that the relativistic loss compares with."""
-        if self.design.gan_loss == "hinge":
-            return -fake.mean()
-        if self.design.gan_loss == "relativistic":
-            with torch.no_grad():
-                real = self.judge(shown, labels)
-            return nn.functional.softplus(real - fake).mean()
-        return nn.functional.softplus(-fake).mean()
+    def _generator_loss(self, fake: Tensor) -> Tensor:
+        return -fake.mean() if self.design.gan_loss == "hinge" else nn.functional.softplus(-fake).mean()
 
     def realism(self, latents: Tensor, labels: Tensor) -> Tensor:
         return self.judge(self.decode(latents, labels), labels)

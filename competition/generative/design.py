@@ -31,7 +31,6 @@ class Design:
     kl_schedule: str = "constant"
     gan_loss: str = "bce"
     diffaug: bool = False
-    gradient_penalty: float = 0.0
     channels: int = 3
 
     @property

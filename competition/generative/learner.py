@@ -88,7 +88,7 @@ class Learner:
                 group["lr"] = self.learning_rate(step)
         labels = labels.to(self.device, non_blocking=True)
         with self.precision.autocast(self.device):
-            losses = self.model.train_step(Batch(images, labels, noise, step, progress, self._minimize))
+            losses = self.model.train_step(Batch(images, labels, noise, progress, self._minimize))
         self._after(step, progress)
         return losses
 

@@ -18,7 +18,6 @@ class Batch:
         images: (B, C, S, S) float32 in [-1, 1].
         labels: (B,) class numbers.
         noise: seeded by (seed, step) alone, so a restart draws the same.
-        step: number of the step, from 0.
         progress: share of the training that is done, from 0 to 1.
         minimize: takes the name of a parameter group and its loss, and takes one optimisation step.
     """
@@ -26,7 +25,6 @@ class Batch:
     images: Tensor
     labels: Tensor
     noise: torch.Generator
-    step: int
     progress: float
     minimize: Callable[[str, Tensor], None]
 

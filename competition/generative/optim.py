@@ -10,6 +10,7 @@ from competition.generative.settings import Recipe
 from competition.torchvision_operators import declare_missing_operators
 
 NEWTON_SCHULZ_STEPS = 3  # as the classifiers' Muon takes: half the cost of 5
+MOMENTUM = 0.95
 
 
 def create_optimizer(
@@ -30,10 +31,5 @@ def create_optimizer(
     for weight in parameters:
         groups[weight.ndim == 1 or id(weight) in at_edges]["params"].append(weight)
     return Muon(
-        groups,
-        lr=learning_rate,
-        momentum=recipe.momentum,
-        nesterov=True,
-        ns_steps=NEWTON_SCHULZ_STEPS,
-        betas=recipe.betas,
+        groups, lr=learning_rate, momentum=MOMENTUM, nesterov=True, ns_steps=NEWTON_SCHULZ_STEPS, betas=recipe.betas
     )

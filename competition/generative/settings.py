@@ -25,7 +25,6 @@ class Recipe:
     ema: float | None
     latent: int  # channels of a latent map, or length of a latent vector
     is_muon: bool = True  # inside the network; at its edges NAdam
-    momentum: float = 0.95  # of Muon
 
 
 RECIPES = {
@@ -36,9 +35,6 @@ RECIPES = {
     "dcgan": Recipe(2e-4, "step", (0.5, 0.999), None, 100, is_muon=False),
     "flow": Recipe(5e-3, "cosine", (0.9, 0.99), 0.999, 0),
 }
-# Less momentum than the others, for two networks that follow each other.
-MUON_DCGAN = Recipe(5e-3, "cosine", (0.5, 0.99), 0.999, 32, momentum=0.5)
-
 
 # What only some models have; told to another, it would be silently without effect.
 OWNED = {
@@ -46,7 +42,7 @@ OWNED = {
     AUTOENCODERS: ("latent_width", "dense_latent", "final_sigmoid", "mirror"),
     ("acai",): ("critic_mix", "critic_weight"),
     ("vae",): ("kl_weight", "kl_schedule"),
-    ("dcgan",): ("spectral_norm", "gan_loss", "diffaug", "muon", "gradient_penalty"),
+    ("dcgan",): ("spectral_norm", "gan_loss", "diffaug"),
     ("flow",): ("patch", "sampling_steps", "solver", "guidance"),
 }
 
@@ -82,7 +78,7 @@ class GenerateSettings(DataSettings):
     latent: int | None = setting(
         None,
         NETWORK,
-        "channels of the latent map (auto: 16), or length of dcgan's latent vector (auto: 100, with --muon 32)",
+        "channels of the latent map (auto: 16), or length of dcgan's latent vector (auto: 100)",
         low=1,
         high=4096,
     )
@@ -110,19 +106,15 @@ class GenerateSettings(DataSettings):
     learning_rate: float | None = setting(
         None,
         TRAINING,
-        "peak learning rate of Muon, for dcgan of Adam; auto: 2e-4 dcgan, 5e-3 flow and --muon, else 2e-3",
+        "peak learning rate of Muon, for dcgan of Adam; auto: 2e-4 dcgan, 5e-3 flow, else 2e-3",
         low=1e-9,
         high=1,
     )
-    muon: bool = setting(False, TRAINING, "dcgan: Muon in place of Adam, and what goes with it")
     schedule: Literal["constant", "step", "cosine"] | None = setting(
-        None, TRAINING, "course of the learning rate; auto: cosine, for dcgan without --muon step (halved at 1/2, 3/4)"
+        None, TRAINING, "course of the learning rate; auto: cosine, for dcgan step (halved at 1/2, 3/4)"
     )
     ema: float | None = setting(
-        None,
-        TRAINING,
-        "decay per step of the averaged weights that are kept; 0: none; auto: 0.999 for flow and --muon",
-        low=0,
+        None, TRAINING, "decay per step of the averaged weights that are kept; 0: none; auto: 0.999 for flow", low=0
     )
     flips: bool = setting(True, TRAINING, "mirror half of the pictures")
     critic_mix: float = setting(0.2, TRAINING, "acai: share of the real picture the critic sees (gamma)", low=0, high=1)
@@ -131,16 +123,7 @@ class GenerateSettings(DataSettings):
     kl_schedule: Literal["constant", "linear", "cyclic"] = setting(
         "constant", TRAINING, "vae: course of that weight: rising in the first quarter, or in four cycles"
     )
-    gan_loss: Literal["bce", "hinge", "relativistic"] = setting(
-        "bce", TRAINING, "dcgan: loss; relativistic: each generated picture against a real one"
-    )
-    gradient_penalty: float = setting(
-        0.0,
-        TRAINING,
-        "dcgan: weight of the discriminator's squared gradient (R1 and R2), in place of its batch norm; 0: none",
-        low=0,
-        high=1000,
-    )
+    gan_loss: Literal["bce", "hinge"] = setting("bce", TRAINING, "dcgan: loss")
     diffaug: bool = setting(False, TRAINING, "dcgan: show the discriminator augmented pictures, real and generated")
     sheet_every: int | None = setting(
         None, TRAINING, "steps between two sample sheets and checkpoints; auto: a tenth of all", low=1, identity=False
@@ -179,7 +162,7 @@ class GenerateSettings(DataSettings):
     @property
     def recipe(self) -> Recipe:
         """What the model takes where these settings say nothing."""
-        return MUON_DCGAN if self.model == "dcgan" and self.muon else RECIPES[self.model]
+        return RECIPES[self.model]
 
     @property
     def ema_decay(self) -> float | None:
