@@ -64,6 +64,16 @@ def test_without_spectral_norm_the_discriminator_is_the_seeds():
     assert all(layer.bias is None for layer in discriminator.modules() if isinstance(layer, torch.nn.Conv2d))
 
 
+def test_no_class_drowns_the_latent_by_a_long_vector_of_its_own():
+    torch.manual_seed(0)
+    model = create_model(design_for("dcgan")).eval()
+    latents, labels = torch.randn(3, 5), torch.arange(3)
+    with torch.no_grad():
+        before = model.decode(latents, labels)
+        model.generator.embedding.weight[1] *= 100
+        torch.testing.assert_close(model.decode(latents, labels), before)
+
+
 def test_settled_statistics_are_those_of_the_weights():
     """What a moving average of weights makes has other statistics than what the weights it follows made."""
     torch.manual_seed(0)

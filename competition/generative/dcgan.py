@@ -1,6 +1,7 @@
 """A deep convolutional GAN; Radford et al. 2015 (arXiv 1511.06434), with later remedies as options."""
 
 import itertools
+import math
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +30,11 @@ def stage_widths(image_size: int, width: int) -> list[int]:
 
 
 class Generator(nn.Module):
-    """Latent x 1 x 1 -> 8w x 4 x 4 -> ... -> C x S x S by transposed 4x4 convolutions, batch norm, ReLU, tanh."""
+    """Latent x 1 x 1 -> 8w x 4 x 4 -> ... -> C x S x S by transposed 4x4 convolutions, batch norm, ReLU, tanh.
+
+    The class's vector is appended at the length that noise of its size has: left free, one class's grew to twice the
+    others', drowned the latent, and all its pictures became one.
+    """
 
     def __init__(self, design: Design) -> None:
         super().__init__()
@@ -44,7 +49,9 @@ class Generator(nn.Module):
 
     def forward(self, latents: Tensor, class_weights: Tensor | None) -> Tensor:
         if self.embedding is not None:
-            latents = torch.cat([latents, self.embedding(class_weights)], dim=1)
+            vectors = self.embedding(class_weights)  # (B, V)
+            vectors = math.sqrt(vectors.shape[1]) * nn.functional.normalize(vectors)
+            latents = torch.cat([latents, vectors], dim=1)
         return self.layers(latents[:, :, None, None])  # (B, Z) -> (B, C, S, S)
 
 
