@@ -19,7 +19,9 @@ def test_single_pictures_tell_nothing():
 
 
 def test_a_class_is_compared_with_its_real_pictures_and_with_the_other_classes():
-    diversity = Diversity.compare({0: 6.0, 1: 1.0, 2: 5.0}, {0: 5.0, 1: 5.0, 2: 0.0}, ["cat", "frog", "flat"])
+    diversity = Diversity.compare(
+        {0: 6.0, 1: 1.0, 2: 5.0, 3: 9.0}, {0: 5.0, 1: 5.0, 2: 0.0}, ["cat", "frog", "flat", "one"]
+    )
     assert diversity == Diversity(1.2, {"cat": 1.2, "frog": 0.2})
     assert diversity.alike == ["frog"]
     assert Diversity(0.3, {"cat": 0.4, "frog": 0.2}).alike == []  # blurred pictures of every class

@@ -34,11 +34,12 @@ class Diversity:
 
     @classmethod
     def compare(cls, made: dict[int, float], real: dict[int, float], class_names: Sequence[str]) -> "Diversity":
-        """Return the shares of two `spreads` of the same classes; not a number where both are empty."""
-        if not made:
+        """Return the shares of two `spreads`, over the classes in both; not a number where there are none."""
+        both = made.keys() & real.keys()
+        if not both:
             return cls(float("nan"))
-        by_class = {class_names[label]: made[label] / real[label] for label in made if real[label]}
-        return cls(sum(made.values()) / max(sum(real.values()), 1e-9), by_class)
+        mean = sum(made[label] for label in both) / max(sum(real[label] for label in both), 1e-9)
+        return cls(mean, {class_names[label]: made[label] / real[label] for label in sorted(both) if real[label]})
 
     @property
     def alike(self) -> list[str]:
