@@ -55,8 +55,8 @@ def collapse_words(steps: int, kept_step: int) -> str:
 
 
 def alike_words(classes: Sequence[str]) -> str:
-    """Say of which classes a model makes hardly more than one picture."""
-    return f"mode collapse within {', '.join(classes)}: nearly one picture; a lower rate or another seed may help"
+    """Say of which classes a model's pictures are far more alike than those of its others."""
+    return f"mode collapse within {', '.join(classes)}: far more alike than the other classes; another seed may help"
 
 
 @dataclass
