@@ -31,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     in_time = steps.train_folds(run, start)
     unfinished = steps.unfinished_folds(run)
     if unfinished:
-        print(f"{run.folder}: folds {unfinished} are not finished; the same command goes on")
+        on = "the same command without --only-folds trains them" if settings.only_folds else "the same command goes on"
+        print(f"{run.folder}: folds {unfinished} are not finished; {on}")
         return 0 if in_time else 3
     score = steps.pool_and_score(run)
     print(steps.describe(score))

@@ -62,7 +62,11 @@ def save_checkpoint(folder: Path, network: nn.Module, checkpoint: Checkpoint) ->
     """Write weights, then the description that vouches for them."""
     from safetensors.torch import save
 
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    # Cloned: safetensors refuses tensors that share memory, as those of layers used twice do.
+    weights = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in network.state_dict().items()
+    }
     write_atomically(folder / "model.safetensors", save(weights))
     description = dataclasses.asdict(checkpoint) | {"sha256": hash_file(folder / "model.safetensors")}
     write_json(folder / "model.json", description)

@@ -41,7 +41,7 @@ class DataSettings(Settings):
         Path("~/.cache/competition"), DATA, "where decoded images are kept for later runs", identity=False
     )
     cache_limit: float = setting(
-        16.0, DATA, "largest cache; a larger set is decoded as needed", unit="GB", low=0, identity=False
+        16.0, DATA, "largest cache; a larger set is decoded as needed", unit="GB", low=0, high=1_000_000, identity=False
     )
 
 
@@ -223,7 +223,7 @@ class TrainSettings(DataSettings):
         if self.prune_from and self.weights:
             yield "--prune-from starts from that run's own weights: leave --weights out"
         if self.schedule == "plateau" and self.validate_every != 1:
-            yield "--schedule plateau follows the validation loss: add --validate-every 1"
+            yield "--schedule plateau follows the macro F1 of the validations: add --validate-every 1"
         if self.quota is not None and self.pseudo_labels is None:
             yield "--quota is about --pseudo-labels: name the run that labels the test images"
         if self.freeze != "none" and not self.weights:

@@ -14,7 +14,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -60,21 +60,24 @@ def read_run(folder: Path) -> dict[str, Any]:
     values = read_json(folder / "run.json")
     identity = values.get("identity") if isinstance(values, dict) else None
     if not isinstance(identity, dict) or not isinstance(identity.get("class_names"), list):
-        raise UserError(f"{folder / 'run.json'} does not describe a run of train.py: restore it, or leave the run out")
+        raise UserError(f"{folder / 'run.json'} does not describe a run: restore it, or leave the run out")
     return values
 
 
-def refuse_other_identity(folder: Path, identity: dict[str, Any]) -> None:
-    """Raise UserError listing what differs where a folder's ``run.json`` was begun with another identity."""
-    values = read_json(folder / "run.json")
-    before = values.get("identity", {}) if isinstance(values, dict) else {}
-    differ = [
-        f"  {name}: {before.get(name)!r} then, {value!r} now"
-        for name, value in identity.items()
-        if before.get(name) != value
-    ]
+def refuse_other_identity(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any], flag: str) -> None:
+    """Raise UserError that lists what a folder was begun with and what is asked for now; ``flag`` names another."""
+    differ = [f"  {name}: {then!r} then, {today!r} now" for name, then, today in _differences(before, now)]
     if differ:
-        raise UserError(f"{folder} was begun with other settings:\n" + "\n".join(differ) + "\nchoose another --run")
+        raise UserError(f"{folder} was begun with other settings:\n" + "\n".join(differ) + f"\nchoose another {flag}")
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    for name in {**before, **now}:
+        then, today = before.get(name), now.get(name)
+        if isinstance(then, dict) and isinstance(today, dict):
+            yield from _differences(then, today, f"{prefix}{name}.")
+        elif then != today:
+            yield f"{prefix}{name}", then, today
 
 
 def append_history(path: Path, record: dict[str, Any]) -> None:

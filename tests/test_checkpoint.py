@@ -6,7 +6,7 @@ import pickle
 import pytest
 import torch
 
-from competition.checkpoint import Checkpoint, open_checkpoint, save_checkpoint
+from competition.checkpoint import Checkpoint, open_checkpoint, read_weights, save_checkpoint
 from competition.errors import UserError
 from competition.inference import Preprocessing
 from competition.models.factory import create_network
@@ -80,3 +80,12 @@ def test_a_damaged_description_is_named(saved, text):
     (folder / "model.json").write_text(text)
     with pytest.raises(UserError, match="model"):
         open_checkpoint(folder)
+
+
+def test_layers_that_share_their_weights_are_saved(tmp_path):
+    network = create_network("plain_cnn", 3, image_size=32)
+    network.again = network.get_classifier()
+    preprocessing = Preprocessing(32, "crop", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    save_checkpoint(tmp_path, network, Checkpoint("plain_cnn", {}, ("a", "b", "c"), preprocessing, Precision()))
+    stored = read_weights(tmp_path / "model.safetensors")
+    assert torch.equal(stored["again.weight"], network.again.weight)

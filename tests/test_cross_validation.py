@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import yaml
 
 from competition.config import TrainSettings
 from competition.errors import UserError
@@ -9,11 +10,11 @@ from competition.training import cross_validation as steps
 
 
 def test_a_folder_keeps_its_identity(tmp_path):
-    settings, identity = TrainSettings(), {"epochs": 3, "fold_hash": "a"}
+    settings, identity = TrainSettings(), {"epochs": 3, "fold_hash": "a", "class_names": []}
     steps.claim_folder(tmp_path / "run", settings, identity, {"data": "here"})
     steps.claim_folder(tmp_path / "run", settings, identity, {"data": "elsewhere"})  # moved, not changed
     with pytest.raises(UserError) as refusal:
-        steps.claim_folder(tmp_path / "run", settings, {"epochs": 3, "fold_hash": "b"}, {})
+        steps.claim_folder(tmp_path / "run", settings, {**identity, "fold_hash": "b"}, {})
     assert "fold_hash: 'a' then, 'b' now" in str(refusal.value)
     assert "epochs" not in str(refusal.value)
 
@@ -38,3 +39,8 @@ def test_the_description_names_the_interval_and_a_picked_epoch():
     assert "holdout macro F1 0.7000" in text
     assert "note: picked" in text
     assert np.char.count(text, "\n") == 3
+
+
+def test_which_folds_a_command_trained_is_no_setting_of_the_run(tmp_path):
+    steps.claim_folder(tmp_path / "run", TrainSettings(only_folds="0"), {"class_names": []}, {})
+    assert yaml.safe_load((tmp_path / "run" / "settings.yaml").read_text())["only_folds"] is None

@@ -163,7 +163,7 @@ def test_drop_rate_zero_turns_a_default_dropout_off():
     assert network.classifier_dropout.p == 0
 
 
-@pytest.mark.parametrize("name", ["resnet18", "vit_tiny_patch16_224", "mobilenetv3_small_050"])
+@pytest.mark.parametrize("name", ["resnet18", "vit_tiny_patch16_224", "mobilenetv3_small_050", "poolformer_s12"])
 def test_timm_names_come_through_the_same_door(name):
     network = create_network(name, CLASSES, image_size=64, dropout=0.1).eval()
     assert network(images(64)).shape == (2, CLASSES)

@@ -120,6 +120,45 @@ def test_pruning_under_a_limit_and_tuning_on(folders, finished, capsys, method):
     assert answer(predict.main, ["runs/p", *finished], capsys)[0] == 0
 
 
+def test_what_is_pruned_keeps_its_options_and_its_folds(folders, place, capsys):
+    common = ["--data", folders, *place, *TINY, "--epochs", "1"]
+    options = ["--model-options", "activation=elu", "--resize", "crop", "--dropout", "0.1"]
+    assert answer(train.main, [*common, "--run", "runs/large", *options], capsys)[0] == 0
+    prune = [*common, "--run", "runs/p", "--prune-from", "runs/large", "--max-parameters", "50000"]
+    code, _, err = answer(train.main, [*prune, "--seed", "1"], capsys)
+    assert code == 2
+    assert "--prune-from runs/large: it was trained on other folds or images" in err
+    code, _, err = answer(train.main, [*prune, "--model-options", "activation=relu"], capsys)
+    assert code == 2
+    assert "its --model-options is {'activation': 'elu'}" in err
+    assert answer(train.main, prune, capsys)[0] == 0
+    _, checkpoint = open_checkpoint(Path("runs/p/fold_0"))
+    assert (checkpoint.model_options, checkpoint.preprocessing.resize) == ({"activation": "elu"}, "crop")
+    assert checkpoint.dropout == 0.1
+
+
+def test_labelled_test_images_of_a_new_class_are_predicted_without_a_score(folders, finished, capsys):
+    data = Path(shutil.copytree(folders, "new"))
+    for name, target in (("0.png", "blue"), ("1.png", "purple")):
+        (data / "test" / target).mkdir()
+        shutil.move(data / "test" / name, data / "test" / target / name)
+    shutil.copytree(data / "train" / "blue", data / "train" / "purple")
+    for path in data.glob("test/*.png"):
+        path.unlink()
+    assert answer(predict.main, ["runs/a", "--data", data, "--out", "new.csv", *finished], capsys)[0] == 0
+    assert len(pd.read_csv("new.csv")) == 2
+    assert "test_macro_f1" not in Path("new.json").read_text()
+
+
+def test_folds_that_a_command_leaves_out_are_told(folders, place, capsys):
+    words = ["--data", folders, "--run", "runs/f", *place, *TINY, "--epochs", "1"]
+    _, out, _ = answer(train.main, [*words, "--only-folds", "0"], capsys)
+    assert "folds [1] are not finished; the same command without --only-folds trains them" in out
+    code, out, err = answer(train.main, words, capsys)
+    assert code == 0
+    assert "fold 1: done" in out + err
+
+
 def test_frozen_layers_keep_the_weights_they_started_from(folders, place, capsys):
     start = create_network("mycnn", 7, image_size=32)
     save_file(start.state_dict(), "start.safetensors")

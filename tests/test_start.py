@@ -30,6 +30,17 @@ def test_growing_where_it_helps_and_works(model, size, settings, expected):
     assert share(model, size, **settings) == expected
 
 
+def test_a_network_that_some_size_on_the_way_does_not_fit_does_not_grow():
+    class Picky(torch.nn.Linear):
+        def forward(self, images):
+            if images.shape[-1] == 48:
+                raise RuntimeError("cannot concatenate")
+            return super().forward(images.mean((2, 3)))
+
+    assert starting_share(TrainSettings(), Picky(3, 2), 64) == 1.0  # 32, 48, 64
+    assert starting_share(TrainSettings(), Picky(3, 2), 128) == 0.5  # 64, 96, 128
+
+
 def test_growing_a_network_of_one_size_is_refused_when_asked_for():
     with pytest.raises(UserError, match="mlp takes one image size only"):
         share("mlp", 64, grow_from=0.5)
@@ -60,4 +71,6 @@ def test_a_pruning_source_of_another_network_is_refused(tmp_path):
     with pytest.raises(UserError, match="its --model is resnet_ab, this run's is mycnn"):
         check_pruning_source(settings, ("a", "b"), 32)
     with pytest.raises(UserError, match="its --image-size is 32"):
-        check_pruning_source(settings.replace(model="resnet_ab"), ("a", "b"), 64)
+        check_pruning_source(settings.replace(model="resnet_ab", image_size=64), ("a", "b"), 32)
+    with pytest.raises(UserError, match=r"its --model-options is {}, this run's is {'widths': \[8\]}"):
+        check_pruning_source(settings.replace(model="resnet_ab", model_options={"widths": [8]}), ("a", "b"), 32)

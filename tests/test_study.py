@@ -24,14 +24,14 @@ def test_validations_of_a_fold(settings, images, validations):
 
 
 def test_the_same_identity_is_taken():
-    refuse_other_identity("studies/s", {"a": 1, "space": {"x": [1, 2]}}, {"space": {"x": [1, 2]}, "a": 1})
+    refuse_other_identity("studies/s", {"a": 1, "space": {"x": [1, 2]}}, {"space": {"x": [1, 2]}, "a": 1}, "--study")
 
 
 def test_differences_are_listed_down_to_the_parameter():
     before = {"a": 1, "space": {"x": [1, 2], "y": [3]}, "gone": 5}
     now = {"a": 2, "space": {"x": [1, 2], "y": [4]}, "new": 6}
     with pytest.raises(UserError) as refusal:
-        refuse_other_identity("studies/s", before, now)
+        refuse_other_identity("studies/s", before, now, "--study")
     assert str(refusal.value).splitlines() == [
         "studies/s was begun with other settings:",
         "  a: 1 then, 2 now",

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from competition.data.decode import Resize
 from competition.errors import UserError
 from competition.generative.design import Design
 from competition.generative.factory import create_model
@@ -23,7 +24,7 @@ class Generator:
 
     design: Design
     step: int  # optimisation steps it has had
-    resize: str  # how a picture became square
+    resize: Resize  # how a picture became square
     source: str  # the data it learned from
     precision: Precision  # how it was trained, and makes its pictures
     sha256: str = ""

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from competition.data.archive import is_image, is_table, list_files
 from competition.data.cache import ImageStore, open_images
 from competition.data.catalog import Catalog, open_catalog
+from competition.data.decode import Resize
 from competition.data.prepare import find_data, natural_size
 from competition.errors import UserError, counted, first_few
-from competition.generative.checkpoint import DESCRIPTION
+from competition.generative.checkpoint import DESCRIPTION, read_generator
 from competition.generative.measure_settings import MeasureSettings
-from competition.generative.run import reopen_settings
+from competition.generative.run import HELD_OUT, reopen_settings
 from competition.runs import counted_seed, read_json
 
 
@@ -81,6 +82,12 @@ def is_run(path: Path) -> bool:
     return (path / DESCRIPTION).exists() and (path / "run.json").exists()
 
 
+def resize_of(*places: Path | None) -> Resize:
+    """Return how pictures became squares for the first of these that is a run; squash where none is."""
+    run = next((place for place in places if place and is_run(place)), None)
+    return read_generator(run).resize if run else "squash"
+
+
 def beside(path: Path, word: str) -> Path:
     """Return where results about images go by themselves: FOLDER-word, beside the folder or zip."""
     whole = path.resolve()
@@ -138,7 +145,7 @@ def run_images(folder: Path, held_out: bool) -> ImageSet:
 
 def held_out_ids(folder: Path) -> list[str]:
     """Return the ids of the images that a run kept out of its training."""
-    lines = (folder / "held_out.csv").read_text(encoding="utf-8").split("\n")
+    lines = (folder / HELD_OUT).read_text(encoding="utf-8").split("\n")
     return [line for line in lines[1:] if line]
 
 
@@ -193,7 +200,7 @@ def decode_set(images: ImageSet, side: int, settings: MeasureSettings) -> Decode
     store = open_images(
         table,
         image_size=side,
-        resize=settings.resize,
+        resize=settings.resize or "squash",
         cache_dir=settings.cache_dir,
         limit_bytes=int(settings.cache_limit * 1e9),
     )

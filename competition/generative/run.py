@@ -27,7 +27,10 @@ from competition.generative.pictures import Pictures, load_pictures
 from competition.generative.probe import probe_precision
 from competition.generative.settings import GenerateSettings
 from competition.precision import Answer, Precision, ask_once, pick_device
-from competition.runs import counted_seed, environment, refuse_other_identity, write_atomically, write_json
+from competition.runs import counted_seed, environment, read_run, refuse_other_identity, write_atomically, write_json
+
+HELD_OUT = "held_out.csv"
+BEGUN_WITH = ("settings.yaml", "environment.json", HELD_OUT)  # what a kill may leave before run.json is written
 
 
 @dataclass(frozen=True)
@@ -86,8 +89,10 @@ def refuse_other_run(folder: Path, identity: dict[str, Any]) -> None:
         UserError: the folder belongs to other settings or images, or to something else; the differences are listed.
     """
     if (folder / "run.json").exists():
-        refuse_other_identity(folder, identity)
-    elif folder.exists() and any(folder.iterdir()):
+        refuse_other_identity(folder, read_run(folder)["identity"], identity, "--run")
+    elif folder.is_file():
+        raise UserError(f"--run {folder} is a file: name a folder")
+    elif any(path.name not in BEGUN_WITH for path in folder.glob("[!.]*")):
         raise UserError(f"{folder} holds other files and no run.json: choose another --run")
 
 
@@ -97,7 +102,7 @@ def claim_folder(folder: Path, settings: GenerateSettings, identity: dict[str, A
         return
     write_atomically(folder / "settings.yaml", yaml.safe_dump({**settings.plain(), "run": None}, sort_keys=False))
     write_json(folder / "environment.json", environment())
-    write_atomically(folder / "held_out.csv", "\n".join(["image_id", *pictures.held_out]) + "\n")
+    write_atomically(folder / HELD_OUT, "\n".join(["image_id", *pictures.held_out]) + "\n")
     write_json(folder / "run.json", {"kind": "generative", "data": pictures.source, "identity": identity})
 
 

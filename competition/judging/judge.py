@@ -79,7 +79,8 @@ def _notes_on(generated: Generated, class_names: Sequence[str]) -> list[str]:
     notes = []
     if generated.copies:
         notes.append(f"pixel for pixel images of the real data: {generated.copies:,} of the generated ones")
-    missing = [name for k, name in enumerate(class_names) if k not in set(generated.labels.tolist())]
+    found = set(generated.labels.tolist())
+    missing = [name for k, name in enumerate(class_names) if k not in found]
     if missing:
         notes.append(f"classes without generated images: {first_few(missing)}")
     return notes
@@ -94,7 +95,7 @@ def open_contest(path: Path, settings: JudgeSettings, out: Path) -> tuple[Contes
     material = open_material(training, catalog, preprocessing.image_size)
     generated = open_generated(path, training, settings.per_class, material)
     identity = identity_of(training, material, preprocessing) | {"generated_hash": generated.fingerprint}
-    refuse_other_run(out, identity)
+    refuse_other_run(out, identity, "--out")
     probed = choose_machine(out, training, material.data, preprocessing)
     claim_folder(out, training, identity, {"generated": str(path), "data": str(catalog.source)})
     probed.answer.save(out)
@@ -123,7 +124,7 @@ def _scored_rows(real: Predictions, unseen: Sequence[str] | None) -> tuple[np.nd
     if len(rows) >= FEWEST_SCORED:
         return rows, [f"scored on the {counted(len(rows), 'image')} that the generator was not trained on"]
     return every, [
-        "the generator was trained on the images that are scored, so what it makes may give them away: "
+        "the generator may have been trained on the images that are scored, and what it makes may give them away: "
         "train it with --hold-out for a clean judgement"
     ]
 

@@ -109,7 +109,7 @@ def _build(name: str, num_classes: int, image_size: int, arguments: dict[str, ob
         except UserError:
             raise
         except (TypeError, ValueError, AssertionError, RuntimeError, KeyError) as error:
-            option = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+            option = re.search(r"unexpected keyword argument(?:\(s\): \[| )'(\w+)'", str(error))
             if option is None:
                 raise UserError(_refusal(name, image_size, arguments, error)) from error
             if option[1] == "img_size" and sized:

@@ -20,12 +20,12 @@ from competition.inference import Preprocessing, views_of
 from competition.models.factory import check_network
 from competition.models.weights import describe_weights
 from competition.predictions import Predictions, class_numbers, load_predictions, pool, save_csv, save_predictions
-from competition.runs import counted_seed, environment, refuse_other_identity, write_atomically, write_json
+from competition.runs import counted_seed, environment, read_run, refuse_other_identity, write_atomically, write_json
 from competition.training.display import Display
 from competition.training.fit import fit_fold, is_finished
 from competition.training.inputs import FoldJob, Machine, TrainingData
 from competition.training.machine import choose_machine
-from competition.training.material import Material, data_name, open_material, training_data
+from competition.training.material import Material, data_name, open_material, training_data, unlike_folds
 from competition.training.pseudo_labels import Teacher, open_teacher
 from competition.training.record import refuse_missing_tensorboard
 from competition.training.start import refuse_unfit, starting_contents
@@ -86,6 +86,8 @@ def open_run(settings: TrainSettings) -> Run:
     if catalog.class_names:  # otherwise the checks of the data say so
         refuse_unfit(settings, tuple(catalog.class_names), preprocessing.image_size)
     material = open_material(settings, catalog, preprocessing.image_size)
+    for problem in unlike_folds(settings.prune_from, material) if settings.prune_from else []:
+        raise UserError(f"--prune-from {settings.prune_from}: {problem}")
     teacher = open_teacher(settings.pseudo_labels, settings, material) if settings.pseudo_labels else None
     identity = identity_of(settings, material, preprocessing, teacher)
     folder = settings.run or Path("runs") / run_name(settings, identity)
@@ -100,9 +102,17 @@ def open_run(settings: TrainSettings) -> Run:
 
 
 def settle(settings: TrainSettings) -> TrainSettings:
-    """Return the effective settings, with the options that the weights bring; raises UserError for what cannot run."""
+    """Return the effective settings, with what the weights or the run to be pruned bring.
+
+    Raises:
+        UserError: what cannot run.
+    """
     check_network(settings.model, settings.model_options)
     refuse_missing_tensorboard(settings.tensorboard)
+    if settings.prune_from is not None:
+        source = read_checkpoint(settings.prune_from / "fold_0")
+        options = settings.model_options or source.model_options
+        return settings.replace(model_options=options, dropout=source.dropout, resize=source.preprocessing.resize)
     if settings.weights is None:
         return settings
     info = describe_weights(settings.weights, name=settings.model)
@@ -142,18 +152,18 @@ def run_name(settings: TrainSettings, identity: dict[str, Any]) -> str:
     return f"{data_name(settings)}-{settings.model}-{counted_seed(repr(identity)):016x}"[:-8]
 
 
-def refuse_other_run(folder: Path, identity: dict[str, Any]) -> None:
-    """Compare a run's settings with what its folder was begun with.
+def refuse_other_run(folder: Path, identity: dict[str, Any], flag: str = "--run") -> None:
+    """Compare a run's settings with what its folder, which ``flag`` names, was begun with.
 
     Raises:
         UserError: the folder belongs to other settings, folds or images; the differences are listed.
     """
     if (folder / "run.json").exists():
-        refuse_other_identity(folder, identity)
+        refuse_other_identity(folder, read_run(folder)["identity"], identity, flag)
     elif folder.is_file():
-        raise UserError(f"--run {folder} is a file: name a folder")
+        raise UserError(f"{flag} {folder} is a file: name a folder")
     elif any(folder.glob("fold_*")):
-        raise UserError(f"{folder} holds folds but no run.json: choose another --run")
+        raise UserError(f"{folder} holds folds but no run.json: choose another {flag}")
 
 
 def claim_folder(folder: Path, settings: TrainSettings, identity: dict[str, Any], notes: dict[str, str]) -> None:
@@ -161,7 +171,9 @@ def claim_folder(folder: Path, settings: TrainSettings, identity: dict[str, Any]
     refuse_other_run(folder, identity)
     if (folder / "run.json").exists():
         return
-    write_atomically(folder / "settings.yaml", yaml.safe_dump({**settings.plain(), "run": None}, sort_keys=False))
+    write_atomically(
+        folder / "settings.yaml", yaml.safe_dump({**settings.plain(), "run": None, "only_folds": None}, sort_keys=False)
+    )
     write_json(folder / "run.json", {**notes, "identity": identity})
 
 
@@ -173,7 +185,10 @@ def train_folds(run: Run, start: float) -> bool:
         start: `time.perf_counter` value from which ``--time-limit`` counts.
     """
     settings = run.settings
-    numbers = list(settings.only_folds or run.fold_numbers)
+    wanted = settings.only_folds or run.fold_numbers
+    numbers = [fold for fold in wanted if not is_finished(run.fold_folder(fold))]
+    if not numbers:
+        return True
     deadline = start + settings.time_limit if settings.time_limit else math.inf
     with Display(numbers, settings.epochs) as display:
         for fold in numbers:

@@ -16,7 +16,7 @@ from competition.data.prepare import PreparedImages, prepare_images
 from competition.errors import UserError, first_few
 from competition.folds import FOLDER, load_folds, make_folds, save_folds
 from competition.predictions import class_numbers
-from competition.runs import counted_seed, hash_file
+from competition.runs import counted_seed, hash_file, read_run
 from competition.training.inputs import TrainingData
 
 
@@ -49,6 +49,17 @@ def open_material(settings: TrainSettings, catalog: Catalog, image_size: int) ->
         refuse_unusable_holdout(set(images.of("val")["label"]), set(table["label"]))
     path, folds = open_folds(settings, images, table)
     return Material(images, training_data(images, table), folds, path, fingerprint(images, table), hash_file(path))
+
+
+def unlike_folds(run: Path, material: Material) -> list[str]:
+    """Return what is wrong with an earlier run whose fold k must not have seen what fold k is scored on."""
+    identity = read_run(run)["identity"]
+    if identity.get("fold_hash") == material.fold_hash and identity.get("images_hash") == material.images_hash:
+        return []
+    return [
+        "it was trained on other folds or images, so its fold k has seen what fold k is scored on: "
+        f"train it with --fold-file {material.fold_file}"
+    ]
 
 
 def refuse_unusable_holdout(held_out: set[str], trained: set[str]) -> None:

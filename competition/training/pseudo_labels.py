@@ -22,7 +22,7 @@ from competition.prediction.fold_prediction import ImageRows, predict_fold
 from competition.predictions import in_class_order
 from competition.runs import read_run
 from competition.training.inputs import SoftLabelled
-from competition.training.material import Material
+from competition.training.material import Material, unlike_folds
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,7 @@ def open_teacher(folder: Path, settings: TrainSettings, material: Material) -> T
         problems.append(f"{first_few(incomplete)} not finished: train it first")
     elif not all((path / "model.safetensors").exists() for path in folds):
         problems.append("its weights are gone")
-    if identity["fold_hash"] != material.fold_hash or identity["images_hash"] != material.images_hash:
-        problems.append(
-            f"it was trained on other folds or images, so its fold k has seen what fold k is scored on: "
-            f"train it with --fold-file {material.fold_file}"
-        )
+    problems += unlike_folds(folder, material)
     if set(identity["class_names"]) != set(material.data.class_names):
         problems.append("it knows other classes")
     if not len(material.images.of("test")):

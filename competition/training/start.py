@@ -99,7 +99,8 @@ def starting_share(settings: TrainSettings, network: nn.Module, image_size: int)
     share = settings.grow_from
     if share is None:
         share = 1.0 if image_size < 48 or settings.weights or settings.prune_from else 0.5
-    if share == 1.0 or _takes_size(network, growing_size(share, 0, 1, image_size)):
+    smaller = {growing_size(share, step, 4, image_size) for step in range(4)} - {image_size}  # one step of every stage
+    if all(_takes_size(network, size) for size in smaller):
         return share
     if settings.grow_from is None:
         return 1.0
@@ -126,8 +127,14 @@ def check_pruning_source(settings: TrainSettings, class_names: tuple[str, ...], 
     for fold in range(settings.folds * settings.repeats):
         folder: Path = source / f"fold_{fold}"
         checkpoint = read_checkpoint(folder)
-        found = (checkpoint.model, checkpoint.class_names, checkpoint.preprocessing.image_size)
-        wanted = (settings.model, class_names, image_size)
-        for name, have, want in zip(("--model", "classes", "--image-size"), found, wanted, strict=True):
+        found = (
+            checkpoint.model,
+            checkpoint.class_names,
+            checkpoint.model_options,
+            checkpoint.preprocessing.image_size,
+        )
+        wanted = (settings.model, class_names, settings.model_options, settings.image_size or image_size)
+        names = ("--model", "classes", "--model-options", "--image-size")
+        for name, have, want in zip(names, found, wanted, strict=True):
             if have != want:
                 raise UserError(f"--prune-from {folder}: its {name} is {have}, this run's is {want}")

@@ -11,7 +11,6 @@ import json
 import math
 import shlex
 import uuid
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from optuna.trial import FrozenTrial
 
 from competition.config import TrainSettings
 from competition.errors import UserError
-from competition.runs import environment, locked, read_json, write_json
+from competition.runs import environment, read_json, refuse_other_identity, write_json
 from competition.training.inputs import automatic_batch_size
 from competition.training.material import data_name
 from competition.tuning.claims import Claims
@@ -125,39 +124,25 @@ def claim_study(folder: Path, study: optuna.Study, storage: StudyStorage, identi
         UserError: the study has another identity, the differences listed, or its trials are in another storage.
     """
     identity = json.loads(json.dumps(identity))  # as it will be read back
+    storage.patiently(lambda: _claim_under_lock(folder, study, storage, identity))
+
+
+def _claim_under_lock(folder: Path, study: optuna.Study, storage: StudyStorage, identity: dict[str, Any]) -> None:
     path = folder / "study.json"
-    with locked(folder / "open.lock", str(folder), wait=True):
-        stored = storage.patiently(lambda: study.user_attrs)
-        record = read_json(path) if path.exists() else stored or None
-        if record is None:
-            record = {"id": uuid.uuid4().hex, "identity": identity}
-        refuse_other_identity(folder, record["identity"], identity)
+    with storage.lock():  # the storage's own: another machine that begins the study waits too
+        new: dict[str, Any] = {"identity": identity, "id": uuid.uuid4().hex}
+        stored = study.user_attrs if "id" in study.user_attrs else {}  # the id is written last
+        record: dict[str, Any] = read_json(path) if path.exists() else stored or new
+        refuse_other_identity(folder, record["identity"], identity, "--study")
         if not stored and path.exists():
             raise UserError(f"{folder} was begun with another --storage; name that one, or another --study")
         if stored and stored["id"] != record["id"]:
             raise UserError(f"{storage.shown} holds another study called {folder.name}: choose another --study")
-        for name, value in record.items():
-            if name not in stored:
-                storage.patiently(lambda name=name, value=value: study.set_user_attr(name, value))  # type: ignore[misc]
+        for name in new if not stored else ():
+            study.set_user_attr(name, record[name])
         if not path.exists():
             write_json(folder / "environment.json", environment())
             write_json(path, record)
-
-
-def refuse_other_identity(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise UserError that lists what a study was begun with and what is asked for now."""
-    differ = [f"  {name}: {then!r} then, {today!r} now" for name, then, today in _differences(before, now)]
-    if differ:
-        raise UserError(f"{folder} was begun with other settings:\n" + "\n".join(differ) + "\nchoose another --study")
-
-
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    for name in {**before, **now}:
-        then, today = before.get(name), now.get(name)
-        if isinstance(then, dict) and isinstance(today, dict):
-            yield from _differences(then, today, f"{prefix}{name}.")
-        elif then != today:
-            yield f"{prefix}{name}", then, today
 
 
 def validations_per_fold(base: TrainSettings, images: int) -> int:
