@@ -156,3 +156,16 @@ def test_refused(tmp_path: Path, files: list[str], tables: dict[str, str], messa
 def test_refused_flags(tmp_path: Path, flags: dict[str, str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         open_catalog(make(tmp_path, IMAGES, TRAIN), **flags)
+
+
+def test_a_list_of_classes_beside_class_folders_is_no_training_table(tmp_path: Path) -> None:
+    catalog = open_catalog(make(tmp_path, CLASS_FOLDERS, {"labels.csv": "ClassId,Name\n0,cat\n1,dog\n"}))
+    assert (catalog.layout, catalog.class_names) == ("class folders", ["cat", "dog"])
+    assert "table not used" in kinds(catalog)
+
+
+def test_names_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
+    make(tmp_path, CLASS_FOLDERS)
+    (tmp_path / "train" / "cat" / b"caf\xe9.png".decode("utf-8", "surrogateescape")).touch()
+    with pytest.raises(UserError, match=r"1 image with a name that is not UTF-8: 'train/cat/caf\\udce9.png'"):
+        open_catalog(tmp_path)

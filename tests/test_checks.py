@@ -94,6 +94,12 @@ def test_classes_too_small_count_readable_images(root: Path) -> None:
     assert (problem.rows, problem.severity, problem.image_ids) == (["c (2)"], "error", ())
 
 
+def test_classes_too_small_count_duplicates_once(root: Path) -> None:
+    copy = noise(seed=5)
+    make(root, {**plain(3), "train/c/1.png": noise(), "train/c/2.png": copy, "train/c/3.png": copy})
+    assert found(root)["class too small for the folds"].rows == ["c (2)"]
+
+
 def test_no_training_images(root: Path) -> None:
     make(root, {"test/1.png": noise(), "test/2.png": noise()})
     assert list(found(root)) == ["no training images"]

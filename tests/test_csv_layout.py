@@ -67,3 +67,25 @@ def test_refused_tables(tmp_path: Path, table: str, message: str) -> None:
 def test_refused_columns(tmp_path: Path, flags: dict[str, str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         open_catalog(make(tmp_path, IMAGES, TRAIN), **flags)
+
+
+def test_class_folders_may_begin_like_a_split(tmp_path: Path) -> None:
+    files = [f"{name}/{number}.png" for name in ("forest", "valley", "tested") for number in range(2)]
+    table = "image,label\n" + "".join(f"{name},{name.partition('/')[0]}\n" for name in files)
+    catalog = open_catalog(make(tmp_path, files, {"train.csv": table}))
+    assert catalog.class_names == ["forest", "tested", "valley"]
+    assert catalog.problems == []
+
+
+def test_labels_that_look_like_file_names_are_no_ids(tmp_path: Path) -> None:
+    files = [f"images/{number}.png" for number in range(20) if number != 7]
+    table = "label,picture\n" + "".join(f"{number % 10},{number}\n" for number in range(20))
+    catalog = open_catalog(make(tmp_path, files, {"train.csv": table}))
+    assert catalog.id_column == "picture"
+    assert [problem.kind for problem in catalog.problems] == ["image named but missing"]
+
+
+def test_images_named_by_a_flag_count_as_used(tmp_path: Path) -> None:
+    make(tmp_path, IMAGES, {"train.csv": "id,label\n1,a\n2,b\n"})
+    catalog = open_catalog(tmp_path, images=tmp_path / Path(IMAGES[0]).parts[0])
+    assert all(problem.kind != "image present but not named" for problem in catalog.problems)

@@ -15,11 +15,11 @@ def test_images_and_labelled_tops() -> None:
 
 def test_unused_images_are_told_once() -> None:
     draft = draft_of("a.csv", "1.png", "2.png")
-    draft.used.add("1.png")
+    draft.used.add("/data/1.png")
     draft.report_unnamed()
     (problem,) = draft.problems
     assert (problem.rows, problem.severity, problem.image_ids) == (["2.png"], "warning", ())
-    draft.used.add("2.png")
+    draft.used.add("/data/2.png")
     draft.problems.clear()
     draft.report_unnamed()
     assert draft.problems == []

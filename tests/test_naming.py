@@ -36,7 +36,18 @@ def test_equally_good_files_are_ambiguous() -> None:
 
 @pytest.mark.parametrize(
     ("name", "split"),
-    [("train", "train"), ("test-images", "test"), ("images_val", "val"), ("Validation", "val"), ("cats", None)],
+    [
+        ("train", "train"),
+        ("test-images", "test"),
+        ("images_val", "val"),
+        ("Validation", "val"),
+        ("cats", None),
+        ("train2017", "train"),
+        ("testing", "test"),
+        ("valset", "val"),
+        ("valley", None),
+        ("trains", None),
+    ],
 )
 def test_split_of_folder(name: str, split: str | None) -> None:
     assert split_of_folder(name) == split

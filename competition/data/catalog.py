@@ -14,7 +14,7 @@ from competition.data.csv_layout import CsvReader
 from competition.data.draft import FOLDER_NAMES, Draft, Problem
 from competition.data.folder_layout import read_folders
 from competition.data.naming import without_extension
-from competition.errors import UserError, did_you_mean, first_few
+from competition.errors import UserError, counted, did_you_mean, first_few
 
 __all__ = ["Catalog", "Problem", "open_catalog"]
 
@@ -81,10 +81,16 @@ def open_catalog(
         raise UserError(
             f"{source}: holds no images ({first_few(sorted(IMAGE_SUFFIXES), 12)}). Name the folder with them."
         )
+    _refuse_unspellable([*draft.images, *(pool or {})], source)
     wanted = {"id": id_column, "label": label_column, "group": group_column}
+    reader = CsvReader(draft, tables, pool, wanted)
+    # A labels.csv beside train/CLASS/ may list the classes.
+    if "train" in tables and train_csv is None and draft.has_train_folders() and not reader.names_images():
+        message = f"{tables.pop('train')} names no image; the class folders are read instead."
+        draft.problems.append(Problem("table not used", message, severity="warning"))
     if "train" in tables or (_TABLES_OF_TEST & tables.keys() and not draft.labelled_tops()):
         layout = "csv"
-        CsvReader(draft, tables, pool, wanted).read()
+        reader.read()
     else:
         layout = read_folders(draft, tables, source)
         if id_column or label_column:
@@ -150,6 +156,16 @@ def _image_pool(images: str | Path, source: Path) -> dict[str, str]:
                 raise UserError(f"--images {images}: holds no images.")
             return pool
     raise UserError(f"--images {images}: no such folder or zip here or in {source}.")
+
+
+def _refuse_unspellable(names: list[str], source: Path) -> None:
+    """A name from an old archive may hold bytes that are no UTF-8; no table could spell it."""
+    bad = [ascii(name) for name in names if any("\ud800" <= letter <= "\udfff" for letter in name)]
+    if bad:
+        raise UserError(
+            f"{source}: {counted(len(bad), 'image')} with a name that is not UTF-8: {first_few(bad)}. Rename them "
+            "(convmv -r -f latin1 -t utf8 --notest FOLDER)."
+        )
 
 
 def _refuse_unlabelled(table: pd.DataFrame, source: Path) -> None:

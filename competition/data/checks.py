@@ -12,6 +12,7 @@ from competition.errors import counted, first_few
 SHIFT_THRESHOLD = 0.3  # difference of the means in standard deviations: visible, well above chance
 SHARE_THRESHOLD = 0.2  # part of the test images with a format or size that the training images do not have so often
 LEAST_FOR_SHIFT = 20  # images on each side
+MANY = 10  # times the folds: classes with so many images are not searched for duplicates that leave too few
 NAMES_SHOWN = 5
 
 
@@ -26,7 +27,7 @@ def check(catalog: Catalog, facts: pd.DataFrame, *, folds: int) -> list[Problem]
     problems = [
         *catalog.problems,
         *_unreadable(table, facts),
-        *_small_classes(table, good, folds),
+        *_small_classes(table, facts, folds),
         *_leaks(table[good], facts[good]),
         *_exact_duplicates(table, facts),
         *_near_duplicates(table, facts),
@@ -114,16 +115,21 @@ def _unreadable(table: pd.DataFrame, facts: pd.DataFrame) -> list[Problem]:
     return problems
 
 
-def _small_classes(table: pd.DataFrame, good: np.ndarray, folds: int) -> list[Problem]:
-    """Count readable images; a class that has none left counts too."""
+def _small_classes(table: pd.DataFrame, facts: pd.DataFrame, folds: int) -> list[Problem]:
+    """Count readable images, duplicates once; a class that has none left counts too."""
     labelled = (table["split"] != "test").to_numpy()
     if not labelled.any():
         return [Problem("no training images", "Nothing here has a label; it can only be predicted.", [])]
-    counts = pd.Series(good[labelled]).groupby(table["label"].to_numpy()[labelled]).sum()
+    table, facts = table[labelled], facts[labelled]
+    good = (facts["error"] == "").to_numpy()
+    counts = pd.Series(good).groupby(table["label"].to_numpy()).sum()
+    few = good & (counts.loc[table["label"]] < MANY * folds).to_numpy()
+    separate = pd.Series(duplicate_groups(facts[few], table[few])).groupby(table["label"].to_numpy()[few]).nunique()
+    counts.update(separate)
     rows = [f"{label} ({count})" for label, count in counts.items() if count < folds]
     if not rows:
         return []
-    message = f"{len(rows)} classes have fewer than {folds} readable images. Use fewer folds, or drop them."
+    message = f"{len(rows)} classes have fewer than {folds} readable, separate images. Use fewer folds, or drop them."
     return [Problem("class too small for the folds", message, rows)]
 
 

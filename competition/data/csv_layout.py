@@ -29,10 +29,16 @@ class CsvReader:
     pool: dict[str, str] | None  # images named by --images; None: those of the source
     wanted: dict[str, str | None]  # column names given by flags
 
-    def read(self) -> None:
-        """Add the rows of every table to the draft, smaller faults to its problems."""
+    def __post_init__(self) -> None:
         self.files = self.pool if self.pool is not None else self.draft.files
         self.names = [name for name in self.files if is_image(name)]
+
+    def names_images(self) -> bool:
+        """Whether any column of the training table names an image that is there."""
+        return any(self._hits(read_csv(self.tables["train"]), "train").values())
+
+    def read(self) -> None:
+        """Add the rows of every table to the draft, smaller faults to its problems."""
         self.sample = read_csv(self.tables["sample"]) if "sample" in self.tables else None
         seen: dict[str, str] = {}
         for split in ("train", "val"):
@@ -44,14 +50,11 @@ class CsvReader:
         return match_images(ids, self.names, None if self.pool is not None else split)
 
     def _id_column(self, table: CsvFile, split: str) -> str:
-        """The column whose values name images, most of them at least; UserError when there is none."""
+        """The column that names the most images among its first values; UserError when there is none."""
         if self.wanted["id"] and (split != "test" or self.wanted["id"] in table.columns):
             table.column(self.wanted["id"], "--id-column")
             return self.wanted["id"]
-        hits = {}
-        for name in table.columns:
-            values = set(table.column(name, "--id-column")[:_LOOK_AT]) - {""}
-            hits[name] = len(self._match(values, split)[0]) / max(1, len(values))
+        hits = self._hits(table, split)
         # Equal hits: the usual names first, then the order in the file.
         best = max(table.columns, key=lambda name: (hits[name], name.lower() in _ID_NAMES))
         if hits[best] == 0 and table.rows:
@@ -62,6 +65,11 @@ class CsvReader:
                 "Name the column with --id-column, or the folder with --images."
             )
         return best
+
+    def _hits(self, table: CsvFile, split: str) -> dict[str, int]:
+        """Count the different images that each column names: labels 0..9 beside 0.png, 1.png ... name only ten."""
+        values = {name: set(table.column(name, "--id-column")[:_LOOK_AT]) - {""} for name in table.columns}
+        return {name: len(self._match(cells, split)[0]) for name, cells in values.items()}
 
     def _label_column(self, table: CsvFile, id_column: str) -> str:
         if self.wanted["label"]:
@@ -129,7 +137,7 @@ class CsvReader:
     def _resolve(self, ids: list[str], split: str, path: str) -> dict[str, str]:
         """Return {id: file name} and report ids without a file or with several."""
         found, ambiguous = self._match(ids, split)
-        self.draft.used.update(found.values())
+        self.draft.used.update(self.files[name] for name in found.values())
         missing = [name for name in dict.fromkeys(ids) if name not in found and name not in ambiguous]
         severity = "warning" if split == "test" else "error"
         advice = "They are predicted from a blank image" if split == "test" else "Add the files or remove the rows"
@@ -188,6 +196,6 @@ class CsvReader:
         bare = bool(self.draft.rows) and not any(is_image(row[0]) for row in self.draft.rows)
         by_id = {name.partition("/")[2]: name for name in sorted(names, key=natural_key)}
         ids = {without_extension(image_id) if bare else image_id: name for image_id, name in by_id.items()}
-        self.draft.used.update(names)
+        self.draft.used.update(self.files[name] for name in names)
         self.draft.rows += [(image_id, self.files[name], None, "test", None) for image_id, name in ids.items()]
         self.draft.submission_ids = list(ids) or None

@@ -30,7 +30,7 @@ class Draft:
     files: dict[str, str]  # name relative to the root -> path
     rows: list[Row] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
-    used: set[str] = field(default_factory=set)  # file names that some row or table named
+    used: set[str] = field(default_factory=set)  # paths that some row or table named
     id_column: str = "image_id"
     label_column: str = "label"
     submission_ids: list[str] | None = None
@@ -44,9 +44,13 @@ class Draft:
         """Return the top folders that hold ``CLASS/IMAGE`` or deeper."""
         return {name.partition("/")[0] for name in self.images if name.count("/") >= 2}
 
+    def has_train_folders(self) -> bool:
+        """Whether there is ``train/CLASS/IMAGE``."""
+        return any(top.lower() in FOLDER_NAMES["train"] for top in self.labelled_tops())
+
     def report_unnamed(self) -> None:
         """Add a problem that names the images nobody used."""
-        rows = [name for name in self.images if name not in self.used]
+        rows = [name for name in self.images if self.files[name] not in self.used]
         if rows:
             message = f"{len(rows)} images have no row in a table and no class folder; they are not used."
             self.problems.append(Problem("image present but not named", message, rows, "warning"))

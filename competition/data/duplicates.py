@@ -129,6 +129,8 @@ def join_near(groups: Groups, facts: pd.DataFrame, pairs: np.ndarray) -> None:
     near = Groups(len(facts))
     for first, second in pairs.tolist():
         roots = near.root(first), near.root(second)
+        if roots[0] == roots[1]:
+            continue
         head = np.array([[heads[roots[0]], heads[roots[1]]]])
         difference, allowed = _compare(small, head)
         if difference[0] <= 2 * allowed[0]:

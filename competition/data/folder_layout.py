@@ -41,7 +41,7 @@ def _add_labelled(draft: Draft, split_of: dict[str, str], groups: dict[str, str]
         if split in ("train", "val") and len(parts) > (2 if split_of else 1):
             label = parts[1] if split_of else parts[0]
             draft.rows.append((name, draft.files[name], label, split, groups.get(name)))
-            draft.used.add(name)
+            draft.used.add(draft.files[name])
 
 
 def _add_test_folder(draft: Draft, split_of: dict[str, str], tables: dict[str, str]) -> None:
@@ -53,7 +53,7 @@ def _add_test_folder(draft: Draft, split_of: dict[str, str], tables: dict[str, s
         top = image_id.partition("/")[0]
         label = top if "/" in image_id and top in classes else None
         draft.rows.append((image_id, draft.files[name], label, "test", None))
-        draft.used.add(name)
+        draft.used.add(draft.files[name])
     ids = [row[0] for row in draft.rows if row[3] == "test"]
     draft.submission_ids = ids or None
     listed = tables.get("sample") or tables.get("test")

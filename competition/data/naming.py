@@ -4,15 +4,16 @@ import os
 import re
 from collections.abc import Callable, Iterable
 
-_SPLIT_WORDS = {"train": "train", "val": "val", "dev": "val", "test": "test"}
+_SPLIT_WORDS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test"}
+_SPLIT_WORD = re.compile(rf"({'|'.join(_SPLIT_WORDS)})(ing|set|data|images?|imgs?)?")
 
 
 def split_of_folder(name: str) -> str | None:
-    """Return "train", "val" or "test" for names like ``train_images`` or ``images-test``, else None."""
+    """Return "train", "val" or "test" for names like ``train_images`` or ``images-test``; None for ``valley``."""
     for word in re.split(r"[^a-z]+", name.lower()):
-        for start, split in _SPLIT_WORDS.items():
-            if word.startswith(start):
-                return split
+        found = _SPLIT_WORD.fullmatch(word)
+        if found:
+            return _SPLIT_WORDS[found[1]]
     return None
 
 
