@@ -82,7 +82,7 @@ def _title(word: str, name: str) -> str:
 def _write_dataset(folder: Path, run: Path, settings: dict[str, Any], plan: Plan) -> None:
     fold_file = _fold_file(run)
     kept = {key: value for key, value in settings.items() if value is not None and key not in DATA_SETTINGS}
-    for key in ("run", "cache_dir", "time_limit", "workers"):
+    for key in ("run", "cache_dir", "time_limit", "workers", "device", "only_folds"):
         kept.pop(key, None)  # this machine's, not Kaggle's
     if fold_file:
         kept["fold_file"] = f"folds/{fold_file.name}"

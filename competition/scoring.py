@@ -60,13 +60,17 @@ def _score_parts(answer: Truth, predicted: list[str]) -> dict[str, Any]:
     assert answer.usage is not None
     table = pd.DataFrame({"true": answer.labels, "predicted": predicted, "usage": answer.usage}, dtype=object)
     table = table[table["usage"] != "ignored"]
-    whole = _score(table["true"].tolist(), table["predicted"].tolist(), sorted(set(table["true"])))
+    whole = _score_rows(table)
     for part in ("public", "private"):
         rows = table[table["usage"] == part]
         if len(rows):
-            names = sorted({*rows["true"], *rows["predicted"]})
-            whole[part] = _score(rows["true"].tolist(), rows["predicted"].tolist(), names)
+            whole[part] = _score_rows(rows)
     return whole
+
+
+def _score_rows(rows: pd.DataFrame) -> dict[str, Any]:
+    true, predicted = rows["true"].tolist(), rows["predicted"].tolist()
+    return _score(true, predicted, sorted({*true, *predicted}))  # a class of ignored rows may be predicted here
 
 
 def _score(true: Sequence[str], predicted: Sequence[str], names: list[str]) -> dict[str, Any]:

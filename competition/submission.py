@@ -11,10 +11,10 @@ from typing import Any
 import pandas as pd
 
 from competition.data.catalog import Problem, open_catalog
-from competition.data.csvfile import read_csv
+from competition.data.csvfile import CsvFile, read_csv
 from competition.errors import UserError, counted, did_you_mean, first_few
 from competition.logbook import sidecar
-from competition.runs import hash_file, write_atomically
+from competition.runs import hash_file
 from competition.shares import share_problems
 
 EMPTY_CELLS = frozenset({"", "nan", "NaN", "NAN", "<NA>", "None", "null", "NULL"})
@@ -51,31 +51,6 @@ def submission_table(
     if missing:
         raise UserError(f"{len(missing)} ids of the test list have no prediction: {first_few(missing)}")
     return pd.DataFrame({id_column: order, label_column: [label_of[name] for name in order]})
-
-
-def write_submission(
-    path: Path,
-    ids: Sequence[str],
-    labels: Sequence[str],
-    id_column: str,
-    label_column: str,
-    wanted: Sequence[str] | None,
-) -> None:
-    """Write one row per wanted id, in that order.
-
-    Args:
-        path: the CSV.
-        ids: (N,) image ids that were predicted.
-        labels: (N,) class names.
-        id_column: its name in the sample submission or the test list.
-        label_column: likewise.
-        wanted: ids in the order asked for, or None for the order given.
-
-    Raises:
-        UserError: wanted ids that were not predicted.
-    """
-    table = submission_table(ids, labels, id_column, label_column, wanted)
-    write_atomically(path, table.to_csv(index=False))
 
 
 def guard(table: pd.DataFrame, template: Template, out_of_fold: Mapping[str, int] | None = None) -> list[Problem]:
@@ -204,27 +179,36 @@ def _as_number(text: str) -> float | None:
 def guard_file(path: Path, data: Path | None) -> str:
     """Guard a CSV before it is sent; print warnings, return what it was compared with.
 
-    The test list is that of ``data`` (a folder, a zip, or a sample submission), without it that of the data named in
-    the JSON beside the CSV. Where those are not here, the CSV has to be what `predict.py` guarded and wrote.
+    What `predict.py` guarded and wrote passes unchanged. Otherwise the test list is that of ``data`` (a folder, a zip,
+    or a sample submission), without it that of the data named in the JSON beside the CSV.
 
     Raises:
         UserError: everything that is wrong with it, or nothing to compare it with.
     """
     table = read_csv(str(path))
     record = sidecar(path) or {}
-    is_as_written = bool(record) and record.get("sha256") == hash_file(path)
     source = data or Path(str(record.get("data", "")))
-    if data is None and (not record.get("data") or not source.exists()):
-        if is_as_written:
-            return "unchanged since predict.py checked it"
+    if data is None and record.get("sha256") == hash_file(path):
+        template, told = (
+            _template_of(table, record),
+            "unchanged since predict.py checked it",
+        )  # by the flags it was given
+    elif data is None and (not record.get("data") or not source.exists()):
         raise UserError(
             f"{path}: nothing here says which rows are asked for: name the competition's folder, zip or sample "
             "submission with --data PATH"
         )
-    template = _template(source, record)
+    else:
+        template, told = _template(source, record), f"compared with {source}"
     frame = pd.DataFrame(table.rows, columns=table.columns, dtype=object)
     refuse_errors(guard(frame, template, record.get("predicted_out_of_fold")), path)
-    return f"compared with {source}"
+    return told
+
+
+def _template_of(table: CsvFile, record: dict[str, Any]) -> Template:
+    """Return the template that a table itself makes: its columns and ids."""
+    ids = [row[0].strip() for row in table.rows]
+    return Template(table.columns[0], table.columns[1], ids, list(record.get("predicted_out_of_fold") or []))
 
 
 def _template(source: Path, record: dict[str, Any]) -> Template:
@@ -232,9 +216,7 @@ def _template(source: Path, record: dict[str, Any]) -> Template:
         sample = read_csv(str(source))
         if len(sample.columns) < 2 or not sample.rows:
             raise UserError(f"--data {source}: a sample submission has a column of ids, one of labels, and rows")
-        names = list(record.get("predicted_out_of_fold") or [])
-        ids = [row[0].strip() for row in sample.rows]
-        return Template(sample.columns[0], sample.columns[1], ids, names)
+        return _template_of(sample, record)
     catalog = open_catalog(source)
     if catalog.submission_ids is None:
         raise UserError(f"{source} lists no test images: name the sample submission with --data sample_submission.csv")

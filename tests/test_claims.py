@@ -162,3 +162,14 @@ def test_a_trial_that_was_taken_away_is_left_alone(tmp_path):
 
     work(claims, objective, Stop())
     assert states(claims) == {"FAIL": 1}
+
+
+def test_a_claim_that_was_lost_with_the_connection_is_made_again(tmp_path, monkeypatch):
+    claims = open_claims(tmp_path, 1)
+    monkeypatch.setattr(claims.storage, "beat", lambda number: (_ for _ in ()).throw(ConnectionError))
+    with pytest.raises(ConnectionError):
+        claims.claim()
+    monkeypatch.undo()
+    work(claims, complete, Stop())
+    assert states(claims) == {"FAIL": 1, "COMPLETE": 1}
+    assert [trial.user_attrs.get("deaths") for trial in claims.trials()] == [None, 0]

@@ -79,7 +79,7 @@ def refusal(words):
 def test_a_submission_is_sent_scored_and_entered(fake, csv, capsys):
     assert main(SUBMIT) == 0
     out = capsys.readouterr().out
-    assert "compared with" in out
+    assert "unchanged since predict.py checked it" in out
     assert out.splitlines()[-1] == "a.csv: public 0.71000"
     (entry,) = read_logbook(csv.parent)
     assert (entry.public, entry.private, entry.status, entry.reference) == (0.71, None, "complete", "100")
@@ -130,6 +130,18 @@ def test_without_its_data_an_unchanged_file_passes_and_a_changed_one_does_not(fa
     assert "unchanged since predict.py checked it" in capsys.readouterr().out
     csv.write_text(csv.read_text().replace("i3,cat", "i3,dog"))
     assert "with --data PATH" in refusal(SUBMIT)
+
+
+def test_an_unchanged_file_of_data_that_flags_explained_passes(fake, csv, capsys):
+    """Without the flags of its training a folder may mean another test list; what was checked then, holds."""
+    Path("mine").mkdir()
+    for name in ("1.png", "2.png"):
+        (Path("mine") / name).touch()
+    Path("mine/train.csv").write_text("file,species,colour\n1.png,cat,red\n2.png,dog,red\n")
+    write_sidecar(csv, data="mine")
+    assert main(SUBMIT) == 0
+    csv.write_text(csv.read_text().replace("i3,cat", "i3,dog"))
+    assert "which column is the label" in refusal(SUBMIT)
 
 
 def test_shares_far_from_the_out_of_fold_ones_are_told_before_sending(fake, csv, capsys):
@@ -208,6 +220,8 @@ def test_a_download_that_is_no_zip_or_refused_leaves_no_zip(fake, tmp_path):
         ("https://www.kaggle.com/competitions/titanic", "titanic"),
         ("https://www.kaggle.com/c/titanic/overview/", "titanic"),
         ("https://www.kaggle.com/competitions/titanic/data", "titanic"),
+        ("https://www.kaggle.com/competitions/titanic/leaderboard?tab=public", "titanic"),
+        ("kaggle.com/c/titanic/rules", "titanic"),
     ],
 )
 def test_a_competition_is_its_name_or_its_address(text, slug):

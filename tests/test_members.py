@@ -8,7 +8,7 @@ import yaml
 
 from competition.config import PredictSettings
 from competition.errors import UserError
-from competition.prediction.members import data_of, open_members
+from competition.prediction.members import data_of, open_members, training_data_of
 from competition.predictions import Predictions, save_predictions
 
 CLASSES = ["a", "b"]
@@ -92,8 +92,8 @@ def test_a_run_without_a_finished_fold_is_refused(tmp_path):
     ("name", "text", "said"),
     [
         ("run.json", "{", r"run.json is damaged .*: restore it"),
-        ("run.json", "{}", r"run.json does not describe a run of train.py"),
-        ("run.json", "[]", r"run.json does not describe a run of train.py"),
+        ("run.json", "{}", r"run.json does not describe a run"),
+        ("run.json", "[]", r"run.json does not describe a run"),
         ("settings.yaml", "a: [", r"settings.yaml is not valid YAML"),
         ("settings.yaml", None, r"settings.yaml cannot be read: No such file"),
         ("fold_0/model.json", "{}", r"model.json does not describe a checkpoint: KeyError"),
@@ -122,3 +122,18 @@ def test_without_data_the_runs_own_is_used(tmp_path):
     assert data_of(PredictSettings(), member).data.name == "own"
     assert data_of(PredictSettings(), member).id_column == "name"
     assert data_of(PredictSettings(data="other"), member).data.name == "other"
+
+
+def test_a_flag_counts_before_the_runs_own_and_the_runs_data_is_found_from_anywhere(tmp_path):
+    run = make_run(tmp_path / "r", data="own", test_csv="old.csv", id_column="name")
+    record = json.loads((tmp_path / "r" / "run.json").read_text())
+    (tmp_path / "r" / "run.json").write_text(json.dumps({**record, "data": str(tmp_path / "own")}))
+    (member,) = open_members([run])
+    settings = PredictSettings(test_csv="new.csv")
+    found = data_of(settings, member)
+    assert (found.data, found.test_csv.name, found.id_column) == (tmp_path / "own", "new.csv", "name")
+    other = settings.replace(data=tmp_path)
+    assert training_data_of(other, member) == data_of(other, member) == other  # the run's own is gone
+    (tmp_path / "own").mkdir()
+    found = training_data_of(other, member)
+    assert (found.data, found.test_csv.name) == (tmp_path / "own", "old.csv")

@@ -163,3 +163,10 @@ def test_swapped_columns_are_read_by_name(tmp_path):
     path = tmp_path / "s.csv"
     path.write_text("label,id\n" + "".join(f"{label},i{n}\n" for n, label in enumerate("aabbcc")))
     assert score_files(path, truth, None, None)["macro_f1"] == 1.0
+
+
+def test_a_class_of_ignored_rows_alone_may_be_predicted(tmp_path):
+    truth = tmp_path / "truth.csv"
+    truth.write_text("id,label,Usage\ni0,a,Public\ni1,b,Private\ni2,c,Ignored\n")
+    score = score_files(submission(tmp_path, ["i0,c", "i1,b", "i2,c"]), truth, None, None)
+    assert score["macro_f1"] == pytest.approx(f1_score(["a", "b"], ["c", "b"], average="macro", zero_division=0))

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from competition.errors import UserError
-from competition.submission import Template, guard, refuse_errors, submission_table, write_submission
+from competition.submission import Template, guard, refuse_errors, submission_table
 
 TEMPLATE = Template("id", "label", ["i0", "i1", "i2", "i3"], ["cat", "dog", "7"])
 
@@ -17,16 +17,14 @@ def table(rows, columns=("id", "label")):
 GOOD = [("i0", "cat"), ("i1", "dog"), ("i2", "7"), ("i3", "cat")]
 
 
-def test_rows_and_columns_as_asked_for(tmp_path):
-    path = tmp_path / "s.csv"
-    write_submission(path, ["b", "a", "c"], ["x", "y", "007"], "Image", "Class", ["c", "a", "b"])
-    assert path.read_text() == "Image,Class\nc,007\na,y\nb,x\n"
+def test_rows_and_columns_as_asked_for():
+    made = submission_table(["b", "a", "c"], ["x", "y", "007"], "Image", "Class", ["c", "a", "b"])
+    assert made.to_csv(index=False) == "Image,Class\nc,007\na,y\nb,x\n"
 
 
-def test_ids_without_a_prediction_are_named(tmp_path):
+def test_ids_without_a_prediction_are_named():
     with pytest.raises(UserError, match="1 ids of the test list have no prediction: z"):
-        write_submission(tmp_path / "s.csv", ["a"], ["x"], "id", "label", ["a", "z"])
-    assert not (tmp_path / "s.csv").exists()
+        submission_table(["a"], ["x"], "id", "label", ["a", "z"])
 
 
 def test_a_good_submission_has_no_problem(capsys):

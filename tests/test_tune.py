@@ -231,6 +231,7 @@ def test_a_storage_that_holds_another_study_of_this_name_is_refused(words, capsy
         (["--storage", "mysql://u:secret@h/d"], r"--storage mysql://u:\*\*\*@h/d: expected postgresql://"),
         (["--storag", "mysql://u:secret@h/d"], "unknown flag --storag .did you mean '--storage'"),
         (["--run", "x"], "unknown flag --run"),
+        (["--pseudo-labels", "runs/a"], "unknown flag --pseudo-labels"),
         (["--sampler", "grid"], "--sampler grid needs values to go through"),
         (["--space", "no_such"], "no_such"),
         (["--timeout", "soon"], "--timeout 'soon': expected a time"),

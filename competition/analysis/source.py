@@ -18,7 +18,7 @@ from competition.data.cache import ImageStore
 from competition.data.catalog import Catalog
 from competition.data.prepare import decode, find_data
 from competition.errors import UserError, first_few
-from competition.prediction.members import Member, open_members
+from competition.prediction.members import Member, data_of, open_members
 from competition.predictions import Predictions
 from competition.runs import read_history, read_json
 
@@ -112,23 +112,12 @@ def open_source(settings: DataSettings, folder: str, device: torch.device) -> So
     if others:
         raise UserError(f"{folder} is a study of {len(others) + 1} trials: name one, such as {member.folder}")
     record = read_json(member.folder / "run.json")
-    settings = _data_settings(settings, member, record)
+    settings = data_of(settings, member)
     catalog = find_data(settings)
     predictions = member.out_of_fold()
     store = decode(settings, catalog, member.image_size, member.resize)
     rows = _rows_of(predictions.image_ids.tolist(), catalog)
     return Source(member, record, predictions, catalog, store, rows, device)
-
-
-def _data_settings(settings: DataSettings, member: Member, record: dict[str, Any]) -> DataSettings:
-    """Return where the data is: the run's own flags, unless ``--data`` names another place."""
-    if settings.data is not None:
-        return settings
-    names = ("data", "train_csv", "val_csv", "test_csv", "images", "id_column", "label_column", "group_column")
-    changes = {name: getattr(member.settings, name) for name in names}
-    if changes["data"] is not None:
-        changes["data"] = Path(record["data"])  # absolute, so that the report can be made from anywhere
-    return settings.replace(**changes)
 
 
 def _rows_of(image_ids: Sequence[str], catalog: Catalog) -> NDArray[np.int64]:

@@ -3,14 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from competition.cli import read_run_settings
-from competition.config import PredictSettings, TrainSettings
+from competition.config import DataSettings, TrainSettings
 from competition.ensemble import refuse_different_classes
 from competition.errors import UserError, first_few
 from competition.predictions import Predictions, load_predictions, pool
 from competition.runs import read_json, read_run
+
+DATA_FLAGS = ("data", "train_csv", "val_csv", "test_csv", "images", "id_column", "label_column", "group_column")
+Told = TypeVar("Told", bound=DataSettings)
 
 
 @dataclass(frozen=True)
@@ -123,9 +126,20 @@ def _preprocessing(fold_folder: Path, run: dict[str, Any], settings: TrainSettin
     return int(run["identity"]["image_size"]), settings.resize
 
 
-def data_of(settings: PredictSettings, member: Member) -> PredictSettings:
-    """Return where the images are: ``--data``, or without it the data that the run was trained on."""
+def data_of(settings: Told, member: Member) -> Told:
+    """Return where the images are: ``--data``, or without it the data that the run was trained on, as it was read then.
+
+    A flag that is given counts before the run's own.
+    """
     if settings.data is not None:
         return settings
-    names = ("data", "train_csv", "val_csv", "test_csv", "images", "id_column", "label_column")
-    return settings.replace(**{name: getattr(member.settings, name) for name in names})
+    own = {name: getattr(member.settings, name) for name in DATA_FLAGS if getattr(settings, name) is None}
+    if own["data"] is not None:
+        own["data"] = Path(read_run(member.folder).get("data", own["data"]))  # absolute: it is found from anywhere
+    return settings.replace(**own)
+
+
+def training_data_of(settings: Told, member: Member) -> Told:
+    """Return where the images are that a run was trained on: where they were then, or else ``--data``."""
+    own = data_of(settings.replace(**dict.fromkeys(DATA_FLAGS)), member)
+    return own if own.data is None or own.data.exists() else data_of(settings, member)

@@ -20,8 +20,8 @@ from competition.prediction.record import describe_submission
 from competition.prediction.views import choose_views
 from competition.predictions import Predictions, class_numbers, in_class_order
 from competition.progress import Bar
-from competition.runs import write_json
-from competition.submission import Template, guard, refuse_errors, submission_table, write_submission
+from competition.runs import write_atomically, write_json
+from competition.submission import Template, guard, refuse_errors, submission_table
 
 __all__ = [
     "choose_views",
@@ -101,7 +101,8 @@ def predict_test(settings: PredictSettings, ensemble: FittedEnsemble, catalog: C
                 for folder in member.fold_folders
             ]
             found.append(mean([in_class_order(fold, class_names) for fold in folds]))
-    labels = class_numbers(test["label"], class_names) if test["label"].notna().all() else None
+    # For the score of labelled test images; one without a label, or of a class of its own, leaves it out.
+    labels = class_numbers(test["label"], class_names) if set(test["label"]) <= set(class_names) else None
     probabilities = ensemble.combination.of_used().apply(np.stack(found))
     return Predictions(np.asarray(test["image_id"], dtype=np.str_), class_names, probabilities, labels)
 
@@ -137,6 +138,6 @@ def write_outputs(
         catalog.id_column, catalog.label_column, ids if wanted is None else wanted, predictions.class_names
     )
     refuse_errors(guard(table, template, decision.shares), path)
-    write_submission(path, ids, labels, catalog.id_column, catalog.label_column, wanted)
+    write_atomically(path, table.to_csv(index=False))
     record = describe_submission(path, settings, ensemble, decision, catalog, predictions)
     write_json(path.with_suffix(".json"), record)

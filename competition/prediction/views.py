@@ -20,7 +20,7 @@ from competition.errors import UserError, counted, first_few
 from competition.inference import views_of
 from competition.precision import pick_device
 from competition.prediction.fold_prediction import ImageRows, run_network
-from competition.prediction.members import Member, data_of
+from competition.prediction.members import Member, training_data_of
 from competition.predictions import Predictions, in_class_order, load_predictions, pool
 from competition.progress import Bar
 
@@ -133,7 +133,7 @@ class TrainingPictures:
     """The decoded training images of a run, found by id."""
 
     def __init__(self, settings: PredictSettings, member: Member) -> None:
-        data = data_of(settings, member)
+        data = training_data_of(settings, member)
         self._catalog = find_data(data)
         self._store = decode(data, self._catalog, member.image_size, member.resize)
         table = self._catalog.table

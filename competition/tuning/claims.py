@@ -153,15 +153,17 @@ class Claims:
         silent = self.storage.silent_trials(self.study._study_id) if running else set()
         for trial in running:
             owner = trial.user_attrs.get("worker")
-            if owner is not None and self._lives(owner, trial._trial_id in silent):
+            # A worker trains nothing while it claims: what is its own was claimed as the connection was lost.
+            other = None if owner == self.worker.name else owner
+            if other is not None and self._lives(other, trial._trial_id in silent):
                 continue
-            deaths = trial.user_attrs.get("deaths", 0) + (owner is not None)
+            deaths = trial.user_attrs.get("deaths", 0) + (other is not None)
             if deaths >= MOST_DEATHS:
                 self._fail(trial, f"its process died {deaths} times (out of memory?)")
             else:
                 self._queue_again(trial, f"its process ended ({owner or 'before it began'})", deaths)
-            if owner is not None:
-                forget(self.folder, owner)
+            if other is not None:
+                forget(self.folder, other)
 
     def _lives(self, owner: str, is_silent: bool) -> bool:
         """Return whether a trial's worker lives: on this machine its lock knows, on another its heartbeat tells."""

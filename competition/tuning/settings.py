@@ -11,7 +11,17 @@ from competition.settings import Duration, Settings, setting
 
 SEARCH = "search"
 # Settings of one run that a study decides itself, or that its trials cannot use.
-NOT_FOR_TUNING = ("workers", "time_limit", "run", "only_folds", "tensorboard", "prune_from", "prune_method")
+NOT_FOR_TUNING = (
+    "workers",
+    "time_limit",
+    "run",
+    "only_folds",
+    "tensorboard",
+    "prune_from",
+    "prune_method",
+    "pseudo_labels",
+    "quota",
+)
 
 
 @dataclass(frozen=True)

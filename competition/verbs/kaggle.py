@@ -125,7 +125,8 @@ def _push(argv: Sequence[str]) -> int:
 
 def competition_slug(text: str) -> str:
     """Return the competition's short name from it or from its address; raises UserError."""
-    slug = text.strip().rstrip("/").removesuffix("/overview").removesuffix("/data").rpartition("/")[2]
+    address = re.search(r"(?:^|/)(?:c|competitions)/([^/?#]+)", text)
+    slug = address[1] if address else text.strip().rstrip("/")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*", slug):
         raise UserError(f"{text!r} is no competition: give the last part of its address, as in kaggle.com/c/titanic")
     return slug
