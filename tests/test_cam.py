@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from competition.analysis.cam import grad_cam
+from competition.errors import UserError
 from competition.models.factory import create_network
 from tests.planted import learned, planted, pointing_accuracy
 
@@ -46,3 +47,25 @@ def test_points_at_the_planted_square(name, steps, options):
     images, labels, corners = planted(30, seed=2)
     assert (network(images).argmax(dim=1) == labels).float().mean() > 0.9
     assert pointing_accuracy(grad_cam(network, images, labels), corners) > 0.95
+
+
+class Placed(torch.nn.Module):
+    """A module whose output is the same for every picture, as the position embedding of some networks is."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.places = torch.nn.Parameter(torch.zeros(shape), requires_grad=False)
+
+    def forward(self):
+        return self.places
+
+
+def test_what_no_picture_moves_is_no_map():
+    network = create_network("test_resnet", 3, image_size=64).eval().requires_grad_(False)
+    images, targets = torch.randn(1, 3, 64, 64), torch.tensor([1])
+    expected, plain = grad_cam(network, images, targets), network.forward_features
+    network.position = Placed((1, 3, 4, 4))
+    network.forward_features = lambda images: plain(images) + network.position().mean()
+    torch.testing.assert_close(grad_cam(network, images, targets), expected)
+    with pytest.raises(UserError, match="keeps no map of places"):
+        grad_cam(network, images, targets, layer="position")

@@ -23,6 +23,14 @@ def test_the_prior_has_the_means_and_covariance_of_the_latents():
     torch.testing.assert_close(drawn, prior.mean[1:])
 
 
+def test_the_spread_of_the_prior_does_not_shrink_with_many_classes():
+    torch.manual_seed(0)
+    labels = torch.arange(4000) % 1000  # four of each
+    prior = LatentPrior(1000, 2)
+    prior.fit(torch.randn(4000, 2), torch.nn.functional.one_hot(labels, 1000).float())
+    torch.testing.assert_close(prior.scale @ prior.scale.T, torch.eye(2), atol=0.1, rtol=0)
+
+
 def test_few_latents_in_many_dimensions_still_give_a_prior():
     prior = LatentPrior(0, 20)
     prior.fit(torch.randn(3, 20), torch.zeros(3, 0))

@@ -84,21 +84,22 @@ def test_the_packaged_network_gives_its_pooled_features(tmp_path, array_images):
 def test_looked_at_images_are_remembered(tmp_path, array_images):
     calls = []
     network = mean_colour(calls)
-    first = cached_features(network, array_images, ROWS, list(range(40)), tmp_path)
-    again = cached_features(network, array_images, ROWS, list(range(40)), tmp_path)
+    first = cached_features(network, array_images, ROWS, list(range(40)), "squash", tmp_path)
+    again = cached_features(network, array_images, ROWS, list(range(40)), "squash", tmp_path)
     assert calls == [40]
     assert (first == again).all()
-    cached_features(network, array_images, ROWS, list(range(1, 41)), tmp_path)  # other contents
-    assert calls == [40, 40]
+    cached_features(network, array_images, ROWS, list(range(1, 41)), "squash", tmp_path)  # other contents
+    cached_features(network, array_images, ROWS, list(range(40)), "crop", tmp_path)  # other pixels of the same files
+    assert calls == [40, 40, 40]
 
 
 def test_a_damaged_memory_is_made_anew(tmp_path, array_images):
     calls = []
     network = mean_colour(calls)
-    first = cached_features(network, array_images, ROWS, [0], tmp_path)
+    first = cached_features(network, array_images, ROWS, [0], "squash", tmp_path)
     (path,) = (tmp_path / "features").glob("*.npy")
     path.write_bytes(path.read_bytes()[:50])
-    assert (cached_features(network, array_images, ROWS, [0], tmp_path) == first).all()
+    assert (cached_features(network, array_images, ROWS, [0], "squash", tmp_path) == first).all()
     assert calls == [40, 40]
 
 

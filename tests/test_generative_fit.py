@@ -3,6 +3,7 @@
 import math
 import time
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from competition.errors import UserError
 from competition.generative import fit as module
+from competition.generative import review
 from competition.generative.checkpoint import open_generator, read_generator
 from competition.generative.factory import MODELS
 from competition.generative.fit import TimeUp, Training, fit
@@ -207,6 +209,15 @@ def test_other_settings_on_the_same_folder_are_refused(data, tmp_path):
         begin(settings.replace(run=tmp_path / "other"))
 
 
+def test_a_run_whose_beginning_was_cut_short_begins_again(data, tmp_path):
+    settings = settings_for("vae", data, run=tmp_path / "run")
+    begin(settings)
+    for name in ("run.json", "precision.json"):  # as a full disk or a kill leaves it
+        (tmp_path / "run" / name).unlink()
+    begin(settings)
+    assert (tmp_path / "run" / "run.json").exists()
+
+
 def test_epochs_count_steps(data, tmp_path):
     run = begin(settings_for("vae", data, steps=None, epochs=2, run=tmp_path / "run"))
     assert Training(run).total_steps == 2 * 3  # 24 pictures in batches of 8
@@ -225,3 +236,15 @@ def test_diversity_is_compared_within_classes(data, tmp_path):
     sheet = Training(begin(settings_for("vae", data, run=tmp_path / "run"))).sheet
     assert len(sheet.labels) == 80
     assert np.bincount(sheet.labels).tolist() == [32, 24, 24]
+
+
+def test_a_rare_class_takes_part_in_what_the_prior_is_fitted_to(tmp_path):
+    data = write_pictures(tmp_path / "data", per_class=30)
+    for path in sorted((data / "train" / "horse").glob("*.png"))[2:]:
+        path.unlink()
+    sheet = Training(begin(settings_for("acai", data, run=tmp_path / "run"))).sheet
+    seen = []
+    model = SimpleNamespace(has_encoder=True, encode=lambda images: images, settle=lambda *found: seen.append(found))
+    with patch.multiple(review, SETTLE_IMAGES=6, SETTLE_PER_CLASS=5):
+        sheet.settle(model)
+    assert seen[0][1].bincount().tolist() == [5, 2, 5]

@@ -65,6 +65,19 @@ def test_ends_that_do_not_exist(runs, model, source, said):
         interpolate(runs[model], source, "horse", InterpolateSettings())
 
 
+def test_a_model_without_classes_has_no_class_to_begin_from(tmp_path):
+    run = trained("flow", tmp_path, unconditional=True)
+    with pytest.raises(UserError, match="--from bird: the model was not told the classes"):
+        interpolate(run, "bird", "horse", InterpolateSettings())
+
+
+def test_a_picture_that_was_kept_out_of_the_training_may_be_named(tmp_path):
+    run = trained("acai", tmp_path, per_class=12, hold_out=0.3)
+    kept_out = (run / "held_out.csv").read_text().split()[1]
+    done = interpolate(run, kept_out, "ship", InterpolateSettings(search=2))
+    assert done.pairs[0][0] == kept_out
+
+
 def test_a_run_of_something_else_is_refused(tmp_path):
     (tmp_path / "fold_0").mkdir()
     with pytest.raises(UserError, match=r"it holds a classifier's run\); name the folder of a `generate train` run"):

@@ -123,6 +123,30 @@ def test_copies_are_not_looked_for_among_images_that_were_trained_on(place, tmp_
     assert any("120 images of" in note and "are training images themselves" in note for note in figures["notes"])
 
 
+def test_copies_among_the_held_out_images_are_left_out_of_the_search(place, tmp_path):
+    real = shutil.copytree(place / "real", tmp_path / "real")
+    shutil.copy(place / "trained" / "bird" / "3.png", real / "bird" / "copy.png")
+    figures = taken(
+        place, write_noise(tmp_path / "new", 61, seed=5), tmp_path, against=real, trained_on=place / "trained"
+    )
+    assert figures["nearest training images"]["searched"] == 120
+    assert any(note.startswith("1 image of ") and "left out where copies" in note for note in figures["notes"])
+
+
+def test_without_a_search_the_training_images_may_be_gone(place, tmp_path):
+    run = trained("dcgan", tmp_path)
+    shutil.rmtree(tmp_path / "data")
+    figures = taken(place, run, tmp_path, against=place / "real", neighbours=0)
+    assert figures["nearest training images"] is None
+    assert not any("copies" in note for note in figures["notes"])
+
+
+def test_pictures_become_square_as_in_the_training_of_the_run(place, tmp_path):
+    run = trained("dcgan", tmp_path, per_class=50, hold_out=0.5, resize="crop")
+    assert taken(place, run, tmp_path, out=None)["settings"]["resize"] == "crop"
+    assert taken(place, run, tmp_path, out=None, resize="letterbox")["settings"]["resize"] == "letterbox"
+
+
 def test_neighbours_are_asked_for_by_a_note(place, tmp_path):
     figures = taken(place, place / "trained", tmp_path, against=place / "real")
     assert any("--trained-on" in note for note in figures["notes"])

@@ -121,6 +121,15 @@ def test_images_the_generator_never_saw_are_scored_where_there_are_enough(
     assert any(said in note for note in findings["notes"])
 
 
+@pytest.mark.parametrize("resize", [None, "crop"])
+def test_real_and_generated_pictures_become_square_alike(resize, place, monkeypatch, tmp_path):
+    settings = settings_of(place, monkeypatch, tmp_path, resize=resize)
+    contest, _, _ = open_contest(place / "generated", settings, tmp_path / "out")
+    assert contest.preprocessing.resize == contest.settings.resize == (resize or "squash")
+    with pytest.raises(UserError, match=r"choose another --out"):
+        open_contest(place / "generated", settings.replace(epochs=3), tmp_path / "out")
+
+
 def test_copies_and_missing_classes_are_noted(place, monkeypatch, tmp_path):
     generated = write_generated(tmp_path / "generated", classes=CLASSES[:2])
     picture = next((place / "real" / "train" / "blue").glob("*.png"))

@@ -1,7 +1,11 @@
 """Curves over the folds, and overfitting named in words."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 
+from competition.analysis import learning
 from competition.analysis.learning import Curve, Fit, curve, describe_learning
 
 NOTHING = Curve("valid_loss", [], [], [], [])
@@ -43,3 +47,23 @@ def test_a_rising_loss_and_a_rising_score_are_named():
     assert "lowest at epoch 2 (0.800) and has risen to 0.900" in said[0]
     assert "by 0.050 since epoch 2" in said[1]
     assert describe_learning(None, Curve("valid_loss", [1, 2], [0.8, 0.82], [], []), NOTHING) == []
+
+
+def test_what_a_later_repeat_held_out_was_seen_by_the_first(monkeypatch):
+    """Folds 0 and 1 of three, and fold 3, the first of the second repeat, are finished."""
+    asked = {}
+    monkeypatch.setattr(
+        learning, "predict_rows", lambda source, fold, rows: asked.update({fold: rows}) or np.eye(2)[rows]
+    )
+    member = SimpleNamespace(settings=SimpleNamespace(folds=3))
+    source = SimpleNamespace(
+        folds_with_weights=lambda: [0, 1, 3],
+        member=member,
+        folds=np.array([0, 1, 3]),
+        rows=np.array([0, 1, 1]),
+        labels=np.array([0, 1, 1]),
+        class_names=("a", "b"),
+    )
+    fit = learning.measure_fit(source, np.arange(3), np.full((3, 2), 0.5, np.float32))
+    assert {fold: rows.tolist() for fold, rows in asked.items()} == {1: [0], 0: [1, 1]}
+    assert (fit.images, fit.seen) == (3, 1.0)

@@ -34,8 +34,8 @@ def grad_cam(network: nn.Module, images: Tensor, targets: Tensor, layer: str | N
     with torch.enable_grad(), recorded(network, names) as outputs:
         features = features_of(network, images.detach().clone().requires_grad_(True))
         chosen = network.forward_head(features).gather(1, targets[:, None]).sum()  # type: ignore[operator]
-        found = list(outputs.values())
-        reached = torch.autograd.grad(chosen, found, allow_unused=True)
+        found = [output for output in outputs.values() if output.requires_grad]  # not what no picture moves
+        reached = torch.autograd.grad(chosen, found, allow_unused=True) if found else ()
     pairs = []
     for output, gradient in zip(found, reached, strict=True):
         values, slopes = as_map(output, network), as_map(gradient, network)

@@ -81,7 +81,9 @@ def measure_fit(source: Source, which: NDArray[np.intp], held_out: NDArray[np.fl
     if len(first_repeat) < 2:
         return None
     place = {fold: number for number, fold in enumerate(first_repeat)}
-    next_fold = np.array([first_repeat[(place[fold] + 1) % len(first_repeat)] for fold in source.folds[which].tolist()])
+    # What a later repeat alone held out, none of these did: any of them was trained on it.
+    after = [place.get(fold, -1) + 1 for fold in source.folds[which].tolist()]
+    next_fold = np.array([first_repeat[number % len(first_repeat)] for number in after])
     seen = np.empty_like(held_out)
     for fold in np.unique(next_fold):
         places = np.flatnonzero(next_fold == fold)

@@ -73,9 +73,9 @@ def find_subject(source: Source, image: str) -> Subject:
     if not path.is_file():
         near = did_you_mean(image, table["image_id"])
         raise UserError(f"--image {image!r}: neither an id in {source.catalog.source} nor a file{near}")
-    rows = np.flatnonzero(table["path"] == str(path.resolve()))
-    if len(rows):
-        return _subject_of_row(source, str(table["image_id"].iloc[rows[0]]), int(rows[0]))
+    for row in np.flatnonzero(table["path"].str.endswith(path.name)):
+        if path.samefile(table["path"].iloc[row]):  # however the two are written: a link, or .. on the way
+            return _subject_of_row(source, str(table["image_id"].iloc[row]), int(row))
     decoded = decode_file(str(path), source.member.image_size, source.member.resize)  # type: ignore[arg-type]
     if decoded.error:
         raise UserError(f"--image {image}: {decoded.error}")

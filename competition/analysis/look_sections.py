@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from competition.analysis import drawings, mistakes
@@ -16,7 +17,7 @@ from competition.analysis.parts import gallery, heading, image_picture, paragrap
 from competition.analysis.pictures import png, tiled
 from competition.analysis.source import Source
 from competition.checkpoint import Checkpoint
-from competition.errors import UserError
+from competition.errors import UserError, counted
 from competition.page import Cell, Section, picture, table
 
 RIGHT, WRONG = 4, 6  # images whose maps are drawn
@@ -87,17 +88,18 @@ def learned_section(source: Source, findings: Findings) -> Section:
     if not folds:
         return Section(title, paragraph("Left out: it needs the networks' weights."), anchor)
     network, checkpoint = source.open_network(folds[0])
-    dead = count_dead(network, _batches(source, checkpoint, folds[0]))
+    rows = source.rows[source.folds == folds[0]]
+    rows = rows[np.linspace(0, len(rows) - 1, min(DEAD_IMAGES, len(rows))).astype(np.int64)]  # of every class
+    dead = count_dead(network, _batches(source, checkpoint, rows))
     findings.data["learned"] = {"fold": folds[0], "dead_filters": [vars(item) for item in dead]}
     html = paragraph(f"All of this section shows the network of fold {folds[0]}.")
     html += heading("Activation maps") + _activation_part(source, network, checkpoint, folds[0])
     html += heading("What filters and classes look for") + _dream_part(source, network, checkpoint)
-    html += heading("Dead filters") + _dead_part(dead)
+    html += heading("Dead filters") + _dead_part(dead, len(rows))
     return Section(title, html, anchor)
 
 
-def _batches(source: Source, checkpoint: Checkpoint, fold: int) -> Iterator[torch.Tensor]:
-    rows = source.rows[source.folds == fold][:DEAD_IMAGES]
+def _batches(source: Source, checkpoint: Checkpoint, rows: NDArray[np.int64]) -> Iterator[torch.Tensor]:
     for some in np.array_split(rows, -(-len(rows) // 64)):
         yield drawings.to_input(checkpoint.preprocessing, source.pictures(some), source.device)
 
@@ -140,10 +142,9 @@ def _dream_part(source: Source, network: nn.Module, checkpoint: Checkpoint) -> s
     return paragraph(note) + gallery(shown)
 
 
-def _dead_part(dead: Sequence[DeadFilters]) -> str:
+def _dead_part(dead: Sequence[DeadFilters], images: int) -> str:
     total, all_filters = sum(item.dead for item in dead), sum(item.filters for item in dead)
-    words = (
-        f"{total:,} of {all_filters:,} filters never answer: their output is the same for all of {DEAD_IMAGES} images."
-    )
+    same = f"their output is the same for all of {counted(images, 'image')}"
+    words = f"{total:,} of {all_filters:,} filters never answer: {same}."
     rows: list[list[Cell]] = [[item.layer, item.dead, item.filters] for item in dead if item.dead]
     return paragraph(words) + (table(["layer", "dead", "filters"], rows, "Layers with dead filters") if rows else "")

@@ -35,7 +35,7 @@ class LatentPrior(nn.Module):
         weights = weights.double().cpu() if weights.shape[1] else torch.ones(len(flat), 1, dtype=torch.float64)
         mean = weights.T @ flat / weights.sum(dim=0).clamp(min=1e-9)[:, None]
         centred = flat - weights @ mean
-        covariance = centred.T @ centred / max(len(flat) - 1, 1)
+        covariance = centred.T @ centred / max(len(flat) - len(mean), 1)  # a mean of each class was fitted
         # Shrunk a little, so that few pictures in many dimensions still have a Cholesky factor.
         size = len(covariance)
         ridge = 1e-3 * covariance.diagonal().mean() + 1e-9

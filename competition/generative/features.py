@@ -105,15 +105,17 @@ def cached_features(
     images: Images,
     rows: NDArray[np.int64],
     contents: list[int],
+    resize: str,
     cache_dir: Path,
     on_batch: Callable[[int], None] = lambda images: None,
 ) -> Features:
     """Return `extract`'s features, from ``cache_dir/features`` where these pictures were looked at before.
 
-    ``contents`` are hashes of the files, and say with the pictures' size what is looked at.
+    ``contents`` are hashes of the files; with the pictures' side and ``resize``, how they became square, they say what
+    is looked at.
     """
     side = images.gather(rows[:1]).shape[1]
-    key = counted_seed(network.identity, network.image_size, side, repr(contents))
+    key = counted_seed(network.identity, network.image_size, side, resize, repr(contents))
     path = cache_dir.expanduser() / "features" / f"{key:016x}.npy"
     if path.exists():
         try:

@@ -157,7 +157,7 @@ class EndFinder:
                 f"name one of {first_few(names, 20)}"
             )
         if is_file:
-            pixels = read_pixels(text, self._generator.design.image_size, self._generator.resize)  # type: ignore[arg-type]
+            pixels = read_pixels(text, self._generator.design.image_size, self._generator.resize)
             return self._repeated(self._encoded([text], pixels[None], None))
         pictures = self.pictures()
         if text not in pictures.image_ids:
@@ -175,7 +175,8 @@ class EndFinder:
         if self._pictures is None:
             trained, given = reopen_settings(self._folder), self._settings
             data = given.data or (Path(read_json(self._folder / "run.json")["data"]) if trained.data else None)
-            moved = trained.replace(data=data, cache_dir=given.cache_dir or trained.cache_dir)
+            cache_dir = given.cache_dir or trained.cache_dir
+            moved = trained.replace(data=data, cache_dir=cache_dir, hold_out=0.0)  # any picture may be named
             self._pictures = load_pictures(moved, self._generator.design.image_size)
         return self._pictures
 
@@ -185,7 +186,7 @@ class EndFinder:
     def _encoded_class(self, name: str, side: str) -> Ends:
         pictures = self.pictures()
         rng = np.random.default_rng(counted_seed(self._settings.seed, "pairs", side))
-        own = pictures.of_class(name)
+        own = pictures.of_class(pictures.class_names.index(name))
         chosen = own[rng.integers(len(own), size=self._settings.search)]
         labels = torch.from_numpy(pictures.labels[chosen])
         return self._encoded(pictures.image_ids[chosen].tolist(), pictures.gather(chosen), labels)
@@ -207,8 +208,10 @@ class EndFinder:
         return torch.tensor([int(np.argmin(errors))])
 
     def _sampled(self, name: str, side: str) -> Ends:
-        count = self._settings.search
-        label = self._generator.design.class_names.index(name)
+        design, count = self._generator.design, self._settings.search
+        if not design.is_conditional and len(design.class_names) > 1:
+            raise UserError(f"--{side} {name}: the model was not told the classes, so it makes pictures of any class")
+        label = design.class_names.index(name)
         seeds = [counted_seed(self._settings.seed, "pairs", side, number) for number in range(count)]
         labels = torch.full((count,), label)
         latents = sample_latents(self._model, seeds, labels)

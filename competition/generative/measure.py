@@ -27,6 +27,7 @@ from competition.generative.image_sets import (
     halves,
     is_run,
     open_set,
+    resize_of,
     run_images,
     same_classes,
     size_notes,
@@ -40,6 +41,7 @@ from competition.progress import Bar
 from competition.runs import environment, write_json
 
 INSTALL = "pip install -e '.[generative]'"
+UNSEARCHED = "copies of training images were not looked for"
 CLASSES_SHOWN = 10  # of the table that is printed, worst first
 Figures = dict[str, Any]
 
@@ -50,6 +52,7 @@ def measure(path: Path, settings: MeasureSettings) -> tuple[Path, Figures]:
     Raises:
         UserError: nothing to measure against, too few images for the metric, features that are not there.
     """
+    settings = settings.replace(resize=settings.resize or resize_of(path, settings.against, settings.trained_on))
     device = pick_device(settings.device)
     network = open_features(settings.features, settings.cache_dir, device)
     out = settings.out or (path / "measured" if is_run(path) else beside(path, "measured"))
@@ -66,7 +69,8 @@ def measure(path: Path, settings: MeasureSettings) -> tuple[Path, Figures]:
     }
     features = [looker.look(side) for side in (sides.generated, sides.real)]
     figures |= _distance_figures(network, sides, features[0], features[1], settings.seed, notes)
-    figures["nearest training images"] = _neighbour_figures(sides, features, looker, out, notes)
+    search = settings.neighbours > 0
+    figures["nearest training images"] = _neighbour_figures(sides, features, looker, out, notes) if search else None
     figures[perceptual.NAME] = _perceptual_figures(sides, settings, device, notes)
     figures |= {"notes": notes, "settings": settings.plain(), "environment": environment()}
     write_json(out / "measure.json", figures)
@@ -105,7 +109,7 @@ def open_sides(path: Path, settings: MeasureSettings, out: Path, network: Featur
     _refuse_too_few(sides)
     generated, real = (chosen(one, count, None, settings.seed) for one in sides)
     trained = None
-    if trained_set is not None and settings.neighbours:
+    if trained_set is not None:
         trained = chosen(decode_set(trained_set, side, settings), settings.neighbours, None, settings.seed)
     return Sides(generated, real, trained, notes)
 
@@ -119,6 +123,8 @@ def _real_set(path: Path, settings: MeasureSettings) -> ImageSet:
 
 
 def _trained_set(path: Path, settings: MeasureSettings) -> ImageSet | None:
+    if not settings.neighbours:
+        return None
     places = [settings.trained_on] if settings.trained_on else [place for place in (path, settings.against) if place]
     runs = [place for place in places if is_run(place)]
     if runs:
@@ -164,13 +170,19 @@ class Looker:
     """Turns images into features and tells how far it is; looked-at images are remembered in the cache folder."""
 
     def __init__(self, network: FeatureNetwork, settings: MeasureSettings) -> None:
-        self._network, self._cache_dir = network, settings.cache_dir
+        self._network, self._settings = network, settings
 
     def look(self, images: Decoded) -> Features:
         """Return the features of all images. -> (N, D)."""
         with Bar(f"features of {images.name}", len(images)) as bar:
             return cached_features(
-                self._network, images.store, images.rows, images.contents, self._cache_dir, bar.advance
+                self._network,
+                images.store,
+                images.rows,
+                images.contents,
+                str(self._settings.resize),
+                self._settings.cache_dir,
+                bar.advance,
             )
 
 
@@ -212,18 +224,19 @@ def _neighbour_figures(
 ) -> Figures | None:
     """Search the nearest training images of both sides, and draw the nearest pairs."""
     if sides.trained is None:
-        notes.append("copies of training images were not looked for: name those images with --trained-on")
+        notes.append(f"{UNSEARCHED}: name those images with --trained-on")
         return None
-    shared = len(set(sides.real.contents) & set(sides.trained.contents))
-    if shared:
-        notes.append(
-            f"copies of training images were not looked for: {counted(shared, 'image')} of {sides.real.name} are "
-            "training images themselves, so there is nothing to compare with; measure against held-out images"
-        )
+    seen = set(sides.trained.contents)
+    is_new = np.array([content not in seen for content in sides.real.contents])
+    shared = f"{counted(int((~is_new).sum()), 'image')} of {sides.real.name} are training images themselves"
+    if is_new.sum() < FEWEST_IMAGES:
+        notes.append(f"{UNSEARCHED}: {shared}, so there is nothing to compare with; measure against held-out images")
         return None
+    if not is_new.all():
+        notes.append(f"{shared}: left out where copies are looked for")
     trained = looker.look(sides.trained)
     distance, which = nearest(features[0], trained)
-    found = compare_nearness(distance, nearest(features[1], trained)[0], len(trained))
+    found = compare_nearness(distance, nearest(features[1][is_new], trained)[0], len(trained))
     write_png(out / "neighbours.png", pair_sheet(sides.generated, sides.trained, distance, which))
     return {**dataclasses.asdict(found), "verdict": found.in_words()}
 

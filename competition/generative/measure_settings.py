@@ -28,15 +28,20 @@ class MeasureSettings(Settings):
     image_size: int | None = setting(
         None, DATA, "side at which both are compared; auto: the smaller of their own", unit="px", low=8, high=1024
     )
-    resize: Literal["squash", "crop", "letterbox"] = setting(
-        "squash", DATA, "how a picture that is not square becomes one"
+    resize: Literal["squash", "crop", "letterbox"] | None = setting(
+        None, DATA, "how a picture that is not square becomes one; auto: as in the run's training, else squash"
     )
     on_bad: Literal["fail", "skip"] = setting("fail", DATA, "images that cannot be read: refuse, or leave them out")
     cache_dir: Path = setting(
         Path("~/.cache/competition"), DATA, "where decoded images and features are kept for later runs"
     )
     cache_limit: float = setting(
-        16.0, DATA, "largest cache of decoded images; a larger set is decoded as needed", unit="GB", low=0
+        16.0,
+        DATA,
+        "largest cache of decoded images; a larger set is decoded as needed",
+        unit="GB",
+        low=0,
+        high=1_000_000,
     )
     features: str = setting(
         DEFAULT_FEATURES,

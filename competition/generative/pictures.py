@@ -58,9 +58,10 @@ class Pictures:
         """Return positions of up to ``count`` pictures, spread evenly."""
         return np.unique(np.linspace(0, len(self.labels) - 1, min(count, len(self.labels))).astype(np.intp))
 
-    def of_class(self, name: str) -> NDArray[np.intp]:
-        """Return the positions of a class's pictures."""
-        return np.flatnonzero(self.labels == self.class_names.index(name))
+    def of_class(self, label: int, most: int | None = None) -> NDArray[np.intp]:
+        """Return the positions of a class's pictures, or of at most so many of them, spread evenly."""
+        own = np.flatnonzero(self.labels == label)
+        return own if most is None else own[np.linspace(0, len(own) - 1, min(most, len(own))).astype(np.intp)]
 
     def gather(self, positions: NDArray[np.intp]) -> NDArray[np.uint8]:
         """Return pictures. (B,) positions -> (B, S, S, 3) uint8."""
@@ -149,7 +150,8 @@ def _is_held_out(image_id: str, share: float) -> bool:
 
 
 def _refuse_too_few(labels: Sequence[str], names: list[str]) -> None:
-    small = [f"{name!r} ({labels.count(name)})" for name in names if labels.count(name) < FEWEST_PER_CLASS]
+    counts = Counter(labels)
+    small = [f"{name!r} ({counts[name]})" for name in names if counts[name] < FEWEST_PER_CLASS]
     if small:
         raise UserError(f"classes with fewer than {FEWEST_PER_CLASS} images to learn from: {first_few(small)}")
     if len(labels) < FEWEST_IMAGES:

@@ -14,7 +14,7 @@ from competition.runs import counted_seed
 
 SHEET_CLASSES, SHEET_ROWS = 10, 8
 COMPARED_IMAGES = 64  # real pictures of a class that its generated ones are compared with
-SETTLE_IMAGES = 1024  # real pictures that a model without a prior of its own is settled on
+SETTLE_IMAGES, SETTLE_PER_CLASS = 1024, 16  # real pictures a model is settled on: in all, and of a class at least
 SETTLE_BATCH = 128
 
 
@@ -38,17 +38,14 @@ class Sheet:
         pictures, taken = self._run.pictures, np.zeros(len(self._run.pictures.class_names), dtype=np.int64)
         positions = []
         for label in self.labels:
-            own = pictures.of_class(pictures.class_names[label])
+            own = pictures.of_class(label)
             positions.append(own[taken[label] % len(own)])
             taken[label] += 1
         return pictures.gather(np.array(positions))
 
     def _spreads_of_real(self, shown: NDArray[np.int64]) -> dict[int, float]:
-        pictures, positions = self._run.pictures, []
-        for label in shown:
-            own = pictures.of_class(pictures.class_names[label])
-            positions.append(own[np.linspace(0, len(own) - 1, min(len(own), COMPARED_IMAGES)).astype(np.int64)])
-        taken = np.concatenate(positions)
+        pictures = self._run.pictures
+        taken = np.concatenate([pictures.of_class(label, COMPARED_IMAGES) for label in shown])
         labels = pictures.labels[taken]
         return spreads(pictures.gather(taken), labels if self._run.design.is_conditional else np.zeros_like(labels))
 
@@ -56,7 +53,7 @@ class Sheet:
     def settle(self, model: GenerativeModel) -> None:
         """Let a model with an encoder estimate its prior from real pictures, an average of weights what noise makes."""
         pictures, run = self._run.pictures, self._run
-        positions = pictures.some(SETTLE_IMAGES)
+        positions = self._settled_on()
         labels = torch.from_numpy(pictures.labels[positions])
         if not model.has_encoder:
             if run.settings.ema_decay:
@@ -68,6 +65,13 @@ class Sheet:
             batch = torch.from_numpy(pictures.gather(part))
             latents.append(model.encode(to_input(batch, run.device, run.precision.memory_format)).cpu())
         model.settle(torch.cat(latents), labels)
+
+    def _settled_on(self) -> NDArray[np.intp]:
+        pictures, classes = self._run.pictures, self._run.design.classes
+        if not classes:
+            return pictures.some(SETTLE_IMAGES)
+        each = max(SETTLE_PER_CLASS, -(-SETTLE_IMAGES // classes))
+        return np.concatenate([pictures.of_class(label, each) for label in range(classes)])
 
     def write(self, model: GenerativeModel, step: int) -> Diversity:
         """Write ``sheets/step_N.png``; returns the samples' diversity as a share of real pictures'."""

@@ -18,6 +18,9 @@ class JudgeSettings(DataSettings):
     image_size: int | None = setting(
         None, DATA, "side of the square the classifiers see; auto: the real images' own", unit="px", low=8, high=1024
     )
+    resize: Literal["squash", "crop", "letterbox"] | None = setting(
+        None, DATA, "how a picture that is not square becomes one; auto: as in the run's training, else squash"
+    )
     folds: int = setting(3, DATA, "number of folds of the real images", low=2, high=100)
     fold_file: str | None = setting(
         None, DATA, "a fold table of train.py: its name under folds/ or a path; auto: made once from the data"
@@ -36,6 +39,6 @@ class JudgeSettings(DataSettings):
 
     def training(self) -> TrainSettings:
         """Return the settings of `train.py` that the classifiers are trained with."""
-        own = self.plain()
+        own = {**self.plain(), "resize": self.resize or "squash"}
         left_out = ("per_class", "time_limit", "out")
         return TrainSettings(**{name: value for name, value in own.items() if name not in left_out})
