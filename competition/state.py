@@ -17,8 +17,10 @@ def save_state(folder: Path, state: dict[str, Any]) -> None:
     write_atomically(folder / "state.pt", buffer.getvalue())
 
 
-def load_state(folder: Path, device: torch.device, what: str) -> dict[str, Any] | None:
-    """Read ``state.pt`` without unpickling code; None when there is none. ``what`` it is the state of is named.
+def load_state(folder: Path, what: str) -> dict[str, Any] | None:
+    """Read ``state.pt`` onto the CPU without unpickling code; None when there is none. ``what`` it is of is named.
+
+    Who loads it moves what belongs on a GPU: an optimiser's step counters do not, they would be waited for.
 
     Raises:
         UserError: the file is damaged or not a state of this toolkit.
@@ -27,6 +29,6 @@ def load_state(folder: Path, device: torch.device, what: str) -> dict[str, Any] 
     if not path.exists():
         return None
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a file that is no state
         raise UserError(f"{path} cannot be read ({type(error).__name__}): delete it to begin the {what} anew") from None

@@ -68,6 +68,19 @@ def test_a_users_file_must_keep_size_and_type(tmp_path, pipeline, said):
         create_policy(str(path), 32)
 
 
+def test_what_stands_at_the_top_of_a_file_keeps_its_meaning(tmp_path):
+    picture = np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3)
+    path = tmp_path / "mine.yaml"
+    A.save(A.OneOf([A.HorizontalFlip(p=1.0), A.VerticalFlip(p=1.0)], p=1.0), path, data_format="yaml")
+    policy = create_policy(str(path), 8)
+    made = {policy(picture, seed).tobytes() for seed in range(20)}
+    assert made == {picture[:, ::-1].tobytes(), picture[::-1].tobytes()}
+    A.save(A.Compose([A.HorizontalFlip(p=1.0)], p=0.3), path, data_format="yaml")
+    policy = create_policy(str(path), 8)
+    flipped = sum(policy(picture, seed).tobytes() != picture.tobytes() for seed in range(100))
+    assert 15 <= flipped <= 45
+
+
 @pytest.mark.parametrize(("name", "said"), [("meduim", "did you mean 'medium'"), ("nowhere.yaml", "does not exist")])
 def test_unknown_policies_are_refused(name, said):
     with pytest.raises(UserError, match=said):

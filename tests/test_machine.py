@@ -1,14 +1,25 @@
 """How a run is run: asked once, then read."""
 
+import pytest
+
 from competition.config import TrainSettings
 from competition.runs import write_json
 from competition.training.machine import choose_machine
 
 
-def test_the_probes_choice_is_used_by_every_later_start(tmp_path):
+@pytest.mark.parametrize(
+    ("has_bf16", "asked", "used"),
+    [
+        (True, "auto", "bf16 contiguous"),
+        (False, "auto", "fp32 contiguous"),  # another machine, which would only imitate it
+        (False, "bf16", "bf16 contiguous"),
+    ],
+)
+def test_the_probes_choice_is_used_by_every_later_start(has_bf16, asked, used, tmp_path, monkeypatch):
+    monkeypatch.setattr("competition.precision.has_bf16", lambda device: has_bf16)
     write_json(tmp_path / "precision.json", {"number_format": "bf16", "channels_last": False})
-    probed = choose_machine(tmp_path, TrainSettings(workers=3), data=None, preprocessing=None)
-    assert str(probed.machine.precision) == "bf16 contiguous"
+    probed = choose_machine(tmp_path, TrainSettings(workers=3, precision=asked), data=None, preprocessing=None)
+    assert str(probed.machine.precision) == used
     assert probed.machine.workers == 3
     (tmp_path / "precision.json").unlink()
     probed.answer.save(tmp_path)  # nothing was asked, so there is nothing to write

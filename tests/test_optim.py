@@ -120,3 +120,19 @@ def test_losses():
     mixed = torch.tensor([0, 1])
     expected = (0.5 * one + 1.5 * one) / 2
     assert create_loss("balanced", 0.0, counts)(logits, mixed).item() == pytest.approx(expected.item())
+
+
+@pytest.mark.parametrize("kind", ["ce", "balanced", "focal"])
+def test_smoothed_labels_leave_every_class_its_own_even_where_one_is_rare(kind):
+    """One row of logits per class, free to move: what it settles on is what a perfect network would predict."""
+    logits, labels = (
+        torch.zeros(5, 5, requires_grad=True),
+        torch.arange(5).repeat_interleave(torch.tensor([50, 50, 50, 50, 1])),
+    )
+    loss = create_loss(kind, 0.1, labels.bincount())
+    optimizer = torch.optim.Adam([logits], lr=0.1)
+    for _ in range(150):
+        optimizer.zero_grad()
+        loss(logits[labels], labels).backward()
+        optimizer.step()
+    assert logits.argmax(dim=1).tolist() == [0, 1, 2, 3, 4]

@@ -72,7 +72,7 @@ def endless_test_network(pretrained=False, num_classes=3, **options):
         (["--augment", "nowhere.yaml"], "nowhere.yaml does not exist"),
         (["--optimizer", "fusedsgd"], "--optimizer fusedsgd cannot run here: CUDA required"),
         (["--optimizer", "adahessian"], "--optimizer adahessian needs second derivatives"),
-        (["--model", "mlp", "--grow-from", "0.5"], "--grow-from 0.5: mlp takes one image size only"),
+        (["--model", "mlp", "--grow-from", "0.5"], "--grow-from 0.5: mlp cannot take images of"),
         (["--model", "too_deep_test_network", "--image-size", "16"], "cannot take images of 16 px"),
         (["--precision", "fp16", "--model", "endless_test_network"], "--precision fp16: the loss is not finite"),
     ],

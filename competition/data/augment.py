@@ -146,7 +146,7 @@ def _policy_from_file(path: Path, image_size: int) -> Policy:
             f"--augment {path} is not an albumentations pipeline: {error}\n"
             "(write one with albumentations.save(pipeline, path, 'yaml'))"
         ) from None
-    policy = Policy(list(getattr(pipeline, "transforms", [pipeline])))
+    policy = Policy([pipeline])  # whole: a Compose or OneOf at the top has a probability of its own
     probe = np.zeros((image_size, image_size, 3), dtype=np.uint8)
     result = policy(probe, 1)
     if result.shape != probe.shape or result.dtype != np.uint8:

@@ -216,11 +216,12 @@ class Training:
 
     def restore(self) -> None:
         """Go on from the saved state, if there is one; later records of the history are taken back."""
-        state = load_state(self.run.folder, self.run.device, "run")
+        state = load_state(self.run.folder, "run")
         if state is not None:
             self.learner.load_state_dict(state["learner"])
             self.step, self.images, self.kept_step = state["step"], state["images"], state["kept_step"]
-            self.sums, self.summed = state["sums"], state["summed"]
+            self.sums = {name: value.to(self.run.device) for name, value in state["sums"].items()}
+            self.summed = state["summed"]
             self.recorded_images = self.images
             self.watch = Watch(**state["watch"])
             self.bar.skip(self.step)

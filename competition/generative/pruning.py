@@ -43,7 +43,7 @@ class Pruner:
         """Set to zero what is chosen, in these parameters or in a copy of them."""
         for name, masks in self._masks.items():
             for weight, mask in zip(_prunable(groups[name]), masks, strict=True):
-                weight.mul_(mask)
+                weight.mul_(mask.to(weight.device))
 
     def pruned(self) -> int:
         """Return how many weights are set to zero."""

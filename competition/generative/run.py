@@ -79,7 +79,8 @@ def open_run(settings: GenerateSettings) -> Run:
         flush=True,
     )
     answer.save(folder)
-    return Run(folder, settings, pictures, design, device, answer.precision)
+    precision = answer.precision.on(device) if settings.precision == "auto" else answer.precision
+    return Run(folder, settings, pictures, design, device, precision)
 
 
 def refuse_other_run(folder: Path, identity: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ from competition.models.factory import check_network
 from competition.models.weights import describe_weights
 from competition.predictions import Predictions, class_numbers, load_predictions, pool, save_csv, save_predictions
 from competition.runs import counted_seed, environment, read_run, refuse_other_identity, write_atomically, write_json
+from competition.settings import flag as flag_of
 from competition.training.display import Display
 from competition.training.fit import fit_fold, is_finished
 from competition.training.inputs import FoldJob, Machine, TrainingData
@@ -110,13 +111,22 @@ def settle(settings: TrainSettings) -> TrainSettings:
     check_network(settings.model, settings.model_options)
     refuse_missing_tensorboard(settings.tensorboard)
     if settings.prune_from is not None:
-        source = read_checkpoint(settings.prune_from / "fold_0")
-        options = settings.model_options or source.model_options
-        return settings.replace(model_options=options, dropout=source.dropout, resize=source.preprocessing.resize)
+        return _as_pruned_from(settings.prune_from, settings)
     if settings.weights is None:
         return settings
     info = describe_weights(settings.weights, name=settings.model)
     return settings.replace(model_options={**info.options, **settings.model_options})
+
+
+def _as_pruned_from(run: Path, settings: TrainSettings) -> TrainSettings:
+    """Return the settings with what a network keeps when it is pruned; raises UserError where they say otherwise."""
+    source, untold = read_checkpoint(run / "fold_0"), TrainSettings()
+    own = {"model_options": source.model_options, "dropout": source.dropout, "resize": source.preprocessing.resize}
+    for name, have in own.items():
+        want = getattr(settings, name)
+        if want not in (have, getattr(untold, name)):
+            raise UserError(f"--prune-from {run}: its {flag_of(name)} is {have}, this run's is {want}")
+    return settings.replace(**own)
 
 
 def identity_of(

@@ -255,7 +255,7 @@ class FoldTraining:
 
     def restore(self) -> None:
         """Go on from the saved state, if there is one; later records of the history are taken back."""
-        state = load_state(self.job.folder, self.job.machine.device, "fold")
+        state = load_state(self.job.folder, "fold")
         if state is not None:
             self.progress = Progress(**state["progress"])
             self.learner.load_state_dict(state["learner"])

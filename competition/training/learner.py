@@ -73,7 +73,7 @@ class Learner:
         # Dropout and the like draw from here, so a restart cannot change them.
         torch.manual_seed(counted_seed(self.job.seed, "step", step))
         images = self._to_input(pictures, step)
-        targets = self._targets[(positions % len(self._targets)).to(self.device)]
+        targets = self._targets[positions.to(self.device, non_blocking=True) % len(self._targets)]
         images, partner, weight = mix_batch(
             images,
             settings.mix,
@@ -151,7 +151,8 @@ class Learner:
         self.optimizer.load_state_dict(state["optimizer"])
         if self._average is not None:
             self._average.module.load_state_dict(state["average"])
-        self._scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # empty where the step before was not in fp16
+            self._scaler.load_state_dict(state["scaler"])
         self.micro_batch = state["micro_batch"]
 
 

@@ -57,7 +57,7 @@ def mix_batch(
     """
     if kind == "none" or rng.random() >= probability:
         return images, None, 1.0
-    partner = torch.from_numpy(rng.permutation(len(images))).to(images.device)
+    partner = torch.from_numpy(rng.permutation(len(images))).to(images.device, non_blocking=True)
     if kind == "cutmix" or (kind == "both" and rng.random() < 0.5):
         weight = rng.beta(cutmix_alpha, cutmix_alpha)
         mixed, weight = cutmix(images, partner, weight, (rng.random(), rng.random()))

@@ -124,11 +124,18 @@ def create_loss(kind: str, label_smoothing: float, class_counts: Tensor) -> Loss
     """
     if kind == "focal":
         return lambda logits, targets: _focal(logits, targets, label_smoothing)
-    weight = None
     if kind == "balanced":
         weight = 1.0 / class_counts.clamp(min=1).float()
         weight = weight / weight.mean()
-    return nn.CrossEntropyLoss(weight=weight, label_smoothing=label_smoothing)
+        return lambda logits, targets: _balanced(logits, targets, label_smoothing, weight)
+    return nn.CrossEntropyLoss(label_smoothing=label_smoothing)
+
+
+def _balanced(logits: Tensor, targets: Tensor, label_smoothing: float, weight: Tensor) -> Tensor:
+    """Weight whole pictures: torch's own weights would let the smoothing pull frequent classes towards rare ones."""
+    losses = nn.functional.cross_entropy(logits, targets, reduction="none", label_smoothing=label_smoothing)
+    of_rows = weight[targets] if targets.ndim == 1 else targets @ weight
+    return (losses * of_rows).sum() / of_rows.sum()
 
 
 def _focal(logits: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:

@@ -94,17 +94,20 @@ def starting_share(settings: TrainSettings, network: nn.Module, image_size: int)
     """Return the share of the image size that training begins with.
 
     Raises:
-        UserError: ``--grow-from`` with a network that takes one size only.
+        UserError: ``--grow-from`` with a network that does not take a size on the way.
     """
     share = settings.grow_from
     if share is None:
         share = 1.0 if image_size < 48 or settings.weights or settings.prune_from else 0.5
-    smaller = {growing_size(share, step, 4, image_size) for step in range(4)} - {image_size}  # one step of every stage
-    if all(_takes_size(network, size) for size in smaller):
+    sizes = {growing_size(share, step, 4, image_size) for step in range(4)} - {image_size}  # a step of every stage
+    unfit = [size for size in sorted(sizes) if not _takes_size(network, size)]
+    if not unfit:
         return share
     if settings.grow_from is None:
         return 1.0
-    raise UserError(f"--grow-from {settings.grow_from}: {settings.model} takes one image size only; use --grow-from 1")
+    raise UserError(
+        f"--grow-from {settings.grow_from}: {settings.model} cannot take images of {unfit[0]} px; use --grow-from 1"
+    )
 
 
 @torch.no_grad()
@@ -127,14 +130,8 @@ def check_pruning_source(settings: TrainSettings, class_names: tuple[str, ...], 
     for fold in range(settings.folds * settings.repeats):
         folder: Path = source / f"fold_{fold}"
         checkpoint = read_checkpoint(folder)
-        found = (
-            checkpoint.model,
-            checkpoint.class_names,
-            checkpoint.model_options,
-            checkpoint.preprocessing.image_size,
-        )
-        wanted = (settings.model, class_names, settings.model_options, settings.image_size or image_size)
-        names = ("--model", "classes", "--model-options", "--image-size")
-        for name, have, want in zip(names, found, wanted, strict=True):
+        found = (checkpoint.model, checkpoint.class_names, checkpoint.preprocessing.image_size)
+        wanted = (settings.model, class_names, settings.image_size or image_size)
+        for name, have, want in zip(("--model", "classes", "--image-size"), found, wanted, strict=True):
             if have != want:
                 raise UserError(f"--prune-from {folder}: its {name} is {have}, this run's is {want}")
