@@ -88,3 +88,20 @@ def test_settled_statistics_are_those_of_the_weights():
     torch.testing.assert_close(settled, wanted, atol=0.1, rtol=0)
     norms = [layer for layer in model.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
     assert all(norm.momentum == 0.1 for norm in norms)
+
+
+def test_settled_statistics_do_not_depend_on_the_order_of_the_classes():
+    """Latents that come class after class must not be measured class by class: training batches are mixed."""
+    torch.manual_seed(0)
+    model = create_model(design_for("dcgan"))
+    norms = [layer for layer in model.generator.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    first = next(layer for layer in model.generator.layers if isinstance(layer, torch.nn.ConvTranspose2d))
+    with torch.no_grad():  # the same at every place, so that all that differs is the class
+        first.weight.copy_(first.weight.mean(dim=(2, 3), keepdim=True).expand_as(first.weight))
+    latents, labels = torch.randn(192, 5) / 10, torch.arange(3).repeat_interleave(64)
+    variances = []
+    for rows in (torch.arange(192), torch.randperm(192)):
+        with torch.no_grad():
+            model.settle(latents[rows], labels[rows])
+        variances.append(torch.cat([norm.running_var for norm in norms]))
+    torch.testing.assert_close(variances[0], variances[1], rtol=0.2, atol=1e-6)

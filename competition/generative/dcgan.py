@@ -134,8 +134,9 @@ class DCGAN(GenerativeModel):
         for norm in norms:
             norm.reset_running_stats()
             norm.train().momentum = None  # the mean over all batches
-        for part, classes in zip(latents.split(SETTLE_BATCH), labels.split(SETTLE_BATCH), strict=True):
-            self.decode(part, classes)
+        parts = -(-len(latents) // SETTLE_BATCH)
+        for first in range(parts):  # every so many: the latents may come class after class, training batches are mixed
+            self.decode(latents[first::parts], labels[first::parts])
         for norm, momentum in zip(norms, usual, strict=True):
             norm.eval().momentum = momentum
 
