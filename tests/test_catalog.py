@@ -164,6 +164,12 @@ def test_a_list_of_classes_beside_class_folders_is_no_training_table(tmp_path: P
     assert "table not used" in kinds(catalog)
 
 
+def test_a_training_table_that_names_no_image_is_refused_beside_class_folders_too(tmp_path: Path) -> None:
+    make(tmp_path, CLASS_FOLDERS, {"train.csv": "id,label\nimg_1,cat\nimg_2,dog\n"})
+    with pytest.raises(UserError, match="no column names an image"):
+        open_catalog(tmp_path)
+
+
 def test_names_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
     make(tmp_path, CLASS_FOLDERS)
     (tmp_path / "train" / "cat" / b"caf\xe9.png".decode("utf-8", "surrogateescape")).touch()

@@ -94,10 +94,11 @@ def test_classes_too_small_count_readable_images(root: Path) -> None:
     assert (problem.rows, problem.severity, problem.image_ids) == (["c (2)"], "error", ())
 
 
-def test_classes_too_small_count_duplicates_once(root: Path) -> None:
+def test_classes_of_few_separate_images_are_told(root: Path) -> None:
     copy = noise(seed=5)
     make(root, {**plain(3), "train/c/1.png": noise(), "train/c/2.png": copy, "train/c/3.png": copy})
-    assert found(root)["class too small for the folds"].rows == ["c (2)"]
+    problem = found(root)["class too much alike for the folds"]
+    assert (problem.rows, problem.severity) == (["c (2)"], "warning")
 
 
 def test_no_training_images(root: Path) -> None:

@@ -85,6 +85,13 @@ def test_labels_that_look_like_file_names_are_no_ids(tmp_path: Path) -> None:
     assert [problem.kind for problem in catalog.problems] == ["image named but missing"]
 
 
+def test_a_running_number_is_no_id_where_rows_share_an_image(tmp_path: Path) -> None:
+    files = [f"images/{number}.png" for number in range(12)]
+    table = "annotation,image_id,label\n" + "".join(f"{row},{row // 3},{'ab'[row // 3 % 2]}\n" for row in range(12))
+    catalog = open_catalog(make(tmp_path, files, {"train.csv": table}))
+    assert rows(catalog) == [("0", "a", "train"), ("1", "b", "train"), ("2", "a", "train"), ("3", "b", "train")]
+
+
 def test_images_named_by_a_flag_count_as_used(tmp_path: Path) -> None:
     make(tmp_path, IMAGES, {"train.csv": "id,label\n1,a\n2,b\n"})
     catalog = open_catalog(tmp_path, images=tmp_path / Path(IMAGES[0]).parts[0])

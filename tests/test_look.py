@@ -71,7 +71,9 @@ def test_a_training_image_named_by_its_path_is_the_same_as_by_its_id(finished_ru
     run, cache = finished_run
     path = run.parent.parent / "data" / "images" / "train07.png"
     (tmp_path / "linked").symlink_to(path.parent)
-    for image in ("train07.png", path, path.parent / ".." / "images" / path.name, tmp_path / "linked" / path.name):
+    (tmp_path / "worst.png").symlink_to(path)
+    spelled = [path, path.parent / ".." / "images" / path.name, tmp_path / "linked" / path.name, tmp_path / "worst.png"]
+    for image in ("train07.png", *spelled):
         main(["look", str(run), "--what", "cam", "--image", str(image), "--out", str(tmp_path / "look.png"), *cache])
     assert len(set(capsys.readouterr().out.splitlines())) == 1
 

@@ -130,10 +130,13 @@ def test_a_flag_counts_before_the_runs_own_and_the_runs_data_is_found_from_anywh
     (tmp_path / "r" / "run.json").write_text(json.dumps({**record, "data": str(tmp_path / "own")}))
     (member,) = open_members([run])
     settings = PredictSettings(test_csv="new.csv")
+    assert data_of(settings, member).data.name == "own"  # all has moved together
+    (tmp_path / "own").mkdir()
     found = data_of(settings, member)
     assert (found.data, found.test_csv.name, found.id_column) == (tmp_path / "own", "new.csv", "name")
     other = settings.replace(data=tmp_path)
-    assert training_data_of(other, member) == data_of(other, member) == other  # the run's own is gone
-    (tmp_path / "own").mkdir()
+    assert data_of(other, member) == other
     found = training_data_of(other, member)
     assert (found.data, found.test_csv.name) == (tmp_path / "own", "old.csv")
+    (tmp_path / "own").rmdir()
+    assert training_data_of(other, member) == other  # its own is gone

@@ -73,8 +73,9 @@ def find_subject(source: Source, image: str) -> Subject:
     if not path.is_file():
         near = did_you_mean(image, table["image_id"])
         raise UserError(f"--image {image!r}: neither an id in {source.catalog.source} nor a file{near}")
-    for row in np.flatnonzero(table["path"].str.endswith(path.name)):
-        if path.samefile(table["path"].iloc[row]):  # however the two are written: a link, or .. on the way
+    for row in np.flatnonzero(table["path"].str.endswith((path.name, path.resolve().name))):
+        known = Path(table["path"].iloc[row])
+        if known.is_file() and known.samefile(path):  # however the two are written: a link, or .. on the way
             return _subject_of_row(source, str(table["image_id"].iloc[row]), int(row))
     decoded = decode_file(str(path), source.member.image_size, source.member.resize)  # type: ignore[arg-type]
     if decoded.error:

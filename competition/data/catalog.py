@@ -84,8 +84,13 @@ def open_catalog(
     _refuse_unspellable([*draft.images, *(pool or {})], source)
     wanted = {"id": id_column, "label": label_column, "group": group_column}
     reader = CsvReader(draft, tables, pool, wanted)
-    # A labels.csv beside train/CLASS/ may list the classes.
-    if "train" in tables and train_csv is None and draft.has_train_folders() and not reader.names_images():
+    is_told = any(flag is not None for flag in (train_csv, images, id_column, label_column))
+    if (
+        not is_told
+        and _may_list_classes(tables.get("train"))
+        and draft.has_train_folders()
+        and not reader.names_images()
+    ):
         message = f"{tables.pop('train')} names no image; the class folders are read instead."
         draft.problems.append(Problem("table not used", message, severity="warning"))
     if "train" in tables or (_TABLES_OF_TEST & tables.keys() and not draft.labelled_tops()):
@@ -99,6 +104,11 @@ def open_catalog(
     table = draft.as_table()
     _refuse_unlabelled(table, source)
     return Catalog(table, source, layout, draft.id_column, draft.label_column, draft.submission_ids, draft.problems)
+
+
+def _may_list_classes(path: str | None) -> bool:
+    """Whether a table is a ``labels.csv``, which beside ``train/CLASS/`` may list the classes instead of the images."""
+    return path is not None and Path(path).stem.lower() == "labels"
 
 
 def _without_wrapper(files: dict[str, str]) -> dict[str, str]:

@@ -116,7 +116,7 @@ def _unreadable(table: pd.DataFrame, facts: pd.DataFrame) -> list[Problem]:
 
 
 def _small_classes(table: pd.DataFrame, facts: pd.DataFrame, folds: int) -> list[Problem]:
-    """Count readable images, duplicates once; a class that has none left counts too."""
+    """Count readable images; a class that has none left counts too. Duplicates count once, as where folds are made."""
     labelled = (table["split"] != "test").to_numpy()
     if not labelled.any():
         return [Problem("no training images", "Nothing here has a label; it can only be predicted.", [])]
@@ -125,12 +125,17 @@ def _small_classes(table: pd.DataFrame, facts: pd.DataFrame, folds: int) -> list
     counts = pd.Series(good).groupby(table["label"].to_numpy()).sum()
     few = good & (counts.loc[table["label"]] < MANY * folds).to_numpy()
     separate = pd.Series(duplicate_groups(facts[few], table[few])).groupby(table["label"].to_numpy()[few]).nunique()
-    counts.update(separate)
+    alike = [f"{label} ({count})" for label, count in separate.items() if count < folds <= counts[str(label)]]
+    problems = []
+    if alike:  # a fold table of one's own may deal them otherwise
+        message = f"{len(alike)} classes have fewer than {folds} images that are neither duplicates nor of one group. "
+        message += "No folds are made of them: use fewer."
+        problems.append(Problem("class too much alike for the folds", message, alike, "warning"))
     rows = [f"{label} ({count})" for label, count in counts.items() if count < folds]
     if not rows:
-        return []
-    message = f"{len(rows)} classes have fewer than {folds} readable, separate images. Use fewer folds, or drop them."
-    return [Problem("class too small for the folds", message, rows)]
+        return problems
+    message = f"{len(rows)} classes have fewer than {folds} readable images. Use fewer folds, or drop them."
+    return [*problems, Problem("class too small for the folds", message, rows)]
 
 
 # ---- labels that can be read without looking at the picture ----

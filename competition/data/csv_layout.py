@@ -50,13 +50,17 @@ class CsvReader:
         return match_images(ids, self.names, None if self.pool is not None else split)
 
     def _id_column(self, table: CsvFile, split: str) -> str:
-        """The column that names the most images among its first values; UserError when there is none."""
+        """The column whose values name images, most of them at least; UserError when there is none."""
         if self.wanted["id"] and (split != "test" or self.wanted["id"] in table.columns):
             table.column(self.wanted["id"], "--id-column")
             return self.wanted["id"]
-        hits = self._hits(table, split)
-        # Equal hits: the usual names first, then the order in the file.
-        best = max(table.columns, key=lambda name: (hits[name], name.lower() in _ID_NAMES))
+        values, hits = self._first_values(table), self._hits(table, split)
+
+        def rank(name: str) -> tuple[bool, bool, int]:
+            # By name before number: a running number may name more images than an id that several rows share.
+            return 2 * hits[name] >= max(1, len(values[name])), name.lower() in _ID_NAMES, hits[name]
+
+        best = max(table.columns, key=rank)
         if hits[best] == 0 and table.rows:
             looked = [f"{name} ({table.column(name, '')[0]!r})" for name in table.columns]
             raise UserError(
@@ -68,8 +72,10 @@ class CsvReader:
 
     def _hits(self, table: CsvFile, split: str) -> dict[str, int]:
         """Count the different images that each column names: labels 0..9 beside 0.png, 1.png ... name only ten."""
-        values = {name: set(table.column(name, "--id-column")[:_LOOK_AT]) - {""} for name in table.columns}
-        return {name: len(self._match(cells, split)[0]) for name, cells in values.items()}
+        return {name: len(self._match(cells, split)[0]) for name, cells in self._first_values(table).items()}
+
+    def _first_values(self, table: CsvFile) -> dict[str, set[str]]:
+        return {name: set(table.column(name, "--id-column")[:_LOOK_AT]) - {""} for name in table.columns}
 
     def _label_column(self, table: CsvFile, id_column: str) -> str:
         if self.wanted["label"]:

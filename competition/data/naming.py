@@ -4,14 +4,25 @@ import os
 import re
 from collections.abc import Callable, Iterable
 
-_SPLIT_WORDS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test"}
-_SPLIT_WORD = re.compile(rf"({'|'.join(_SPLIT_WORDS)})(ing|set|data|images?|imgs?)?")
+_SPLIT_WORDS = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validate": "val",
+    "validation": "val",
+    "dev": "val",
+    "development": "val",
+    "test": "test",
+}
+_SPLIT_WORD = re.compile(
+    rf"({'|'.join(_SPLIT_WORDS)})(ing|set|val|data|images?|imgs?|pics|pictures|files|folder|crops)*"
+)
 
 
 def split_of_folder(name: str) -> str | None:
-    """Return "train", "val" or "test" for names like ``train_images`` or ``images-test``; None for ``valley``."""
-    for word in re.split(r"[^a-z]+", name.lower()):
-        found = _SPLIT_WORD.fullmatch(word)
+    """Return "train", "val" or "test" for names like ``TrainImages`` or ``images-test``; None for ``valley``."""
+    for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name):
+        found = _SPLIT_WORD.fullmatch(word.lower())
         if found:
             return _SPLIT_WORDS[found[1]]
     return None

@@ -79,11 +79,19 @@ def measure(path: Path, settings: MeasureSettings) -> tuple[Path, Figures]:
 
 @dataclass(frozen=True)
 class Sides:
-    """What is measured: equally many generated and real images, and the training images, where they are known."""
+    """What is measured: equally many generated and real images, and the training images, where they are known.
+
+    Attributes:
+        generated, real: as many of each.
+        trained: those that are searched for copies.
+        seen: hashes of all that were trained on.
+        notes: on how they were cut.
+    """
 
     generated: Decoded
     real: Decoded
     trained: Decoded | None
+    seen: set[int]
     notes: list[str]
 
 
@@ -108,10 +116,11 @@ def open_sides(path: Path, settings: MeasureSettings, out: Path, network: Featur
     count = min(map(len, sides))
     _refuse_too_few(sides)
     generated, real = (chosen(one, count, None, settings.seed) for one in sides)
-    trained = None
-    if trained_set is not None:
-        trained = chosen(decode_set(trained_set, side, settings), settings.neighbours, None, settings.seed)
-    return Sides(generated, real, trained, notes)
+    if trained_set is None:
+        return Sides(generated, real, None, set(), notes)
+    every = decode_set(trained_set, side, settings)
+    trained = chosen(every, settings.neighbours, None, settings.seed)
+    return Sides(generated, real, trained, set(every.contents), notes)
 
 
 def _real_set(path: Path, settings: MeasureSettings) -> ImageSet:
@@ -226,8 +235,7 @@ def _neighbour_figures(
     if sides.trained is None:
         notes.append(f"{UNSEARCHED}: name those images with --trained-on")
         return None
-    seen = set(sides.trained.contents)
-    is_new = np.array([content not in seen for content in sides.real.contents])
+    is_new = np.array([content not in sides.seen for content in sides.real.contents])
     shared = f"{counted(int((~is_new).sum()), 'image')} of {sides.real.name} are training images themselves"
     if is_new.sum() < FEWEST_IMAGES:
         notes.append(f"{UNSEARCHED}: {shared}, so there is nothing to compare with; measure against held-out images")

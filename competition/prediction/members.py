@@ -135,7 +135,8 @@ def data_of(settings: Told, member: Member) -> Told:
         return settings
     own = {name: getattr(member.settings, name) for name in DATA_FLAGS if getattr(settings, name) is None}
     if own["data"] is not None:
-        own["data"] = Path(read_run(member.folder).get("data", own["data"]))  # absolute: it is found from anywhere
+        recorded = Path(read_run(member.folder).get("data", own["data"]))  # absolute: it is found from anywhere ...
+        own["data"] = recorded if recorded.exists() else own["data"]  # ... unless all has moved together
     return settings.replace(**own)
 
 

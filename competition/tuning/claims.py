@@ -161,7 +161,8 @@ class Claims:
             if deaths >= MOST_DEATHS:
                 self._fail(trial, f"its process died {deaths} times (out of memory?)")
             else:
-                self._queue_again(trial, f"its process ended ({owner or 'before it began'})", deaths)
+                ended = f"its process ended ({owner or 'before it began'})"
+                self._queue_again(trial, ended if other == owner else "its claim was lost with the connection", deaths)
             if other is not None:
                 forget(self.folder, other)
 
