@@ -98,7 +98,10 @@ def test_classes_of_few_separate_images_are_told(root: Path) -> None:
     copy = noise(seed=5)
     make(root, {**plain(3), "train/c/1.png": noise(), "train/c/2.png": copy, "train/c/3.png": copy})
     problem = found(root)["class too much alike for the folds"]
-    assert (problem.rows, problem.severity) == (["c (2)"], "warning")
+    assert (problem.rows, problem.severity) == (["c (2)"], "error")
+    catalog = open_catalog(root)
+    problems = check(catalog, facts_of(catalog, root), folds=3, are_dealt=True)
+    assert problem.kind not in {problem.kind for problem in problems}
 
 
 def test_no_training_images(root: Path) -> None:

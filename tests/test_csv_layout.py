@@ -77,12 +77,28 @@ def test_class_folders_may_begin_like_a_split(tmp_path: Path) -> None:
     assert catalog.problems == []
 
 
-def test_labels_that_look_like_file_names_are_no_ids(tmp_path: Path) -> None:
-    files = [f"images/{number}.png" for number in range(20) if number != 7]
-    table = "label,picture\n" + "".join(f"{number % 10},{number}\n" for number in range(20))
-    catalog = open_catalog(make(tmp_path, files, {"train.csv": table}))
-    assert catalog.id_column == "picture"
-    assert [problem.kind for problem in catalog.problems] == ["image named but missing"]
+# Columns a and b of a table over images 0.png, 1.png ...; which of them names the images is to be seen.
+COLUMNS = {
+    "labels 0..9, one image missing": (lambda n: n % 10, lambda n: n, set(range(20)) - {17}, "b"),
+    "labels 0..9, many images missing": (lambda n: n % 10, lambda n: n, set(range(60)), "b"),
+    "a running number that names other images": (
+        lambda n: n,
+        lambda n: f"train/{n + 30}.png",
+        set(range(30, 230)),
+        "b",
+    ),
+    "a third of the images there": (lambda n: f"r{n}", lambda n: f"{n}.png", set(range(60)), "b"),
+    "an unusual name beside a usual one": (lambda n: f"{n}.png", lambda n: n % 10, set(range(200)), "a"),
+}
+
+
+@pytest.mark.parametrize("names", ["picture,which", "id,image_path", "image_name,id"])
+@pytest.mark.parametrize("case", COLUMNS)
+def test_the_column_of_ids_is_the_one_that_names_images(case: str, names: str, tmp_path: Path) -> None:
+    first, second, there, expected = COLUMNS[case]
+    table = f"{names},kind\n" + "".join(f"{first(n)},{second(n)},{'xy'[n % 2]}\n" for n in range(200))
+    catalog = open_catalog(make(tmp_path, [f"train/{n}.png" for n in there], {"train.csv": table}), label_column="kind")
+    assert catalog.id_column == names.split(",")["ab".index(expected)]
 
 
 def test_a_running_number_is_no_id_where_rows_share_an_image(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Runs and studies as members, and folders that are neither."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,13 +125,17 @@ def test_without_data_the_runs_own_is_used(tmp_path):
     assert data_of(PredictSettings(data="other"), member).data.name == "other"
 
 
-def test_a_flag_counts_before_the_runs_own_and_the_runs_data_is_found_from_anywhere(tmp_path):
+def test_a_flag_counts_before_the_runs_own_and_the_runs_data_is_found_from_anywhere(tmp_path, monkeypatch):
     run = make_run(tmp_path / "r", data="own", test_csv="old.csv", id_column="name")
     record = json.loads((tmp_path / "r" / "run.json").read_text())
     (tmp_path / "r" / "run.json").write_text(json.dumps({**record, "data": str(tmp_path / "own")}))
     (member,) = open_members([run])
     settings = PredictSettings(test_csv="new.csv")
-    assert data_of(settings, member).data.name == "own"  # all has moved together
+    assert data_of(settings, member).data == tmp_path / "own"  # nowhere: where it was is told
+    (tmp_path / "moved" / "own").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "moved")
+    assert data_of(settings, member).data == Path("own")  # all has moved together
+    assert training_data_of(settings.replace(data=tmp_path), member).data == tmp_path
     (tmp_path / "own").mkdir()
     found = data_of(settings, member)
     assert (found.data, found.test_csv.name, found.id_column) == (tmp_path / "own", "new.csv", "name")
@@ -138,5 +143,3 @@ def test_a_flag_counts_before_the_runs_own_and_the_runs_data_is_found_from_anywh
     assert data_of(other, member) == other
     found = training_data_of(other, member)
     assert (found.data, found.test_csv.name) == (tmp_path / "own", "old.csv")
-    (tmp_path / "own").rmdir()
-    assert training_data_of(other, member) == other  # its own is gone

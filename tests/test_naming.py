@@ -49,6 +49,7 @@ def test_equally_good_files_are_ambiguous() -> None:
         ("trainA", "train"),
         ("trainval", "train"),
         ("TEST", "test"),
+        ("TRAINImages", "train"),
         ("valley", None),
         ("trains", None),
     ],

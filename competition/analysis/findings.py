@@ -128,7 +128,7 @@ def _learning(source: Source, which: NDArray[np.intp], plain: NDArray[np.float32
 
 def _mistakes(source: Source, counts: metrics.Counts, labels: list[int] | None) -> dict[str, Any]:
     order, names = mistakes.similarity_order(counts), source.class_names
-    problems = check(source.catalog, source.store.facts, folds=source.member.settings.folds)
+    problems = check(source.catalog, source.store.facts, folds=source.member.settings.folds, are_dealt=True)
     rows = counts.sum(axis=1)
     pairs = [
         {

@@ -146,7 +146,9 @@ def _policy_from_file(path: Path, image_size: int) -> Policy:
             f"--augment {path} is not an albumentations pipeline: {error}\n"
             "(write one with albumentations.save(pipeline, path, 'yaml'))"
         ) from None
-    policy = Policy([pipeline])  # whole: a Compose or OneOf at the top has a probability of its own
+    # A OneOf, or a Compose with a probability of its own, is one transform of ours.
+    is_list = type(pipeline) is A.Compose and pipeline.p == 1
+    policy = Policy(list(pipeline.transforms) if is_list else [pipeline])
     probe = np.zeros((image_size, image_size, 3), dtype=np.uint8)
     result = policy(probe, 1)
     if result.shape != probe.shape or result.dtype != np.uint8:

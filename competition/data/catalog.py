@@ -84,13 +84,8 @@ def open_catalog(
     _refuse_unspellable([*draft.images, *(pool or {})], source)
     wanted = {"id": id_column, "label": label_column, "group": group_column}
     reader = CsvReader(draft, tables, pool, wanted)
-    is_told = any(flag is not None for flag in (train_csv, images, id_column, label_column))
-    if (
-        not is_told
-        and _may_list_classes(tables.get("train"))
-        and draft.has_train_folders()
-        and not reader.names_images()
-    ):
+    is_guess = train_csv is None and images is None and _may_list_classes(tables.get("train"))
+    if is_guess and draft.has_train_folders() and not reader.names_images():
         message = f"{tables.pop('train')} names no image; the class folders are read instead."
         draft.problems.append(Problem("table not used", message, severity="warning"))
     if "train" in tables or (_TABLES_OF_TEST & tables.keys() and not draft.labelled_tops()):

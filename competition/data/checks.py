@@ -16,9 +16,10 @@ MANY = 10  # times the folds: classes with so many images are not searched for d
 NAMES_SHOWN = 5
 
 
-def check(catalog: Catalog, facts: pd.DataFrame, *, folds: int) -> list[Problem]:
+def check(catalog: Catalog, facts: pd.DataFrame, *, folds: int, are_dealt: bool = False) -> list[Problem]:
     """Return every problem of a catalog and its decoded images, errors first.
 
+    ``are_dealt`` says that a fold table is there, so that none must be made of the images.
     ``facts`` has one row per row of ``catalog.table``. An error stops training; its ``image_ids`` are what
     ``--on-bad skip`` may leave out instead. A warning is only told.
     """
@@ -27,7 +28,7 @@ def check(catalog: Catalog, facts: pd.DataFrame, *, folds: int) -> list[Problem]
     problems = [
         *catalog.problems,
         *_unreadable(table, facts),
-        *_small_classes(table, facts, folds),
+        *_small_classes(table, facts, folds, are_dealt),
         *_leaks(table[good], facts[good]),
         *_exact_duplicates(table, facts),
         *_near_duplicates(table, facts),
@@ -115,27 +116,36 @@ def _unreadable(table: pd.DataFrame, facts: pd.DataFrame) -> list[Problem]:
     return problems
 
 
-def _small_classes(table: pd.DataFrame, facts: pd.DataFrame, folds: int) -> list[Problem]:
-    """Count readable images; a class that has none left counts too. Duplicates count once, as where folds are made."""
+def _small_classes(table: pd.DataFrame, facts: pd.DataFrame, folds: int, are_dealt: bool) -> list[Problem]:
+    """Count readable images; a class that has none left counts too."""
     labelled = (table["split"] != "test").to_numpy()
     if not labelled.any():
         return [Problem("no training images", "Nothing here has a label; it can only be predicted.", [])]
     table, facts = table[labelled], facts[labelled]
     good = (facts["error"] == "").to_numpy()
     counts = pd.Series(good).groupby(table["label"].to_numpy()).sum()
-    few = good & (counts.loc[table["label"]] < MANY * folds).to_numpy()
-    separate = pd.Series(duplicate_groups(facts[few], table[few])).groupby(table["label"].to_numpy()[few]).nunique()
-    alike = [f"{label} ({count})" for label, count in separate.items() if count < folds <= counts[str(label)]]
-    problems = []
-    if alike:  # a fold table of one's own may deal them otherwise
-        message = f"{len(alike)} classes have fewer than {folds} images that are neither duplicates nor of one group. "
-        message += "No folds are made of them: use fewer."
-        problems.append(Problem("class too much alike for the folds", message, alike, "warning"))
+    problems = (
+        []
+        if are_dealt
+        else _classes_alike(table, facts, good & (counts.loc[table["label"]] >= folds).to_numpy(), folds)
+    )
     rows = [f"{label} ({count})" for label, count in counts.items() if count < folds]
     if not rows:
         return problems
     message = f"{len(rows)} classes have fewer than {folds} readable images. Use fewer folds, or drop them."
     return [*problems, Problem("class too small for the folds", message, rows)]
+
+
+def _classes_alike(table: pd.DataFrame, facts: pd.DataFrame, rows: np.ndarray, folds: int) -> list[Problem]:
+    """Find classes whose images, duplicates and groups counted once, fill no folds; large classes are not looked at."""
+    sizes = table["label"].map(table["label"][rows].value_counts())
+    few = rows & (sizes < MANY * folds).to_numpy()
+    separate = pd.Series(duplicate_groups(facts[few], table[few])).groupby(table["label"].to_numpy()[few]).nunique()
+    alike = [f"{label} ({count})" for label, count in separate.items() if count < folds]
+    if not alike:
+        return []
+    message = f"{len(alike)} classes have fewer than {folds} separate images, duplicates and groups counted once. "
+    return [Problem("class too much alike for the folds", message + "Use fewer folds, or drop them.", alike)]
 
 
 # ---- labels that can be read without looking at the picture ----

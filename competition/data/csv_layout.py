@@ -17,6 +17,8 @@ from competition.errors import UserError, first_few
 _ID_NAMES = ("image_id", "id", "image", "file", "filename", "file_name", "name", "path", "img", "uuid")
 _LABEL_NAMES = ("label", "class", "target", "category", "labels", "y", "class_name", "class_id")
 _EMPTY_LABELS = frozenset({"", "nan", "NaN", "<NA>"})  # what pandas writes for a missing value
+NEARLY = 0.9  # of the largest share of values that name images: as good, for a few images may be missing
+ROWS_PER_ID = 10  # rows per value from which a column holds labels rather than ids
 _LOOK_AT = 300  # values of a column that are looked up to see whether it names images
 
 
@@ -55,10 +57,15 @@ class CsvReader:
             table.column(self.wanted["id"], "--id-column")
             return self.wanted["id"]
         values, hits = self._first_values(table), self._hits(table, split)
+        shares = {name: hits[name] / max(1, len(values[name])) for name in table.columns}
+        enough = NEARLY * max(shares.values(), default=0)
 
-        def rank(name: str) -> tuple[bool, bool, int]:
-            # By name before number: a running number may name more images than an id that several rows share.
-            return 2 * hits[name] >= max(1, len(values[name])), name.lower() in _ID_NAMES, hits[name]
+        def rank(name: str) -> tuple[bool, bool, bool, bool, int]:
+            # Labels 0..9 name images too, where those are called 0.png, 1.png ...: few values, each in many rows.
+            # A running number may name more images than an id that several rows share: usual names come before number.
+            is_label_like = ROWS_PER_ID * len(values[name]) < min(len(table.rows), _LOOK_AT)
+            is_usual = name.lower() in _ID_NAMES
+            return hits[name] > 0, not is_label_like, shares[name] >= enough, is_usual, hits[name]
 
         best = max(table.columns, key=rank)
         if hits[best] == 0 and table.rows:
@@ -71,7 +78,7 @@ class CsvReader:
         return best
 
     def _hits(self, table: CsvFile, split: str) -> dict[str, int]:
-        """Count the different images that each column names: labels 0..9 beside 0.png, 1.png ... name only ten."""
+        """Count the different images that each column names."""
         return {name: len(self._match(cells, split)[0]) for name, cells in self._first_values(table).items()}
 
     def _first_values(self, table: CsvFile) -> dict[str, set[str]]:

@@ -21,7 +21,7 @@ _SPLIT_WORD = re.compile(
 
 def split_of_folder(name: str) -> str | None:
     """Return "train", "val" or "test" for names like ``TrainImages`` or ``images-test``; None for ``valley``."""
-    for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name):
+    for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name):
         found = _SPLIT_WORD.fullmatch(word.lower())
         if found:
             return _SPLIT_WORDS[found[1]]
@@ -66,7 +66,9 @@ def match_images(
     """
     spelled = {image_id: clean_id(image_id) for image_id in ids}
     wanted = set(spelled.values())
-    found: dict[str, str] = {}
+    exact = {name for name in names if "/" in name and name in wanted}  # the folder is spelled out: nothing to prefer
+    found: dict[str, str] = {name: name for name in exact}
+    wanted -= exact
     ambiguous: dict[str, list[str]] = {}
     for tier in _tiers(names, split):
         for reading in _READINGS:

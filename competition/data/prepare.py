@@ -78,7 +78,7 @@ def decode(settings: DataSettings, catalog: Catalog, image_size: int, resize: st
 
 
 def prepare_images(
-    settings: DataSettings, catalog: Catalog, image_size: int, resize: str, folds: int
+    settings: DataSettings, catalog: Catalog, image_size: int, resize: str, folds: int, are_dealt: bool = False
 ) -> PreparedImages:
     """Decode and check everything before any training.
 
@@ -86,7 +86,7 @@ def prepare_images(
         UserError: problems that would spoil a result, unless ``--on-bad skip`` can leave their images out.
     """
     store = decode(settings, catalog, image_size, resize)
-    problems = check(catalog, store.facts, folds=folds)
+    problems = check(catalog, store.facts, folds=folds, are_dealt=are_dealt)
     if problems:
         print(format_report(problems, catalog), flush=True)
     errors = [problem for problem in problems if problem.severity == "error"]

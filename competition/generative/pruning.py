@@ -42,8 +42,10 @@ class Pruner:
     def mask(self, groups: Groups) -> None:
         """Set to zero what is chosen, in these parameters or in a copy of them."""
         for name, masks in self._masks.items():
-            for weight, mask in zip(_prunable(groups[name]), masks, strict=True):
-                weight.mul_(mask.to(weight.device))
+            weights = _prunable(groups[name])
+            masks[:] = [mask.to(weight.device) for mask, weight in zip(masks, weights, strict=True)]  # once, if at all
+            for weight, mask in zip(weights, masks, strict=True):
+                weight.mul_(mask)
 
     def pruned(self) -> int:
         """Return how many weights are set to zero."""

@@ -134,13 +134,20 @@ def data_of(settings: Told, member: Member) -> Told:
     if settings.data is not None:
         return settings
     own = {name: getattr(member.settings, name) for name in DATA_FLAGS if getattr(settings, name) is None}
-    if own["data"] is not None:
-        recorded = Path(read_run(member.folder).get("data", own["data"]))  # absolute: it is found from anywhere ...
-        own["data"] = recorded if recorded.exists() else own["data"]  # ... unless all has moved together
+    recorded = _recorded(member)
+    if recorded is not None and (recorded.exists() or not own["data"].exists()):  # else all has moved together
+        own["data"] = recorded
     return settings.replace(**own)
 
 
 def training_data_of(settings: Told, member: Member) -> Told:
-    """Return where the images are that a run was trained on: where they were then, or else ``--data``."""
-    own = data_of(settings.replace(**dict.fromkeys(DATA_FLAGS)), member)
-    return own if own.data is None or own.data.exists() else data_of(settings, member)
+    """Return where the images are that a run was trained on: where they were then, or else as `data_of` says."""
+    recorded = _recorded(member)
+    is_there = recorded is None or recorded.exists()
+    return data_of(settings.replace(**dict.fromkeys(DATA_FLAGS)) if is_there else settings, member)
+
+
+def _recorded(member: Member) -> Path | None:
+    """Return where a run found its data, an absolute path; None for the embedded sample."""
+    given = member.settings.data
+    return None if given is None else Path(read_run(member.folder).get("data", given))

@@ -43,7 +43,8 @@ class Material:
 
 def open_material(settings: TrainSettings, catalog: Catalog, image_size: int) -> Material:
     """Decode and check the images, and open the fold table or make it; raises UserError for what does not fit."""
-    images = prepare_images(settings, catalog, image_size, settings.resize, settings.folds)
+    are_dealt = fold_path(settings).exists()
+    images = prepare_images(settings, catalog, image_size, settings.resize, settings.folds, are_dealt)
     table = images.labelled(with_validation=not settings.holdout)
     if settings.holdout:
         refuse_unusable_holdout(set(images.of("val")["label"]), set(table["label"]))
