@@ -47,7 +47,7 @@ REFUSED = [
     ("device: [cpu]", "it says how this machine works"),
     ("run: [a]", "it says where files go"),
     ("prune_from: [a]", "it says where a single run begins"),
-    ("schedule: [cosine, plateau]", "schedule: plateau: --schedule plateau follows the validation loss"),
+    ("schedule: [cosine, plateau]", "schedule: plateau: --schedule plateau follows the macro F1 of the validations"),
     ("freeze: [none, all]", "freeze: all: --freeze all without --weights"),
     ("learning_rate: [0.005]\nmixup_alpha: {low: 0.1, high: 1, when: {mixx: [both]}}", "no 'mixx' to depend on (did"),
     ("mix: [cutmix]\nmixup_alpha: {low: 0.1, high: 1, when: {mix: [both]}}", "mix is never 'both'; it is one of"),
