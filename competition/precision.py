@@ -67,12 +67,18 @@ class Answer:
         print(f"precision: {self.precision} (images/s in a short probe: {timed})", flush=True)
 
 
-def ask_once(folder: Path, probe: Callable[[], tuple[Precision, dict[str, float]]]) -> Answer:
-    """Return the precision that a run's folder stores, or the probe's; writes nothing."""
+def ask_once(
+    folder: Path, probe: Callable[[], tuple[Precision, dict[str, float]]], requested: str, device: torch.device
+) -> Answer:
+    """Return the precision that a run's folder stores, or the probe's; writes nothing.
+
+    What another machine stored for ``auto`` is not taken where this device would only imitate it: see `Precision.on`.
+    """
     path = folder / "precision.json"
     if path.exists():
         stored = read_json(path)
-        return Answer(Precision(stored["number_format"], stored["channels_last"]), None)
+        precision = Precision(stored["number_format"], stored["channels_last"])
+        return Answer(precision.on(device) if requested == "auto" else precision, None)
     return Answer(*probe())
 
 

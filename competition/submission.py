@@ -189,10 +189,8 @@ def guard_file(path: Path, data: Path | None) -> str:
     record = sidecar(path) or {}
     source = data or Path(str(record.get("data", "")))
     if data is None and record.get("sha256") == hash_file(path):
-        template, told = (
-            _template_of(table, record),
-            "unchanged since predict.py checked it",
-        )  # by the flags it was given
+        # Checked by the flags that predict.py was given, which nothing here knows; its shares are looked at once more.
+        template, told = _template_of(table, record), "unchanged since predict.py checked it"
     elif data is None and (not record.get("data") or not source.exists()):
         raise UserError(
             f"{path}: nothing here says which rows are asked for: name the competition's folder, zip or sample "

@@ -84,10 +84,8 @@ def open_catalog(
     _refuse_unspellable([*draft.images, *(pool or {})], source)
     wanted = {"id": id_column, "label": label_column, "group": group_column}
     reader = CsvReader(draft, tables, pool, wanted)
-    is_guess = train_csv is None and images is None and _may_list_classes(tables.get("train"))
-    if is_guess and draft.has_train_folders() and not reader.names_images():
-        message = f"{tables.pop('train')} names no image; the class folders are read instead."
-        draft.problems.append(Problem("table not used", message, severity="warning"))
+    if train_csv is None and images is None:
+        _leave_out_class_list(draft, tables, reader)
     if "train" in tables or (_TABLES_OF_TEST & tables.keys() and not draft.labelled_tops()):
         layout = "csv"
         reader.read()
@@ -101,9 +99,12 @@ def open_catalog(
     return Catalog(table, source, layout, draft.id_column, draft.label_column, draft.submission_ids, draft.problems)
 
 
-def _may_list_classes(path: str | None) -> bool:
-    """Whether a table is a ``labels.csv``, which beside ``train/CLASS/`` may list the classes instead of the images."""
-    return path is not None and Path(path).stem.lower() == "labels"
+def _leave_out_class_list(draft: Draft, tables: dict[str, str], reader: CsvReader) -> None:
+    """Take a ``labels.csv`` that names no image from the tables: beside ``train/CLASS/`` it lists the classes."""
+    is_labels = Path(tables.get("train", "")).stem.lower() == "labels"
+    if is_labels and draft.has_train_folders() and not reader.names_images():
+        message = f"{tables.pop('train')} names no image; the class folders are read instead."
+        draft.problems.append(Problem("table not used", message, severity="warning"))
 
 
 def _without_wrapper(files: dict[str, str]) -> dict[str, str]:

@@ -124,11 +124,9 @@ def _small_classes(table: pd.DataFrame, facts: pd.DataFrame, folds: int, are_dea
     table, facts = table[labelled], facts[labelled]
     good = (facts["error"] == "").to_numpy()
     counts = pd.Series(good).groupby(table["label"].to_numpy()).sum()
-    problems = (
-        []
-        if are_dealt
-        else _classes_alike(table, facts, good & (counts.loc[table["label"]] >= folds).to_numpy(), folds)
-    )
+    sizes = counts.loc[table["label"]].to_numpy()
+    few = good & (sizes >= folds) & (sizes < MANY * folds)
+    problems = [] if are_dealt else _classes_alike(table[few], facts[few], folds)
     rows = [f"{label} ({count})" for label, count in counts.items() if count < folds]
     if not rows:
         return problems
@@ -136,11 +134,9 @@ def _small_classes(table: pd.DataFrame, facts: pd.DataFrame, folds: int, are_dea
     return [*problems, Problem("class too small for the folds", message, rows)]
 
 
-def _classes_alike(table: pd.DataFrame, facts: pd.DataFrame, rows: np.ndarray, folds: int) -> list[Problem]:
-    """Find classes whose images, duplicates and groups counted once, fill no folds; large classes are not looked at."""
-    sizes = table["label"].map(table["label"][rows].value_counts())
-    few = rows & (sizes < MANY * folds).to_numpy()
-    separate = pd.Series(duplicate_groups(facts[few], table[few])).groupby(table["label"].to_numpy()[few]).nunique()
+def _classes_alike(table: pd.DataFrame, facts: pd.DataFrame, folds: int) -> list[Problem]:
+    """Find classes whose images fill no folds when duplicates and groups count once."""
+    separate = pd.Series(duplicate_groups(facts, table)).groupby(table["label"].to_numpy()).nunique()
     alike = [f"{label} ({count})" for label, count in separate.items() if count < folds]
     if not alike:
         return []

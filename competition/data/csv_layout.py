@@ -17,8 +17,8 @@ from competition.errors import UserError, first_few
 _ID_NAMES = ("image_id", "id", "image", "file", "filename", "file_name", "name", "path", "img", "uuid")
 _LABEL_NAMES = ("label", "class", "target", "category", "labels", "y", "class_name", "class_id")
 _EMPTY_LABELS = frozenset({"", "nan", "NaN", "<NA>"})  # what pandas writes for a missing value
-NEARLY = 0.9  # of the largest share of values that name images: as good, for a few images may be missing
-ROWS_PER_ID = 10  # rows per value from which a column holds labels rather than ids
+_NEARLY = 0.9  # of the largest share of values that name images: as good, for a few images may be missing
+_ROWS_PER_ID = 10  # rows per value from which a column holds labels rather than ids
 _LOOK_AT = 300  # values of a column that are looked up to see whether it names images
 
 
@@ -37,7 +37,7 @@ class CsvReader:
 
     def names_images(self) -> bool:
         """Whether any column of the training table names an image that is there."""
-        return any(self._hits(read_csv(self.tables["train"]), "train").values())
+        return any(self._hits(self._first_values(read_csv(self.tables["train"])), "train").values())
 
     def read(self) -> None:
         """Add the rows of every table to the draft, smaller faults to its problems."""
@@ -56,14 +56,15 @@ class CsvReader:
         if self.wanted["id"] and (split != "test" or self.wanted["id"] in table.columns):
             table.column(self.wanted["id"], "--id-column")
             return self.wanted["id"]
-        values, hits = self._first_values(table), self._hits(table, split)
+        values = self._first_values(table)
+        hits = self._hits(values, split)
         shares = {name: hits[name] / max(1, len(values[name])) for name in table.columns}
-        enough = NEARLY * max(shares.values(), default=0)
+        enough = _NEARLY * max(shares.values(), default=0)
 
         def rank(name: str) -> tuple[bool, bool, bool, bool, int]:
             # Labels 0..9 name images too, where those are called 0.png, 1.png ...: few values, each in many rows.
             # A running number may name more images than an id that several rows share: usual names come before number.
-            is_label_like = ROWS_PER_ID * len(values[name]) < min(len(table.rows), _LOOK_AT)
+            is_label_like = _ROWS_PER_ID * len(values[name]) < min(len(table.rows), _LOOK_AT)
             is_usual = name.lower() in _ID_NAMES
             return hits[name] > 0, not is_label_like, shares[name] >= enough, is_usual, hits[name]
 
@@ -77,9 +78,9 @@ class CsvReader:
             )
         return best
 
-    def _hits(self, table: CsvFile, split: str) -> dict[str, int]:
+    def _hits(self, values: dict[str, set[str]], split: str) -> dict[str, int]:
         """Count the different images that each column names."""
-        return {name: len(self._match(cells, split)[0]) for name, cells in self._first_values(table).items()}
+        return {name: len(self._match(cells, split)[0]) for name, cells in values.items()}
 
     def _first_values(self, table: CsvFile) -> dict[str, set[str]]:
         return {name: set(table.column(name, "--id-column")[:_LOOK_AT]) - {""} for name in table.columns}

@@ -79,8 +79,7 @@ def open_run(settings: GenerateSettings) -> Run:
         flush=True,
     )
     answer.save(folder)
-    precision = answer.precision.on(device) if settings.precision == "auto" else answer.precision
-    return Run(folder, settings, pictures, design, device, precision)
+    return Run(folder, settings, pictures, design, device, answer.precision)
 
 
 def refuse_other_run(folder: Path, identity: dict[str, Any]) -> None:
@@ -126,7 +125,7 @@ def choose_precision(
         batch = torch.from_numpy(pictures.gather(pictures.some(settings.batch_size)))
         return probe_precision(starting_model(settings, design), settings, batch, device)
 
-    return ask_once(folder, probe)
+    return ask_once(folder, probe, settings.precision, device)
 
 
 def reopen_settings(folder: Path) -> GenerateSettings:

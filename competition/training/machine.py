@@ -33,10 +33,8 @@ def choose_machine(folder: Path, settings: TrainSettings, data: TrainingData, pr
     workers = settings.workers
     if workers is None:
         workers = 0 if device.type == "cpu" else min(8, torch.multiprocessing.cpu_count())
-    answer = ask_once(folder, lambda: _probe(settings, data, preprocessing, device))
-    # Begun on another machine: what this one only imitates is many times slower.
-    precision = answer.precision.on(device) if settings.precision == "auto" else answer.precision
-    return Probed(Machine(device, precision, workers), answer)
+    answer = ask_once(folder, lambda: _probe(settings, data, preprocessing, device), settings.precision, device)
+    return Probed(Machine(device, answer.precision, workers), answer)
 
 
 def _probe(

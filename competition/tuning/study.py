@@ -138,8 +138,9 @@ def _claim_under_lock(folder: Path, study: optuna.Study, storage: StudyStorage, 
             raise UserError(f"{folder} was begun with another --storage; name that one, or another --study")
         if stored and stored["id"] != record["id"]:
             raise UserError(f"{storage.shown} holds another study called {folder.name}: choose another --study")
-        for name in new if not stored else ():
-            study.set_user_attr(name, record[name])
+        if not stored:
+            for name in new:
+                study.set_user_attr(name, record[name])
         if not path.exists():
             write_json(folder / "environment.json", environment())
             write_json(path, record)
