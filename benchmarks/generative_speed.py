@@ -126,9 +126,11 @@ def rate(steps: Iterator[int], seconds: float, clock) -> float:
     images, start = 0, clock()
     while True:
         images += next(steps)
-        passed = clock() - start
-        if passed > seconds:
-            return images / passed
+        if clock() - start > seconds:
+            break
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return images / (clock() - start)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """Training end to end against the bare step and against a plain PyTorch loop, in turn, in one process.
 
-  python benchmarks/training_speed.py [--model resnet18] [--rounds 5] [--seconds 6]
+  python benchmarks/training_speed.py [--model resnet18] [--device auto] [--images 4000] [--rounds 5] [--seconds 6]
 
 All three train the same network at 64 x 64 with batches of 128. "end to end" is this toolkit's fold training with
 everything on (memory-mapped cache, albumentations, CutMix, schedule, progress, history); "bare step" is forward,
 backward and optimiser on one resident batch in the same precision and layout; "plain loop" is float32, PIL decoding
-and torchvision transforms in a DataLoader. Figures are images/s: median, then minimum and maximum over the rounds.
+and torchvision transforms in a DataLoader of as many workers as the toolkit takes. Figures are images/s: median, then
+minimum and maximum over the rounds.
 """
 
 # ruff: noqa: E402
@@ -34,15 +35,15 @@ from competition.runs import environment
 from competition.training.display import Display
 from competition.training.fit import FoldTraining
 from competition.training.inputs import FoldJob, Machine, TrainingData
-from competition.training.probe import probe_precision
+from competition.training.machine import choose_machine
 
-SIZE, BATCH, CLASSES, IMAGES = 64, 128, 20, 4000
+SIZE, BATCH, CLASSES = 64, 128, 20
 
 
-def write_images(folder: Path) -> None:
+def write_images(folder: Path, count: int) -> None:
     """Write PNGs of smoothed noise, about as large as photographs of this size."""
     rng = np.random.default_rng(0)
-    for number in range(IMAGES):
+    for number in range(count):
         noise = cv2.GaussianBlur(rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8), (0, 0), 1.5)
         path = folder / "train" / f"class{number % CLASSES:02}" / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,17 +82,12 @@ def toolkit_steps(settings: TrainSettings, folder: Path) -> tuple[Iterator[int],
 def make_training(
     settings: TrainSettings, data: TrainingData, preprocessing: Preprocessing, folder: Path
 ) -> FoldTraining:
-    """Return a fold's training with the probe's precision."""
-    from competition.models.factory import create_network
-
-    network = create_network(settings.model, CLASSES, image_size=SIZE)
-    images = torch.randn(BATCH, 3, SIZE, SIZE)
-    precision, rates = probe_precision(network, images, "auto", torch.device("cpu"))
-    print(f"probe: {precision} {rates}")
-    machine = Machine(torch.device("cpu"), precision, 0)
+    """Return a fold's training on the machine and in the precision that `train.py` would choose."""
+    probed = choose_machine(folder, settings, data, preprocessing)
+    print(f"{probed.machine} {probed.answer.rates}")
     held_out = np.zeros(len(data.labels), dtype=bool)
     held_out[:1] = True
-    job = FoldJob(settings, data, held_out, 0, folder, preprocessing, machine)
+    job = FoldJob(settings, data, held_out, 0, folder, preprocessing, probed.machine)
     return FoldTraining(job, Display([0], settings.epochs))
 
 
@@ -113,7 +109,7 @@ def bare_steps(training: FoldTraining) -> Iterator[int]:
         yield len(images)
 
 
-def plain_steps(model: str, folder: Path, workers: int) -> Iterator[int]:
+def plain_steps(model: str, folder: Path, machine: Machine) -> Iterator[int]:
     """Train as most scripts do: float32, PIL, torchvision transforms, DataLoader."""
     import timm
     from torchvision import datasets, transforms
@@ -127,11 +123,12 @@ def plain_steps(model: str, folder: Path, workers: int) -> Iterator[int]:
         ]
     )
     dataset = datasets.ImageFolder(str(folder / "train"), transform)
-    loader = torch.utils.data.DataLoader(dataset, BATCH, shuffle=True, num_workers=workers, drop_last=True)
-    network = timm.create_model(model, num_classes=CLASSES)
+    loader = torch.utils.data.DataLoader(dataset, BATCH, shuffle=True, num_workers=machine.workers, drop_last=True)
+    network = timm.create_model(model, num_classes=CLASSES).to(machine.device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
     loss_function = nn.CrossEntropyLoss(label_smoothing=0.1)
     for images, labels in itertools.chain.from_iterable(itertools.repeat(loader)):
+        images, labels = images.to(machine.device), labels.to(machine.device)
         loss = loss_function(network(images), labels)
         optimizer.zero_grad()
         loss.backward()
@@ -144,6 +141,8 @@ def rate(steps: Iterator[int], seconds: float) -> float:
     start, images = time.perf_counter(), 0
     while time.perf_counter() - start < seconds:
         images += next(steps)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
     return images / (time.perf_counter() - start)
 
 
@@ -152,14 +151,15 @@ def main() -> None:
     parser.add_argument("--model", default="resnet18")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=6.0)
-    parser.add_argument("--workers", type=int, default=0, help="of the plain loop's DataLoader")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--images", type=int, default=4000)
     values = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_images(folder)
+        write_images(folder, values.images)
         settings = TrainSettings(
             data=folder, cache_dir=folder / "cache", model=values.model, batch_size=BATCH, grow_from=1,
-            optimizer="adamw", learning_rate=1e-3, epochs=1000,
+            optimizer="adamw", learning_rate=1e-3, epochs=100_000, device=values.device,
         )  # fmt: skip
         (folder / "fold").mkdir()
         end_to_end, training = toolkit_steps(settings, folder / "fold")
@@ -167,7 +167,7 @@ def main() -> None:
             {
                 "end to end": end_to_end,
                 "bare step": bare_steps(training),
-                "plain loop": plain_steps(values.model, folder, values.workers),
+                "plain loop": plain_steps(values.model, folder, training.job.machine),
             },
             values.rounds,
             values.seconds,

@@ -47,12 +47,14 @@ def probe_precision(
         images: (B, C, H, W) float32, normalised; fewer are used where time or memory are short.
         requested: ``auto`` or one number format, of which the faster layout is taken.
         device: where to run.
-        seconds: all the time the probe may take.
+        seconds: all the time the probe may take, after a GPU has been started.
         clock: tells the seconds.
 
     Returns:
         The choice, and images per second of every combination that was timed.
     """
+    if device.type == "cuda":
+        _start_gpu(network, images, candidates(requested, device)[0], device)
     timer = _Timer(network, device, clock, clock() + seconds)
     best, size = in_halves(
         lambda size: timer.best_seconds(images[:size], candidates(requested, device)),
@@ -62,6 +64,12 @@ def probe_precision(
     if not best:
         raise UserError(f"--precision {requested}: the loss is not finite in any layout; try --precision fp32")
     return fastest(best), {str(item): round(size / seconds, 1) for item, seconds in best.items()}
+
+
+def _start_gpu(network: nn.Module, images: Tensor, precision: Precision, device: torch.device) -> None:
+    """Take a step outside of the time: the first one loads the GPU's libraries, for seconds."""
+    in_halves(lambda size: next(_steps(network, images[:size], precision, device)), len(images), note=lambda text: None)
+    torch.cuda.synchronize()
 
 
 def fastest(seconds: Mapping[Precision, float]) -> Precision:
