@@ -86,7 +86,7 @@ def test_a_look_at_the_pictures_is_no_part_of_the_pace(data, tmp_path, monkeypat
 )
 def test_stopping_anywhere_changes_nothing(model, changes, data, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "RECORD_STEPS", 3)
-    settings = settings_for(model, data, steps=8, **changes)
+    settings = settings_for(model, data, steps=8, device="cpu", **changes)  # a GPU adds in any order
     fit(begin(settings.replace(run=tmp_path / "a")))
     take_step = Training.take_step
 
@@ -123,7 +123,7 @@ def test_a_damaged_state_is_refused(data, tmp_path):
 
 
 def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_model(data, tmp_path, monkeypatch):
-    run = begin(settings_for("vae", data, run=tmp_path / "run", sheet_every=2))
+    run = begin(settings_for("vae", data, run=tmp_path / "run", sheet_every=2, device="cpu"))  # whose losses are read
     training = Training(run)
     plain = training.learner.take_step
 
@@ -158,7 +158,7 @@ def test_weights_that_are_not_numbers_are_never_kept(data, tmp_path):
 def test_an_average_of_weights_is_kept_with_its_own_statistics(data, tmp_path):
     run = begin(settings_for("dcgan", data, ema=0.9, steps=4, run=tmp_path / "run"))
     fit(run)
-    model, _ = open_generator(tmp_path / "run", torch.device("cpu"))
+    model, _ = open_generator(tmp_path / "run", run.device)
     kept = {name: value.clone() for name, value in model.state_dict().items() if "running" in name}
     with torch.no_grad():
         run_sheet = Training(run).sheet

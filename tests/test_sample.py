@@ -3,6 +3,8 @@
 import hashlib
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
+from competition.data import sample
 from competition.data.cache import open_images
 from competition.data.catalog import open_catalog
 from competition.data.checks import check
@@ -67,6 +70,21 @@ def test_is_drawn_once_and_renewed_when_older(folder: Path) -> None:
     assert render_sample(folder).stat().st_ino == before
     (folder / ".truth" / "version").write_text("0\n")
     assert render_sample(folder).stat().st_ino != before
+
+
+def test_many_at_once_draw_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+
+    def render(folder: Path) -> None:
+        drawn.append(folder)
+        time.sleep(0.05)
+        (folder / ".truth").mkdir()
+        (folder / ".truth" / "version").write_text(str(sample.VERSION))
+
+    monkeypatch.setattr(sample, "_render", render)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(render_sample, [tmp_path / "s"] * 4))
+    assert len(drawn) == 1
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from timm.models import register_model
 from torch import nn
 
@@ -16,6 +17,7 @@ from competition.training.probe import probe_precision
 from tests.tiny_run import TINY, answer
 
 pytestmark = pytest.mark.usefixtures("no_probe")
+NEEDS_NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 
 
 def test_runs_with_other_classes_are_refused(finished, capsys):
@@ -66,11 +68,11 @@ def endless_test_network(pretrained=False, num_classes=3, **options):
         (["--fold-file", "nowhere.csv"], "nowhere.csv does not exist"),
         (["--weights", "nowhere.safetensors"], "nowhere.safetensors"),
         (["--folds", "60", "--only-folds", "0"], "class too small for the folds"),
-        (["--device", "cuda"], "--device cuda"),
+        pytest.param(["--device", "cuda"], "--device cuda", marks=NEEDS_NO_CUDA),
         (["--train-csv", "nowhere.csv"], "nowhere.csv"),
         (["--prune-from", "runs/none", "--max-parameters", "9"], "runs/none"),
         (["--augment", "nowhere.yaml"], "nowhere.yaml does not exist"),
-        (["--optimizer", "fusedsgd"], "--optimizer fusedsgd cannot run here: CUDA required"),
+        (["--optimizer", "fusedsgd"], "--optimizer fusedsgd cannot run here: "),
         (["--optimizer", "adahessian"], "--optimizer adahessian needs second derivatives"),
         (["--model", "mlp", "--grow-from", "0.5"], "--grow-from 0.5: mlp cannot take images of"),
         (["--model", "too_deep_test_network", "--image-size", "16"], "cannot take images of 16 px"),

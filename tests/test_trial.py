@@ -186,7 +186,7 @@ def test_settings_already_tried_are_not_trained_again(base, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"model_options": {"bad_after": 2}}, "fold 0, epoch 2, step 3: the loss is nan"),
+        ({"model_options": {"bad_after": 2}, "device": "cpu"}, "fold 0, epoch 2, step 3: the loss is nan"),
         ({"model": "mycnn", "model_options": {"no_such": 2}}, "no_such"),
         ({"model": "no_such_network"}, "no_such_network"),
         ({"schedule": "plateau", "validate_every": 2}, "--schedule plateau"),

@@ -6,7 +6,6 @@ damaged file are there for the checks to find. The same seed and library version
 byte.
 """
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from competition.errors import UserError
+from competition.runs import locked
 
 VERSION = 4  # raise it when the drawing changes: older renderings are then replaced
 SEED = 20_240_229
@@ -38,16 +38,12 @@ def render_sample(folder: Path) -> Path:
         return folder
     if folder.exists() and any(folder.iterdir()) and not (folder / ".truth").is_dir():
         raise UserError(f"{folder}: holds other files; the sample needs an empty or new folder.")
-    beside = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
     try:
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
-        _render(beside)
-        _put_in_place(beside, folder)
+        with locked(folder.with_name(f".{folder.name}.lock"), str(folder), wait=True):
+            if not _is_whole(folder):  # else another process was faster
+                _draw_beside(folder)
     except OSError as error:
         raise UserError(f"{folder}: the sample cannot be written there ({error.strerror}).") from None
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return folder
 
 
@@ -61,14 +57,17 @@ def _is_whole(folder: Path) -> bool:
     return marker.is_file() and marker.read_text().strip() == str(VERSION)
 
 
-def _put_in_place(beside: Path, folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)  # empty, or an older version of the sample
+def _draw_beside(folder: Path) -> None:
+    beside = folder.with_name(f"{folder.name}.tmp")
+    shutil.rmtree(beside, ignore_errors=True)  # a killed process may have left it
     try:
-        os.replace(beside, folder)
-    except OSError:
-        if not _is_whole(folder):  # else another process was faster, with the same bytes
-            raise
+        beside.mkdir(parents=True)
+        _render(beside)
+        if folder.exists():
+            shutil.rmtree(folder)  # empty, or an older version of the sample
+        beside.replace(folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 # ---- files ----
