@@ -194,7 +194,7 @@ class TrainSettings(DataSettings):
     compile: bool = setting(False, MACHINE, "torch.compile the network (pays on a GPU)")
     device: Literal["auto", "cpu", "cuda"] = setting("auto", MACHINE, "where the network runs")
     workers: int | None = setting(
-        None, MACHINE, "loader processes; auto: none on a CPU", low=0, high=256, identity=False
+        None, MACHINE, "processes that augment the pictures; auto: none on a CPU", low=0, high=256, identity=False
     )
     time_limit: Duration | None = setting(
         None,
@@ -262,9 +262,6 @@ class PredictSettings(DataSettings):
     allow_partial: bool = setting(False, OUTPUT, "use the folds that are finished although others are not")
     batch_size: int = setting(256, MACHINE, "images per forward pass", low=1, identity=False)
     device: Literal["auto", "cpu", "cuda"] = setting("auto", MACHINE, "where the network runs", identity=False)
-    workers: int | None = setting(
-        None, MACHINE, "loader processes; auto: none on a CPU", low=0, high=256, identity=False
-    )
 
     def contradictions(self) -> Iterator[str]:
         """Yield settings that cannot stand together."""

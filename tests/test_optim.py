@@ -136,3 +136,15 @@ def test_smoothed_labels_leave_every_class_its_own_even_where_one_is_rare(kind):
         loss(logits[labels], labels).backward()
         optimizer.step()
     assert logits.argmax(dim=1).tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("name", ["adam", "AdamW", "sgd", "momentum", "nesterov", "lamb", "adagrad"])
+def test_torchs_own_optimisers_move_a_weight_in_one_pass(name):
+    network = nn.Linear(3, 2)
+    optimizer = create_optimizer(network, name, 0.1, 0.01, None, 1.0)
+    is_own = name not in ("lamb", "adagrad")
+    assert bool(optimizer.defaults.get("fused")) is is_own
+    before = network.weight.detach().clone()
+    network(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    assert (network.weight != before).all()

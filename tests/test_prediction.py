@@ -15,7 +15,7 @@ from competition.errors import UserError
 from competition.prediction import record
 from competition.prediction.fitting import fit_decision, fit_ensemble
 from competition.prediction.members import open_members
-from competition.prediction.steps import loader_workers, output_path, write_outputs
+from competition.prediction.steps import output_path, write_outputs
 from competition.predictions import Predictions, load_predictions, save_predictions
 from competition.runs import hash_file
 from tests.test_members import make_run
@@ -48,14 +48,6 @@ def test_views_beyond_eight_are_refused():
 def test_the_json_beside_the_csv_cannot_take_its_place(out):
     with pytest.raises(UserError, match=rf"--out {out}: the submission is a CSV .*ends in .csv"):
         PredictSettings(out=Path(out))
-
-
-def test_a_gpu_gets_loader_processes():
-    import torch
-
-    assert loader_workers(PredictSettings(), torch.device("cpu")) == 0
-    assert loader_workers(PredictSettings(), torch.device("cuda")) > 0
-    assert loader_workers(PredictSettings(workers=3), torch.device("cpu")) == 3
 
 
 CATALOG = Catalog(pd.DataFrame(), Path("data.zip"), "csv", "name", "class", ["t1", "t0", "t2"], [])

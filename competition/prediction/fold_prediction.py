@@ -78,7 +78,6 @@ def predict_fold(
     views: int,
     device: torch.device,
     batch_size: int = 256,
-    workers: int = 0,
     on_batch: Callable[[int], None] = lambda images: None,
 ) -> Predictions:
     """Return a fold's probabilities of some images, from its folder where it has them.
@@ -89,7 +88,6 @@ def predict_fold(
         views: test-time views averaged, see `competition.inference.views_of`.
         device: where the network runs.
         batch_size: images per forward pass.
-        workers: loader processes.
         on_batch: told the number of images done, for progress.
 
     Returns:
@@ -108,7 +106,7 @@ def predict_fold(
             f"{folder} has no weights, and no stored predictions of these test images with {views} views: "
             "train it again, or leave its run out"
         )
-    probabilities, class_names = run_network(folder, images, views_of(views), device, batch_size, workers, on_batch)
+    probabilities, class_names = run_network(folder, images, views_of(views), device, batch_size, on_batch)
     predictions = Predictions(images.image_ids, class_names, probabilities.astype(np.float16).astype(np.float32))
     _store(path, predictions, _weights_hash(folder))
     return predictions
@@ -120,13 +118,12 @@ def run_network(
     views: list[View],
     device: torch.device,
     batch_size: int,
-    workers: int = 0,
     on_batch: Callable[[int], None] = lambda images: None,
 ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """Predict with the fold's network; returns ((N, K) mean probabilities over the views, K class names)."""
     network, checkpoint = open_checkpoint(folder)
     keys = image_keys(images.image_ids.tolist())
-    loader = Loader(images.store, images.rows, keys, batch_size, workers=workers, pin=device.type == "cuda")
+    loader = Loader(images.store, images.rows, keys, batch_size)
     return checkpoint.predict(network, loader, device, views, on_batch), checkpoint.class_names
 
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from competition.config import DataSettings, PredictSettings
@@ -89,15 +88,7 @@ def predict_test(settings: PredictSettings, ensemble: FittedEnsemble, catalog: C
         for member in ensemble.used:
             images = pictures.at(member.image_size, member.resize)
             folds = [
-                predict_fold(
-                    folder,
-                    images,
-                    member.views,
-                    device,
-                    settings.batch_size,
-                    loader_workers(settings, device),
-                    on_batch=bar.advance,
-                )
+                predict_fold(folder, images, member.views, device, settings.batch_size, bar.advance)
                 for folder in member.fold_folders
             ]
             found.append(mean([in_class_order(fold, class_names) for fold in folds]))
@@ -105,13 +96,6 @@ def predict_test(settings: PredictSettings, ensemble: FittedEnsemble, catalog: C
     labels = class_numbers(test["label"], class_names) if set(test["label"]) <= set(class_names) else None
     probabilities = ensemble.combination.of_used().apply(np.stack(found))
     return Predictions(np.asarray(test["image_id"], dtype=np.str_), class_names, probabilities, labels)
-
-
-def loader_workers(settings: PredictSettings, device: torch.device) -> int:
-    """Return ``--workers``, or none on a CPU, where the network needs the cores."""
-    if settings.workers is not None:
-        return settings.workers
-    return 0 if device.type == "cpu" else 8
 
 
 def output_path(settings: PredictSettings, folders: Sequence[str]) -> Path:

@@ -257,7 +257,7 @@ def score_holdout(run: Run) -> dict[str, Any]:
     members = []
     for fold in run.fold_numbers:
         network, checkpoint = open_checkpoint(run.fold_folder(fold))
-        loader = data.loader(np.arange(len(table)), 256, workers=run.machine.workers)
+        loader = data.loader(np.arange(len(table)), 256)
         members.append(checkpoint.predict(network, loader, run.machine.device, views_of(run.settings.views)))
     labels = class_numbers(table["label"], run.data.class_names)
     predictions = Predictions(data.image_ids, run.data.class_names, mean(members), labels)

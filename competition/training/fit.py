@@ -172,7 +172,7 @@ class FoldTraining:
         job, which = self.job, self.job.valid_rows
         probabilities = predict_probabilities(
             self.learner.evaluated,
-            job.data.loader(which, max(job.batch_size, 128), workers=job.machine.workers),
+            job.data.loader(which, max(job.batch_size, 128)),
             len(job.data.class_names),
             job.preprocessing,
             job.machine.precision,
