@@ -128,7 +128,7 @@ def compare(contenders: Sequence[Contender], test_rows: int | None = None) -> Co
         Standing(
             contender.name,
             metrics.macro_f1(counts[run]),
-            metrics.interval_of(draws[:, run].mean(axis=1)),
+            metrics.interval_of(metrics.recentred(draws[:, run].mean(axis=1), metrics.macro_f1(counts[run]))),
             metrics.leaderboard_band(counts[run], test_rows) if test_rows else None,
             _difference(first, decided[[0, run]], draws[:, [0, run]]) if run else None,
         )

@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
 from pathlib import Path
 
 from competition.data.csvfile import read_csv
 from competition.errors import first_few
-from competition.logbook import Entry
-from competition.metrics import Interval
+from competition.logbook import Entry, confusion_of
+from competition.metrics import Interval, leaderboard_band
 from competition.runs import hash_file
 
 PUBLIC_SHARE = 0.3  # of the test rows; sites seldom tell
+DRAWS = 200  # of a band: many submissions are looked at
 DIFFERENT = 0.05  # part of the rows on which the second final submission has to say something else
 PLOT_COLUMNS, PLOT_LINES = 56, 14
 
@@ -44,26 +44,19 @@ def _score(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def expected_band(entry: Entry, public_share: float) -> Interval | None:
-    """Return where 95 % of public scores are to be expected, or None when the logbook cannot tell.
-
-    The half-width of a score's interval falls with the root of its rows. The out-of-fold score has that of its N rows,
-    the public one that of its own; both are in the difference. What `metrics.leaderboard_band` draws from counts, this
-    works out from the interval alone.
-    """
-    if entry.out_of_fold is None or entry.low is None or entry.high is None or not entry.rows:
+def expected_band(entry: Entry, folder: Path, public_share: float) -> Interval | None:
+    """Return where 95 % of public scores are to be expected, or None where the submission's JSON cannot tell."""
+    counts = confusion_of(folder / entry.submission, entry.sha256)
+    if counts is None or not entry.rows:
         return None
-    half = (entry.high - entry.low) / 2
-    public_rows = max(1.0, entry.rows * public_share)
-    reach = half * sqrt(1 + (entry.out_of_fold_rows or entry.rows) / public_rows)
-    return Interval(max(0.0, entry.out_of_fold - reach), min(1.0, entry.out_of_fold + reach))
+    return leaderboard_band(counts, entry.rows, public_share, DRAWS)
 
 
-def parted(entries: Sequence[Entry], public_share: float) -> list[str]:
+def parted(entries: Sequence[Entry], folder: Path, public_share: float) -> list[str]:
     """Return one warning for each submission whose public score lies outside the band to be expected."""
     warnings = []
     for entry in entries:
-        band = expected_band(entry, public_share)
+        band = None if entry.public is None else expected_band(entry, folder, public_share)
         if band is None or entry.public is None or band.low <= entry.public <= band.high:
             continue
         if entry.public < band.low:
@@ -172,7 +165,7 @@ def report(entries: Sequence[Entry], folder: Path, public_share: float) -> str:
     if not entries:
         return f"{folder} holds no submission yet: predict.py writes one, and NAME.json with its score beside it"
     parts = [format_entries(entries), text_plot(entries)]
-    parts += [f"warning: {warning}" for warning in parted(entries, public_share)]
+    parts += [f"warning: {warning}" for warning in parted(entries, folder, public_share)]
     waiting = [entry.submission for entry in entries if entry.public is None and entry.status != "failed"]
     if waiting:
         parts.append(

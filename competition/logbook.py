@@ -13,8 +13,11 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
 from competition.data.csvfile import read_csv
 from competition.errors import UserError, did_you_mean, first_few
+from competition.metrics import Counts
 from competition.runs import hash_file, read_json, write_atomically
 
 LOGBOOK = "logbook.csv"
@@ -141,6 +144,21 @@ def _score_in(record: dict[str, Any]) -> dict[str, Any] | None:
     places = [record.get("score"), record.get("out_of_fold"), runs[0].get("out_of_fold") if len(runs) == 1 else None]
     found = [place for place in places if isinstance(place, dict) and isinstance(place.get("macro_f1"), float | int)]
     return found[0] if found else None
+
+
+def confusion_of(path: Path, sha256: str) -> Counts | None:
+    """Return the out-of-fold counts (K, K) that a submission was made with; None where its JSON does not tell them."""
+    record = sidecar(path)
+    score = (record or {}).get("score")
+    if record is None or record.get("sha256") != sha256 or not isinstance(score, dict) or "confusion" not in score:
+        return None
+    table: dict[str, dict[str, int]] = score["confusion"]
+    place = {name: number for number, name in enumerate(table)}
+    counts = np.zeros((len(place), len(place)), dtype=np.int64)
+    for true, row in table.items():
+        for predicted, rows in row.items():
+            counts[place[true], place[predicted]] = rows
+    return counts
 
 
 def find_entry(entries: list[Entry], path: Path) -> int:

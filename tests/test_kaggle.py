@@ -58,12 +58,15 @@ def csv(tmp_path):
     return path
 
 
+CONFUSION = {"cat": {"cat": 115, "dog": 35}, "dog": {"cat": 45, "dog": 105}}
+
+
 def write_sidecar(path, **more):
     record = {
         "submission": path.name,
         "sha256": hash_file(path),
         "rows": 30,
-        "score": {"macro_f1": 0.7, "interval_95": [0.65, 0.75], "rows": 300},
+        "score": {"macro_f1": 0.7, "interval_95": [0.65, 0.75], "rows": 300, "confusion": CONFUSION},
         "predicted_out_of_fold": {"cat": 160, "dog": 140},
         **more,
     }

@@ -65,22 +65,49 @@ def fixed_model(rng, classes=10):
     return (cells / cells.sum()).ravel()
 
 
-def share_inside(reps, rows, test_rows, interval):
+def as_a_leaderboard_scores(counts):
+    """Return scikit-learn's macro F1: over the classes that are true or predicted."""
+    occurs = counts.sum(axis=0) + counts.sum(axis=1) > 0
+    return metrics.f1_per_class(counts)[occurs].mean()
+
+
+def share_inside(reps, classes, rows, test_rows, interval):
     """Return how often a model's score on new rows lies in an interval made from its counts on other rows."""
     rng = np.random.default_rng(2)
     inside = []
     for _ in range(reps):
-        cells = fixed_model(rng)
-        found = interval(rng.multinomial(rows, cells).reshape(10, 10))
-        score = metrics.macro_f1(rng.multinomial(test_rows, cells).reshape(10, 10))
+        cells = fixed_model(rng, classes)
+        found = interval(rng.multinomial(rows, cells).reshape(classes, classes))
+        score = as_a_leaderboard_scores(rng.multinomial(test_rows, cells).reshape(classes, classes))
         inside.append(found.low <= score <= found.high)
     return np.mean(inside)
 
 
-@pytest.mark.parametrize(("rows", "test_rows"), [(500, 5000), (2000, 500)])
-def test_leaderboard_scores_fall_into_the_band(rows, test_rows):
-    share = share_inside(150, rows, test_rows, lambda counts: metrics.leaderboard_band(counts, test_rows, draws=150))
-    assert 0.89 <= share <= 0.99
+@pytest.mark.parametrize(("reps", "classes", "rows", "test_rows"), [(150, 10, 500, 5000), (30, 200, 4000, 300)])
+def test_leaderboard_scores_fall_into_the_band(reps, classes, rows, test_rows):
+    def band(counts):
+        return metrics.leaderboard_band(counts, test_rows, draws=150)
+
+    assert 0.86 <= share_inside(reps, classes, rows, test_rows, band) <= 1
+
+
+@pytest.mark.parametrize("per_class", [1, 5])
+def test_the_interval_of_many_small_classes_lies_around_the_score(per_class):
+    rng = np.random.default_rng(4)
+    for cells in (np.eye(100).ravel() / 100, fixed_model(rng, 100)):
+        counts = rng.multinomial(100 * per_class, cells).reshape(100, 100)
+        interval = metrics.bootstrap_interval(counts, 200)
+        assert interval.low <= metrics.macro_f1(counts) <= interval.high
+
+
+def test_the_interval_of_a_score_covers_it_where_classes_have_ten_rows():
+    rng = np.random.default_rng(5)
+    inside = []
+    for _ in range(100):
+        cells = fixed_model(rng, 50)
+        interval = metrics.bootstrap_interval(rng.multinomial(500, cells).reshape(50, 50), 100)
+        inside.append(interval.low <= metrics.macro_f1((cells * 10**9).reshape(50, 50)) <= interval.high)
+    assert np.mean(inside) >= 0.8
 
 
 def test_a_band_is_wider_on_fewer_rows_and_never_narrower_than_the_score_is_known():

@@ -84,12 +84,20 @@ class FittedDecision:
         return dict(zip(self.class_names, self.counts.sum(axis=0).tolist(), strict=True))
 
     def score(self) -> dict[str, Any]:
-        """Return macro F1 with its interval as plain data."""
+        """Return macro F1 with its interval, and the counts behind it, as plain data."""
         interval = metrics.bootstrap_interval(self.counts)
         return {
             "macro_f1": metrics.macro_f1(self.counts),
             "interval_95": [interval.low, interval.high],
             "rows": int(self.counts.sum()),
+            "confusion": self._confusion(),
+        }
+
+    def _confusion(self) -> dict[str, dict[str, int]]:
+        """Return {true class: {predicted class: rows}}, without empty cells."""
+        return {
+            name: {self.class_names[k]: int(row[k]) for k in np.flatnonzero(row)}
+            for name, row in zip(self.class_names, self.counts, strict=True)
         }
 
 

@@ -89,8 +89,12 @@ def _difference_in_words(first: "Standing", run: "Standing", difference: "Differ
         f"right alone: {run.name} on {counted(difference.only_this_right, 'image')}, "
         f"{first.name} on {counted(difference.only_first_right, 'image')}",
         *([f"per fold: {folds}"] if folds else []),
-        *(["classes that change most:", *changes] if changes else []),
+        *([f"classes that change most ({_by_chance(len(difference.classes))}):", *changes] if changes else []),
     ]
+
+
+def _by_chance(classes: int) -> str:
+    return f"of equal runs, {classes * 0.05:.1f} of {classes} intervals leave zero out by chance"
 
 
 def _verdict(difference: "Difference") -> str:

@@ -76,7 +76,7 @@ def _submit(argv: Sequence[str]) -> int:
     entry = kaggle.submit(client, values.csv, slug, values.message)
     print(f"sent to {slug}; waiting for the score", flush=True)
     entry = kaggle.wait_for_score(client, values.csv.parent, entry, seconds)
-    for warning in parted([entry], PUBLIC_SHARE):
+    for warning in parted([entry], values.csv.parent, PUBLIC_SHARE):
         print(f"warning: {warning}")
     print(_told(entry))
     return 2 if entry.status == "failed" else 0
