@@ -106,9 +106,13 @@ def open_contender(path: Path) -> Contender:
     names, counts = np.unique(predictions.image_ids, return_counts=True)
     if len(names) < len(predictions.image_ids):
         raise UserError(f"{file} names images twice: {first_few(names[counts > 1])}")
-    score = path / "score.json"
-    warning = read_json(score).get("warning", "") if path.is_dir() and score.exists() else ""
-    return Contender(str(path), predictions, warning)
+    return Contender(str(path), predictions, warning_of(path) if path.is_dir() else "")
+
+
+def warning_of(run: Path) -> str:
+    """Return what a run's score warns of: how it flatters itself; empty where it does not."""
+    score = run / "score.json"
+    return str(read_json(score).get("warning", "")) if score.exists() else ""
 
 
 def compare(contenders: Sequence[Contender], test_rows: int | None = None) -> Comparison:

@@ -109,6 +109,22 @@ def test_a_fold_learns_and_leaves_its_files(data, tmp_path):
     assert epochs == [1, 2, 3, 4]
 
 
+def validations(folder):
+    return [record["epoch"] for record in read_history(folder / "history.jsonl") if "macro_f1" in record]
+
+
+def test_every_validation_is_of_one_view_and_of_its_own_epoch(data, tmp_path, monkeypatch):
+    seen, predict = [], FoldTraining.predict_held_out
+    monkeypatch.setattr(
+        FoldTraining, "predict_held_out", lambda self, views: seen.append(views) or predict(self, views)
+    )
+    run(SETTINGS.replace(views=2, validate_every=2), data, tmp_path / "a")
+    assert seen == [1, 2, 1]
+    assert validations(tmp_path / "a") == [2, 4]
+    run(SETTINGS.replace(views=2, validate_every=2, stop_after=9), data, tmp_path / "b")
+    assert validations(tmp_path / "b") == [2, 4]  # what is kept was recorded already
+
+
 def test_a_finished_fold_is_not_trained_again(data, tmp_path):
     first = run(SETTINGS, data, tmp_path)
     stamp = (tmp_path / "model.safetensors").stat().st_mtime_ns

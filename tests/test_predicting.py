@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from competition.analysis.predicting import Changed, predict_held_out, predict_rows, sample_of
+from competition.analysis.predicting import Changed, predict_held_out, predict_rows, sample_f1, sample_of
 from competition.analysis.settings import ReportSettings
 from competition.analysis.source import open_source
 from competition.errors import UserError
@@ -53,6 +53,12 @@ def test_a_sample_holds_every_class_evenly(source):
     some = sample_of(source, 12)
     assert len(set(some.tolist())) == 12
     assert np.bincount(source.labels[some]).tolist() == [4, 4, 4]
+
+
+def test_classes_without_an_image_in_a_sample_count_nowhere():
+    probabilities = np.eye(4, dtype=np.float32)[[0, 0, 1, 3]]
+    # Class 0: 2 of 2; class 1: one right, one taken for class 3; class 2 and 3 have no image.
+    assert sample_f1(np.array([0, 0, 1, 1]), probabilities) == pytest.approx((1 + 2 / 3) / 2)
 
 
 def test_an_unknown_fold_is_refused(source):

@@ -103,7 +103,12 @@ def test_a_run_without_weights_and_with_a_missing_fold(finished_run, tmp_path, m
     shutil.copytree(run, copy)
     shutil.rmtree(copy / "fold_1")
     (copy / "fold_0" / "model.safetensors").unlink()
+    flattered = {"warning": "the score flatters itself", "holdout": {"macro_f1": 0.5, "interval_95": [0.4, 0.6]}}
+    (copy / "score.json").write_text(json.dumps(flattered))
     assert main(["report", str(copy), *cache]) == 0
+    text = (copy / "report.html").read_text()
+    assert "But the score flatters itself." in text
+    assert "the mean of all folds has 0.5000, 95 % interval 0.400 to 0.600." in text
     twin = json.loads((copy / "report.json").read_text())
     assert twin["score"]["folds_missing"] == [1]
     assert "Fold 1 is not finished" in twin["advice"][0]
@@ -159,6 +164,25 @@ def test_refusals(words, message, finished_run, capsys):  # noqa: F811
     assert message in capsys.readouterr().err
 
 
+def test_a_runs_own_json_is_not_overwritten(finished_run, tmp_path):  # noqa: F811
+    run, cache = finished_run
+    (tmp_path / "best.json").write_text('{"submission": "best.csv"}')
+    with pytest.raises(UserError, match="best.json is no report's twin"):
+        main(["report", str(run), "--out", str(tmp_path / "best.html"), *cache])
+    assert (tmp_path / "best.json").read_text() == '{"submission": "best.csv"}'
+
+
+def test_a_run_on_other_labels_is_refused(finished_run, tmp_path, monkeypatch):  # noqa: F811
+    run, cache = finished_run
+    other = tmp_path / "other"
+    shutil.copytree(run, other)
+    found = load_predictions(other / "oof.npz")
+    save_predictions(other / "oof.npz", replace(found, labels=(found.labels + 1) % len(CLASSES)))
+    monkeypatch.setattr("competition.analysis.findings.SAMPLE", 0)
+    with pytest.raises(UserError, match="give 42 images other labels"):
+        main(["report", str(run), str(other), "--out", str(tmp_path / "page.html"), *cache])
+
+
 def test_data_that_lacks_images_of_the_run_is_refused(finished_run, tmp_path):  # noqa: F811
     run, cache = finished_run
     shutil.copytree(run.parent.parent / "data", tmp_path / "data")
@@ -168,14 +192,14 @@ def test_data_that_lacks_images_of_the_run_is_refused(finished_run, tmp_path):  
         main(["report", str(run), "--data", str(tmp_path / "data"), *cache])
 
 
-def test_a_run_of_other_classes_is_refused(finished_run, tmp_path):  # noqa: F811
+def test_a_run_of_other_classes_is_refused(finished_run, tmp_path, monkeypatch):  # noqa: F811
     run, cache = finished_run
     other = tmp_path / "other"
     shutil.copytree(run, other)
-    record = json.loads((other / "run.json").read_text())
-    record["identity"]["class_names"][1] = "green"
-    (other / "run.json").write_text(json.dumps(record))
-    with pytest.raises(UserError, match="green"):
+    found = load_predictions(other / "oof.npz")
+    save_predictions(other / "oof.npz", replace(found, class_names=("green", *found.class_names[1:])))
+    monkeypatch.setattr("competition.analysis.findings.SAMPLE", 0)
+    with pytest.raises(UserError, match="know different classes: .*green"):
         main(["report", str(run), str(other), "--out", str(tmp_path / "page.html"), *cache])
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from competition.analysis.learning import STILL_GAINING, Fit
+from competition.analysis.learning import Fit
 from competition.analysis.mistakes import LEAST_ACCURACY
 
 Findings = Mapping[str, Any]  # the JSON twin of the page
@@ -63,11 +63,10 @@ def _fit_of(findings: Findings) -> Fit | None:
 
 
 def _still_gaining(findings: Findings) -> Iterator[str]:
-    scores = findings["learning"]["curves"]["macro_f1"]["mean"]
-    fit = _fit_of(findings)
+    rise, fit = findings["learning"]["rise_at_the_end"], _fit_of(findings)
     underfits = fit is not None and fit.verdict == "underfits"  # which already asks for more epochs
-    if len(scores) > 1 and scores[-1] - scores[-2] > STILL_GAINING and not underfits:
-        yield f"The score still rose when training ended (by {scores[-1] - scores[-2]:.3f}): try more --epochs."
+    if rise is not None and not underfits:
+        yield f"The score still rose when training ended (by {rise:.3f}): try more --epochs."
 
 
 def _wrong_labels(findings: Findings) -> Iterator[str]:

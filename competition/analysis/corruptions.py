@@ -7,9 +7,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from competition import metrics
 from competition.analysis.pictures import to_bytes
-from competition.analysis.predicting import Change, predict_held_out
+from competition.analysis.predicting import Change, predict_held_out, sample_f1
 from competition.analysis.source import Source
 from competition.data.decode import decode_pixels, resize_image
 from competition.runs import counted_seed
@@ -107,21 +106,16 @@ def measure_corruptions(source: Source, which: NDArray[np.intp], plain: NDArray[
         which: (n,) predictions.
         plain: (n, K) their probabilities unchanged, one view.
     """
-    before = _score(source, which, plain)
+    before = sample_f1(source.labels[which], plain)
     changes = dict(CORRUPTIONS)
     widths = source.store.facts["width"].to_numpy()[source.rows[which]]
     if len(widths) and kernel_of(int(np.median(widths))) > 1:
         changes = {"smoothed by width / 75": smoothed_files(source), **changes}
     effects = []
     for name, change in changes.items():
-        score = _score(source, which, predict_held_out(source, which, change))
+        score = sample_f1(source.labels[which], predict_held_out(source, which, change))
         effects.append(Effect(name, score, score - before))
     return effects
-
-
-def _score(source: Source, which: NDArray[np.intp], probabilities: NDArray[np.float32]) -> float:
-    counts = metrics.confusion(source.labels[which], probabilities.argmax(axis=1), len(source.class_names))
-    return metrics.macro_f1(counts)
 
 
 def worst(effects: Sequence[Effect]) -> Effect | None:

@@ -18,10 +18,11 @@ from competition.analysis.corruptions import measure_corruptions, worst
 from competition.analysis.extras import is_missing, missing_message
 from competition.analysis.predicting import predict_held_out, sample_of
 from competition.analysis.source import Source
+from competition.comparison import Contender, compare, warning_of
 from competition.data.checks import check
-from competition.ensemble import refuse_different_classes
 from competition.errors import counted
 from competition.prediction.members import Member, open_members
+from competition.predictions import Predictions
 from competition.runs import read_json
 
 SAMPLE = 1000  # images that are predicted again, for fit and corruptions
@@ -79,10 +80,12 @@ def find(source: Source, others: Sequence[str]) -> Findings:
 def _score(source: Source, counts: metrics.Counts, others: Sequence[str]) -> dict[str, Any]:
     interval = metrics.bootstrap_interval(counts)
     facts = source.store.facts.iloc[source.rows].reset_index(drop=True)
-    settings = source.member.settings
+    settings, score = source.member.settings, source.folder / "score.json"
     test_rows = len(source.catalog.submission_ids or source.catalog.of("test"))
     band = metrics.leaderboard_band(counts, test_rows) if test_rows else None
-    wanted = range(settings.folds * settings.repeats)
+    missing = [fold for fold in range(settings.folds * settings.repeats) if fold not in source.fold_folders]
+    # With a fold missing it would learn from less than the networks did.
+    baseline = None if missing else scores.baseline_f1(facts, source.labels, source.folds, len(counts))
     return {
         "macro_f1": metrics.macro_f1(counts),
         "interval_95": [interval.low, interval.high],
@@ -90,39 +93,46 @@ def _score(source: Source, counts: metrics.Counts, others: Sequence[str]) -> dic
         "rows": int(counts.sum()),
         "classes": len(counts),
         "views": settings.views,
-        "per_fold": scores.per_fold(source.predictions),
-        "folds_missing": [fold for fold in wanted if fold not in source.fold_folders],
+        "warning": warning_of(source.folder),
+        "holdout": read_json(score).get("holdout") if score.exists() else None,
+        "per_fold": scores.per_fold(source.fold_folders),
+        "folds_missing": missing,
         "per_class": scores.class_rows(counts, source.class_names),
-        "baseline_macro_f1": scores.baseline_f1(facts, source.labels, source.folds, len(counts)),
+        "baseline_macro_f1": baseline,
         "leaderboard": {"rows": test_rows, "interval_95": [band.low, band.high]} if band else None,
         "others": [_other(source, member) for name in others for member in open_members([name], allow_partial=True)],
     }
 
 
 def _other(source: Source, member: Member) -> dict[str, Any]:
-    folders = [str(source.folder), str(member.folder)]
-    refuse_different_classes(folders, [source.class_names, member.class_names])
-    predictions = member.out_of_fold()
-    found = scores.compare(source.predictions, predictions)
-    shared: dict[str, Any] = {"images": 0}
-    if found is not None:
-        interval = [found.interval.low, found.interval.high]
-        shared = {"images": found.images, "gain": found.gain, "gain_interval_95": interval}
+    """Compare another run with this one on the images that both predicted."""
+    found = compare([_contender(source.folder, source.predictions), _contender(member.folder, member.out_of_fold())])
+    difference = found.runs[1].difference
+    assert difference is not None
     return {
-        "run": folders[1],
+        "run": str(member.folder),
         "model": member.settings.model,
-        "macro_f1": metrics.macro_f1(predictions.confusion()),
-        **shared,
+        "macro_f1": found.runs[1].macro_f1,
+        "images": found.images,
+        "gain": difference.macro_f1,
+        "gain_interval_95": [difference.interval.low, difference.interval.high],
+        "notes": list(found.notes),
     }
+
+
+def _contender(folder: Path, predictions: Predictions) -> Contender:
+    return Contender(str(folder), predictions, warning_of(folder))
 
 
 def _learning(source: Source, which: NDArray[np.intp], plain: NDArray[np.float32] | None) -> dict[str, Any]:
     curves = {name: learning.curve(source.histories, name) for name in CURVES}
     fit = learning.measure_fit(source, which, plain) if plain is not None else None
+    rise = learning.rise_at_the_end(curves["macro_f1"], source.member.settings.stop_after)
     return {
         "curves": {name: dataclasses.asdict(found) for name, found in curves.items()},
         "fit": dataclasses.asdict(fit) if fit else None,
-        "words": learning.describe_learning(fit, curves["valid_loss"], curves["macro_f1"]),
+        "rise_at_the_end": rise,
+        "words": learning.describe_learning(fit, curves["valid_loss"], curves["macro_f1"], rise),
     }
 
 

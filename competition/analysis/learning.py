@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from competition import metrics
-from competition.analysis.predicting import predict_rows
+from competition.analysis.predicting import predict_rows, sample_f1
 from competition.analysis.source import Source
 
 GAP_LARGE = 0.15  # macro F1 on seen images above that on held-out ones: it learns images by heart
@@ -64,9 +63,9 @@ class Fit:
     @property
     def verdict(self) -> str:
         """``underfits``, ``overfits`` or ``fits well``: one of `MEANING`."""
-        if self.seen < SEEN_LOW:
-            return "underfits"
-        return "overfits" if self.seen - self.held_out > GAP_LARGE else "fits well"
+        if self.seen - self.held_out > GAP_LARGE:
+            return "overfits"
+        return "underfits" if self.seen < SEEN_LOW else "fits well"
 
 
 def measure_fit(source: Source, which: NDArray[np.intp], held_out: NDArray[np.float32]) -> Fit | None:
@@ -88,13 +87,22 @@ def measure_fit(source: Source, which: NDArray[np.intp], held_out: NDArray[np.fl
     for fold in np.unique(next_fold):
         places = np.flatnonzero(next_fold == fold)
         seen[places] = predict_rows(source, int(fold), source.rows[which[places]])
-    labels, classes = source.labels[which], len(source.class_names)
-    scores = [metrics.macro_f1(metrics.confusion(labels, part.argmax(axis=1), classes)) for part in (seen, held_out)]
-    return Fit(len(which), *scores)
+    return Fit(len(which), *(sample_f1(source.labels[which], part) for part in (seen, held_out)))
 
 
-def describe_learning(fit: Fit | None, loss: Curve, score: Curve) -> list[str]:
-    """Name overfitting and underfitting in words, by the rules above."""
+def rise_at_the_end(score: Curve, stop_after: int | None) -> float | None:
+    """Return what the last validation gained over the one before, where that asks for more epochs.
+
+    With ``--stop-after`` a training ends because it no longer gained; what is said then is None.
+    """
+    if stop_after is not None or len(score.mean) < 2:
+        return None
+    rise = score.mean[-1] - score.mean[-2]
+    return rise if rise > STILL_GAINING else None
+
+
+def describe_learning(fit: Fit | None, loss: Curve, score: Curve, rise: float | None) -> list[str]:
+    """Name overfitting and underfitting in words, by the rules above; ``rise`` is that of `rise_at_the_end`."""
     words = []
     if fit is not None:
         figures = f"macro F1 {fit.seen:.3f} on images it was trained on, {fit.held_out:.3f} on images it was not"
@@ -105,8 +113,6 @@ def describe_learning(fit: Fit | None, loss: Curve, score: Curve) -> list[str]:
             f"The validation loss was lowest at epoch {best} ({min(loss.mean):.3f}) and has risen to "
             f"{loss.mean[-1]:.3f}: it has grown too sure of its mistakes."
         )
-    if len(score.mean) > 1 and score.mean[-1] - score.mean[-2] > STILL_GAINING:
-        words.append(
-            f"Macro F1 still rose at the end, by {score.mean[-1] - score.mean[-2]:.3f} since epoch {score.epochs[-2]}."
-        )
+    if rise is not None:
+        words.append(f"Macro F1 still rose at the end, by {rise:.3f} since epoch {score.epochs[-2]}.")
     return words

@@ -25,6 +25,14 @@ def _score_lines(score: Mapping[str, Any]) -> list[str]:
         f"Out of fold, macro F1 is {score['macro_f1']:.4f}, 95 % interval {low:.3f} to {high:.3f}; accuracy "
         f"{score['accuracy']:.4f}; {score['rows']:,} images, {score['classes']} classes."
     ]
+    if score["warning"]:
+        lines.append(f"But {score['warning']}.")
+    if score["holdout"]:
+        low, high = score["holdout"]["interval_95"]
+        lines.append(
+            f"On the validation split that was held out, the mean of all folds has {score['holdout']['macro_f1']:.4f}, "
+            f"95 % interval {low:.3f} to {high:.3f}."
+        )
     board = score["leaderboard"]
     if board is not None:
         low, high = board["interval_95"]
@@ -53,10 +61,12 @@ def _other_table(findings: Findings) -> str:
     model = findings["origin"]["settings"]["model"]
     rows: list[list[Cell]] = [[findings["run"], model, findings["score"]["macro_f1"], None, None]]
     for other in others:
-        interval = "{:+.4f} to {:+.4f}".format(*other["gain_interval_95"]) if other["images"] else None
-        rows.append([other["run"], other["model"], other["macro_f1"], other.get("gain"), interval])
+        interval = "{:+.4f} to {:+.4f}".format(*other["gain_interval_95"])
+        rows.append([other["run"], other["model"], other["macro_f1"], other["gain"], interval])
     columns = ["run", "network", "macro F1", "gain on shared images", "95 % interval of the gain"]
-    return table(columns, rows, "Other runs against this one; an interval that holds 0 means no clear difference")
+    caption = "Other runs against this one, on the images that both predicted; an interval that holds 0 means no clear "
+    notes = dict.fromkeys(note for other in others for note in other["notes"])  # each once
+    return table(columns, rows, caption + "difference") + bullets(list(notes))
 
 
 def _class_table(score: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from competition import metrics
 from competition.analysis.source import Source
 from competition.data.loader import Images, Loader
 from competition.inference import views_of
@@ -50,8 +51,17 @@ def predict_held_out(source: Source, which: NDArray[np.intp], change: Change | N
 
 
 def sample_of(source: Source, limit: int) -> NDArray[np.intp]:
-    """Return up to ``limit`` predictions whose fold has weights, spread evenly over the classes and ids."""
+    """Return up to ``limit`` predictions whose fold has weights: of every class its share, spread evenly over the ids.
+
+    A class of few images may have none among them, see `sample_f1`.
+    """
     usable = np.flatnonzero(np.isin(source.folds, source.folds_with_weights()))
     by_class = usable[np.lexsort((source.predictions.image_ids[usable], source.labels[usable]))]
     places = np.linspace(0, len(by_class) - 1, min(limit, len(by_class))).round().astype(int)
     return np.sort(by_class[places]) if len(by_class) else by_class
+
+
+def sample_f1(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> float:
+    """Return the mean F1 of the classes that have images in a sample. (n,), (n, K)."""
+    counts = metrics.confusion(labels, probabilities.argmax(axis=1), probabilities.shape[1])
+    return float(metrics.f1_per_class(counts)[counts.sum(axis=1) > 0].mean())

@@ -17,24 +17,36 @@ from competition.analysis.number_sections import (
 )
 from competition.analysis.settings import ReportSettings
 from competition.analysis.source import Source, open_source
+from competition.errors import UserError
 from competition.page import render_page
 from competition.precision import pick_device
-from competition.runs import write_atomically, write_json
+from competition.runs import read_json, write_atomically, write_json
 
 
 def make_report(settings: ReportSettings, runs: Sequence[str]) -> Path:
     """Write the page of the first run, compared with the others, and its JSON twin; returns the page's path.
 
     Raises:
-        UserError: see `open_source`.
+        UserError: see `open_source` and `competition.comparison.compare`; another file in the twin's place.
     """
     source = open_source(settings, runs[0], pick_device(settings.device))
+    path = settings.out or source.folder / "report.html"
+    twin = path.with_suffix(".json")
+    _refuse_other_json(twin)
     findings = find(source, runs[1:])
     page = page_of(source, findings)
-    path = settings.out or source.folder / "report.html"
     write_atomically(path, page)
-    write_json(path.with_suffix(".json"), json.loads(json.dumps(findings.data)))
+    write_json(twin, json.loads(json.dumps(findings.data)))
     return path
+
+
+def _refuse_other_json(twin: Path) -> None:
+    """Raise UserError where the page's twin would take the place of a run's or a submission's own file."""
+    if not twin.exists():
+        return
+    found = read_json(twin)
+    if not (isinstance(found, dict) and {"advice", "left_out", "score"} <= set(found)):
+        raise UserError(f"{twin} is no report's twin and would be overwritten: choose another --out")
 
 
 def page_of(source: Source, findings: Findings) -> str:

@@ -225,7 +225,10 @@ class FoldTraining:
         if self.best_weights is not None:
             network.load_state_dict(self.best_weights)
         predictions = self.predict_held_out(self.settings.views)
-        score = self._record_validation(predictions)
+        score = metrics.macro_f1(predictions.confusion())
+        if self.best_weights is None:  # else it was recorded under its own epoch
+            # One view, as in the validations before it, or the views' gain would look like the last epoch's.
+            self._record_validation(predictions if self.settings.views == 1 else self.predict_held_out(views=1))
         checkpoint = Checkpoint(
             model=self.settings.model,
             model_options=self.settings.model_options,
