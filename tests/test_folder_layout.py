@@ -32,3 +32,52 @@ def test_class_folders_follow_a_sample_submission(tmp_path: Path) -> None:
 def test_train_and_test_without_classes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="without labels"):
         open_catalog(make(tmp_path, ["train/1.png", "test/2.png"]))
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("seg_train/seg_train", "seg_test/seg_test"),
+        ("training_set", "test_set"),
+        ("train_images", "test_images"),
+        ("train/train_images", "test"),
+        ("TRAIN", "Testing"),
+    ],
+)
+def test_split_folders_under_other_names(tmp_path: Path, train: str, test: str) -> None:
+    names = [f"{train}/{label}/{number}.png" for label in ("forest", "valley") for number in (1, 2)]
+    make(tmp_path, [*names, f"{test}/valley/3.png", "seg_pred/seg_pred/4.png"])
+    catalog = open_catalog(tmp_path)
+    assert (catalog.layout, catalog.class_names) == ("class folders", ["forest", "valley"])
+    assert rows(catalog)[-1] == ("valley/3.png", "valley", "test")
+    assert kinds(catalog) == {"image present but not named": ["seg_pred/seg_pred/4.png"]}
+
+
+def test_flat_test_images_beside_train_images(tmp_path: Path) -> None:
+    files = ["train_images/cats/1.jpg", "train_images/dogs/1.jpg", "test_images/2.jpg", "test_images/1.jpg"]
+    catalog = open_catalog(make(tmp_path, files))
+    assert (catalog.class_names, catalog.submission_ids) == (["cats", "dogs"], ["1.jpg", "2.jpg"])
+
+
+def test_one_folder_of_several_that_is_called_test_is_the_test_set(tmp_path: Path) -> None:
+    catalog = open_catalog(make(tmp_path, ["cats/1.jpg", "dogs/1.jpg", "test/2.jpg", "test/1.jpg"]))
+    assert (catalog.layout, catalog.class_names) == ("labelled folder", ["cats", "dogs"])
+    assert catalog.submission_ids == ["1.jpg", "2.jpg"]
+    assert catalog.problems == []
+
+
+def test_classes_may_hold_the_word_of_a_split(tmp_path: Path) -> None:
+    names = ["contest", "crash_test", "forest", "test_tube", "train_station", "trainers", "valley"]
+    catalog = open_catalog(make(tmp_path, [f"{name}/day/1.png" for name in names]))
+    assert catalog.class_names == names
+
+
+def test_a_vehicle_called_train_is_a_class(tmp_path: Path) -> None:
+    catalog = open_catalog(make(tmp_path, ["bus/1.png", "car/1.png", "train/1.png"]))
+    assert catalog.class_names == ["bus", "car", "train"]
+
+
+@pytest.mark.parametrize("files", [["a/train/1.png", "a/test/1.png"], ["train/test/1.png", "train/val/1.png"]])
+def test_splits_are_no_classes(tmp_path: Path, files: list[str]) -> None:
+    with pytest.raises(UserError, match="without labels|names of splits"):
+        open_catalog(make(tmp_path, files))

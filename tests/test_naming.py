@@ -2,7 +2,7 @@
 
 import pytest
 
-from competition.data.naming import match_images, split_of_folder
+from competition.data.naming import match_images, split_of_folder, splits_of_folders
 
 FILES = ["train_images/1.png", "train_images/sub/2.jpg", "test_images/1.png", "extra/img.003.png"]
 
@@ -56,3 +56,19 @@ def test_equally_good_files_are_ambiguous() -> None:
 )
 def test_split_of_folder(name: str, split: str | None) -> None:
     assert split_of_folder(name) == split
+
+
+@pytest.mark.parametrize(
+    ("names", "splits"),
+    [
+        (["train", "Test", "cats"], {"train": "train", "Test": "test"}),
+        (["train_images", "test2017"], {"train_images": "train", "test2017": "test"}),
+        (["seg_train", "seg_test", "seg_pred"], {"seg_train": "train", "seg_test": "test"}),
+        (["seg_train", "other_test"], {}),
+        (["train_station", "test_tube", "crash_test", "forest", "valley", "contest", "trainers"], {}),
+        (["trainA", "testA", "trainB"], {"trainA": "train", "testA": "test"}),
+        (["valid", "invalid"], {"valid": "val"}),
+    ],
+)
+def test_splits_of_folders(names: list[str], splits: dict[str, str]) -> None:
+    assert splits_of_folders(names) == splits

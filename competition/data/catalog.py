@@ -11,9 +11,9 @@ import pandas as pd
 
 from competition.data.archive import IMAGE_SUFFIXES, is_image, is_table, list_files
 from competition.data.csv_layout import CsvReader
-from competition.data.draft import FOLDER_NAMES, Draft, Problem
+from competition.data.draft import Draft, Problem
 from competition.data.folder_layout import read_folders
-from competition.data.naming import without_extension
+from competition.data.naming import splits_of_folders, without_extension
 from competition.errors import UserError, counted, did_you_mean, first_few
 
 __all__ = ["Catalog", "Problem", "open_catalog"]
@@ -117,9 +117,8 @@ def _without_wrapper(files: dict[str, str]) -> dict[str, str]:
     folders = {name.partition("/")[0] for name in inner if "/" in name}
     root_tables = [name for name in inner if "/" not in name and is_table(name)]
     in_zip = any(".zip::" in path.lower() for path in files.values())
-    is_split = top.lower() in FOLDER_NAMES["train"] + FOLDER_NAMES["test"]
-    has_train = any(folder.lower() in FOLDER_NAMES["train"] for folder in folders)
-    if root_tables or has_train or (in_zip and len(folders) > 1 and not is_split):
+    has_train = "train" in splits_of_folders(folders).values()
+    if root_tables or has_train or (in_zip and len(folders) > 1 and not splits_of_folders([top])):
         return inner
     deeper = len(folders) == 1 and not any("/" not in name for name in inner)
     unwrapped = _without_wrapper(inner) if deeper else inner
@@ -186,4 +185,9 @@ def _refuse_unlabelled(table: pd.DataFrame, source: Path) -> None:
         raise UserError(
             f"{source}: only one class, {classes.pop()!r}; a classifier needs two. If the classes lie elsewhere, "
             "name the folder above them, or the label column with --label-column."
+        )
+    if classes and classes == splits_of_folders(classes).keys():
+        raise UserError(
+            f"{source}: the classes {first_few(sorted(classes))} are names of splits. Put the images into one folder "
+            "per class (train/CLASS/IMAGE), or name the label column with --label-column."
         )

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from competition.data.archive import is_image
+from competition.data.naming import splits_of_folders
 
 COLUMNS = ("image_id", "path", "label", "split", "group")
-FOLDER_NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 
 Row = tuple[str, str, str | None, str, str | None]  # in the order of COLUMNS
 
@@ -44,9 +44,14 @@ class Draft:
         """Return the top folders that hold ``CLASS/IMAGE`` or deeper."""
         return {name.partition("/")[0] for name in self.images if name.count("/") >= 2}
 
+    def split_tops(self) -> dict[str, str]:
+        """Return {top folder: split} of those that are named like one."""
+        return splits_of_folders({name.partition("/")[0] for name in self.images if "/" in name})
+
     def has_train_folders(self) -> bool:
         """Whether there is ``train/CLASS/IMAGE``."""
-        return any(top.lower() in FOLDER_NAMES["train"] for top in self.labelled_tops())
+        splits = self.split_tops()
+        return any(splits.get(top) == "train" for top in self.labelled_tops())
 
     def report_unnamed(self) -> None:
         """Add a problem that names the images nobody used."""

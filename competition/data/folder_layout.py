@@ -4,8 +4,8 @@ from pathlib import Path
 
 from competition.data.archive import natural_key
 from competition.data.csvfile import CsvFile, read_csv
-from competition.data.draft import FOLDER_NAMES, Draft, Problem
-from competition.data.naming import match_images
+from competition.data.draft import Draft, Problem
+from competition.data.naming import match_images, splits_of_folders
 from competition.errors import UserError, first_few
 
 
@@ -15,18 +15,17 @@ def read_folders(draft: Draft, tables: dict[str, str], source: Path) -> str:
     ``tables`` may hold a sample submission or test list, and a ``manifest.csv`` that states groups and labels.
     Raises UserError when the images lie in train and test folders without a class.
     """
+    draft.files = _without_doubled(draft.files, draft.split_tops())
     tops = {name.partition("/")[0] for name in draft.images if "/" in name}
-    split_of = {top: split for top in tops for split, known in FOLDER_NAMES.items() if top.lower() in known}
-    labelled = draft.labelled_tops()
-    layout = "class folders" if any(split_of.get(top) == "train" for top in labelled) else "labelled folder"
+    split_of = draft.split_tops()
+    layout = "class folders" if draft.has_train_folders() else "labelled folder"
     if layout == "labelled folder":
-        only_test = tops == {top for top in tops if split_of.get(top) == "test"} and tops
-        if tops and tops == split_of.keys() and not only_test:
+        if tops and tops == split_of.keys() and set(split_of.values()) != {"test"}:
             raise UserError(
                 f"{source}: {first_few(sorted(tops))} hold images without labels. Put them into one folder per "
                 "class (train/CLASS/IMAGE), or add a train.csv with an id and a label column."
             )
-        split_of = split_of if only_test else {}
+        split_of = {top: "test" if split_of.get(top) == "test" else "class" for top in tops}
     groups, stated = _read_manifest(draft, tables)
     _add_labelled(draft, split_of, groups)
     _add_test_folder(draft, split_of, tables)
@@ -34,14 +33,37 @@ def read_folders(draft: Draft, tables: dict[str, str], source: Path) -> str:
     return layout
 
 
+def _without_doubled(files: dict[str, str], split_of: dict[str, str]) -> dict[str, str]:
+    """Drop the inner folder of ``seg_train/seg_train/CLASS``, where the split is named twice and holds nothing else."""
+    inner: dict[str, set[str]] = {}
+    for name in files:
+        top, _, below = name.partition("/")
+        inner.setdefault(top, set()).add(below.rpartition("/")[0].partition("/")[0])
+
+    def is_doubled(top: str) -> bool:
+        return inner[top] == {top} or list(splits_of_folders(inner[top]).values()) == [split_of[top]]
+
+    doubled = {top for top in inner if top in split_of and len(inner[top]) == 1 and is_doubled(top)}
+    parts = {name: name.split("/") for name in files}
+    return {
+        "/".join([parts[name][0], *parts[name][2:]]) if parts[name][0] in doubled else name: path
+        for name, path in files.items()
+    }
+
+
 def _add_labelled(draft: Draft, split_of: dict[str, str], groups: dict[str, str]) -> None:
+    """Add ``train/CLASS/IMAGE`` and ``val/CLASS/IMAGE``, or ``CLASS/IMAGE`` where the top folder is a class."""
     for name in draft.images:
         parts = name.split("/")
-        split = split_of.get(parts[0], "" if split_of else "train")
-        if split in ("train", "val") and len(parts) > (2 if split_of else 1):
-            label = parts[1] if split_of else parts[0]
-            draft.rows.append((name, draft.files[name], label, split, groups.get(name)))
-            draft.used.add(draft.files[name])
+        split = split_of.get(parts[0])
+        if split == "class":
+            label, split = parts[0], "train"
+        elif split in ("train", "val") and len(parts) > 2:
+            label = parts[1]
+        else:
+            continue
+        draft.rows.append((name, draft.files[name], label, split, groups.get(name)))
+        draft.used.add(draft.files[name])
 
 
 def _add_test_folder(draft: Draft, split_of: dict[str, str], tables: dict[str, str]) -> None:

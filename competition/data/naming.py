@@ -14,18 +14,43 @@ _SPLIT_WORDS = {
     "development": "val",
     "test": "test",
 }
-_SPLIT_WORD = re.compile(
-    rf"({'|'.join(_SPLIT_WORDS)})(ing|set|val|data|images?|imgs?|pics|pictures|files|folder|crops)*"
-)
+_BESIDE_SPLIT = "ing|set|val|data|images?|imgs?|pics|pictures|files|folder|crops"
+_SPLIT_WORD = re.compile(rf"({'|'.join(_SPLIT_WORDS)})({_BESIDE_SPLIT})*")
 
 
 def split_of_folder(name: str) -> str | None:
     """Return "train", "val" or "test" for names like ``TrainImages`` or ``images-test``; None for ``valley``."""
+    return _split_and_rest(name)[0]
+
+
+def splits_of_folders(names: Iterable[str]) -> dict[str, str]:
+    """Return {name: split} for those of the folders in one place that are splits, not classes.
+
+    ``train_images`` is one: its words say nothing else. ``seg_train`` is one beside ``seg_test``, whose name differs
+    in the split alone. ``train_station`` is none.
+    """
+    read = {name: _split_and_rest(name) for name in names}
+    splits_of_rest: dict[str, set[str]] = {}
+    for split, rest in read.values():
+        if split is not None:
+            splits_of_rest.setdefault(rest, set()).add(split)
+    return {
+        name: split
+        for name, (split, rest) in read.items()
+        if split is not None and (not rest or len(splits_of_rest[rest]) > 1)
+    }
+
+
+def _split_and_rest(name: str) -> tuple[str | None, str]:
+    """``seg_TestImages`` -> ("test", "seg"): the split and the words that do not speak of it."""
+    split, rest = None, []
     for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name):
         found = _SPLIT_WORD.fullmatch(word.lower())
-        if found:
-            return _SPLIT_WORDS[found[1]]
-    return None
+        if found and split is None:
+            split = _SPLIT_WORDS[found[1]]
+        elif not re.fullmatch(_BESIDE_SPLIT, word.lower()):
+            rest.append(word.lower())
+    return split, " ".join(rest)
 
 
 def without_extension(name: str) -> str:
