@@ -69,6 +69,24 @@ def test_refused_columns(tmp_path: Path, flags: dict[str, str], message: str) ->
         open_catalog(make(tmp_path, IMAGES, TRAIN), **flags)
 
 
+ONE_HOT = {
+    "train.csv": "id,healthy,rust,scab\n1,1,0,0\n2,0,1,0\n",
+    "sample_submission.csv": "id,healthy,rust,scab\n3,0.3,0.3,0.4\n",
+}
+
+
+def test_a_column_per_class_is_no_label_column(tmp_path: Path) -> None:
+    make(tmp_path, [*IMAGES, "test/3.png"], ONE_HOT)
+    with pytest.raises(UserError, match=r"which column is the label\? .*healthy, rust, scab.*--label-column"):
+        open_catalog(tmp_path)
+    assert open_catalog(tmp_path, label_column="rust").class_names == ["0", "1"]
+
+
+def test_a_sample_of_probabilities_beside_one_label_column(tmp_path: Path) -> None:
+    tables = {**ONE_HOT, "train.csv": "id,label,patient\n1,healthy,p\n2,rust,q\n"}
+    assert open_catalog(make(tmp_path, [*IMAGES, "test/3.png"], tables)).class_names == ["healthy", "rust"]
+
+
 def test_class_folders_may_begin_like_a_split(tmp_path: Path) -> None:
     files = [f"{name}/{number}.png" for name in ("forest", "valley", "tested") for number in range(2)]
     table = "image,label\n" + "".join(f"{name},{name.partition('/')[0]}\n" for name in files)

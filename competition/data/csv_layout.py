@@ -91,12 +91,18 @@ class CsvReader:
             return self.wanted["label"]
         rest = [name for name in table.columns if name != id_column and name.lower() != "group"]
         asked = self.sample.columns[1:] if self.sample else []
-        choices = [name for name in asked if name in rest]
-        choices += [name for known in _LABEL_NAMES for name in rest if name.lower() == known]
-        if not choices and len(rest) != 1:
+        shared = [name for name in asked if name in rest]
+        known = [name for known in _LABEL_NAMES for name in rest if name.lower() == known]
+        if len(shared) > 1:
+            raise UserError(
+                f"{table.path}: which column is the label? It shares {first_few(shared, 10)} with "
+                f"{self.tables['sample']}. If each is a class or one label of several, add a column with the name of "
+                "each image's class. Name the label with --label-column."
+            )
+        if not shared and not known and len(rest) != 1:
             has = f"has {first_few(rest, 10)}" if rest else f"has only {id_column!r}"
             raise UserError(f"{table.path}: which column is the label? It {has}. Name it with --label-column.")
-        return (choices or rest)[0]
+        return (shared + known or rest)[0]
 
     def _group_column(self, table: CsvFile) -> list[str | None]:
         name = self.wanted["group"] or next((name for name in table.columns if name.lower() == "group"), None)
