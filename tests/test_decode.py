@@ -56,6 +56,30 @@ def test_sixteen_bits_keep_their_range(tmp_path: Path, name: str) -> None:
     assert (one.pixels == np.arange(256).reshape(16, 16, 1)).all()
 
 
+@pytest.mark.parametrize("mode", ["I;16", "I;16B"])
+@pytest.mark.parametrize("largest", [200, 65_535])
+def test_sixteen_bits_of_either_byte_order(tmp_path: Path, mode: str, largest: int) -> None:
+    values = np.linspace(0, largest, 256).astype(np.uint16).reshape(16, 16)
+    data = values.astype(">u2" if mode == "I;16B" else "<u2").tobytes()
+    path = saved(tmp_path / "deep.tiff", Image.frombytes(mode, (16, 16), data))
+    with Image.open(path) as image:
+        assert image.mode == mode
+    one = decode_file(path, 16, "squash")
+    assert (one.pixels[:, :, 0] == np.rint(values / 257)).all()
+
+
+@pytest.mark.parametrize("name", ["big.png", "big.tiff"])
+def test_big_images_of_sixteen_bits_keep_their_range(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path = saved(tmp_path / name, Image.fromarray(GREY_RAMP.repeat(8, 0).repeat(8, 1)))
+    whole = decode_file(path, 16, "squash")
+    monkeypatch.setattr(decode, "BIG_PIXELS", 64 * 64)
+    reduced = decode_file(path, 16, "squash")
+    assert (reduced.error, reduced.mode) == ("", "I;16")
+    assert (whole.pixels == reduced.pixels).all()
+
+
 def test_palette_with_a_transparent_colour(tmp_path: Path) -> None:
     image = solid("P", 0)
     image.putpalette([200, 0, 0, 0, 200, 0])

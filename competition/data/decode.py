@@ -19,7 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from competition.data.archive import read_bytes
 
-DECODER_VERSION = 1  # raise it when the same file would give other pixels or facts
+DECODER_VERSION = 2  # raise it when the same file would give other pixels or facts
 MAX_PIXELS = 500_000_000
 BIG_PIXELS = 32_000_000  # from here on an image is decoded alone and reduced before anything else
 THUMBNAIL = 8  # pixels on a side, RGB
@@ -170,10 +170,15 @@ def _reduced(image: Image.Image) -> Image.Image:
     if factor > 1:
         if image.mode in ("P", "1"):  # averaging palette indices would mix up colours
             image = image.convert("RGBA" if "transparency" in image.info else "RGB")
-        image = image.reduce(factor)
+        image = image.convert("I").reduce(factor).convert("I;16") if _is_deep(image) else image.reduce(factor)
         if orientation:
             image.getexif()[0x0112] = orientation
     return image
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether it has grey values of 16 bits, in either byte order: PIL cannot reduce them as they are."""
+    return image.mode.startswith("I;16")
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -201,7 +206,7 @@ def _to_eight_bits(values: np.ndarray) -> np.ndarray:
     Their full scale is not stored in the file, so it is the smallest usual one that holds the largest value:
     1 (floats only), 255 (not for 16 bits), 65,535 or 2^31 - 1.
     """
-    if values.dtype == np.uint16:
+    if values.dtype.kind == "u" and values.dtype.itemsize == 2:  # in either byte order
         return np.rint(values / 257.0).astype(np.uint8)  # 65,535 / 255
     largest = values.max(initial=0)
     if not np.isfinite(largest):
