@@ -8,12 +8,16 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from competition.checkpoint import Checkpoint, save_checkpoint
 from competition.errors import UserError
+from competition.inference import Preprocessing
 from competition.models.factory import create_network
 from competition.models.weights import describe_weights, load_weights
+from competition.precision import Precision
 
 torch.set_num_threads(1)
 NAME = "mycnn"
+CHECKPOINT = Checkpoint(NAME, {}, tuple("abcde"), Preprocessing(16, "squash", (0.5,) * 3, (0.5,) * 3), Precision())
 
 
 def network(classes=5, seed=0, **options):
@@ -91,6 +95,30 @@ def test_timm_knows_what_the_sidecar_does_not_say(tmp_path):
     info = describe_weights(str(tmp_path), name="resnet18")
     known = timm.get_pretrained_cfg("resnet18")
     assert (info.mean, info.std, info.image_size) == (known.mean, known.std, 224)
+
+
+@pytest.mark.parametrize("place", ["fold_0", "fold_0/model.safetensors"])
+def test_a_fold_of_a_run_is_refused(tmp_path, trained, place):
+    save_checkpoint(tmp_path / "fold_0", trained, CHECKPOINT)
+    source = str(tmp_path / place)
+    with pytest.raises(UserError, match="seen images that other folds hold out.*--prune-from.*model.safetensors.json"):
+        describe_weights(source, name=NAME)
+    with pytest.raises(UserError, match="seen images that other folds hold out"):
+        load_weights(network(), source, name=NAME)
+
+
+def test_weights_copied_out_of_a_fold_load(tmp_path, trained):
+    save_checkpoint(tmp_path / "fold_0", trained, CHECKPOINT)
+    (tmp_path / "fold_0" / "model.safetensors").rename(tmp_path / "model.safetensors")
+    other = network()
+    load_weights(other, str(tmp_path / "model.safetensors"), name=NAME)
+    assert same(trained.state_dict(), other.state_dict())
+
+
+def test_a_strangers_model_json_is_no_fold(tmp_path, trained):
+    save_file(trained.state_dict(), tmp_path / "model.safetensors")
+    (tmp_path / "model.json").write_text('{"author": "somebody"}')
+    load_weights(network(), str(tmp_path), name=NAME)
 
 
 def test_the_hubs_own_description_is_read(tmp_path):

@@ -19,6 +19,7 @@ from competition.models.freezing import classifier_names
 from competition.models.freezing import freeze as freeze  # transfer is imported from here as one
 from competition.models.freezing import set_train_mode as set_train_mode
 from competition.models.published import OFFLINE_PACKAGES, State, download, package_file, rename_efficientnet_keys
+from competition.runs import hash_file
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 HALF = (0.5, 0.5, 0.5)
@@ -91,7 +92,10 @@ def describe_weights(source: str, *, name: str) -> WeightsInfo:
 
 
 def find_weights(source: str, *, name: str) -> Path:
-    """The weights file that ``source`` means: itself, or in a folder NAME.* or model.*; raises UserError if none."""
+    """The weights file that ``source`` means: itself, or in a folder NAME.* or model.*.
+
+    Raises UserError if there is none, and for the network of a fold of a run.
+    """
     path = Path(source).expanduser()
     if path.is_dir():
         candidates = [path / (stem + suffix) for stem in (name, "model") for suffix in SUFFIXES]
@@ -99,12 +103,26 @@ def find_weights(source: str, *, name: str) -> Path:
         if not found:
             wanted = first_few([f"{name}.safetensors", f"{name}.pth", "model.safetensors"])
             raise UserError(f"--weights {source}: no weights for {name} in this folder; put there one of {wanted}")
-        return found[0]
+        path = found[0]
     if not path.is_file():
         raise UserError(f"--weights {source}: no such file or folder; give a weights file, a folder, or 'pretrained'")
     if path.suffix not in SUFFIXES:
         raise UserError(f"--weights {source}: unknown kind of file {path.suffix!r}; readable are {', '.join(SUFFIXES)}")
+    _refuse_own_fold(path, source)
     return path
+
+
+def _refuse_own_fold(path: Path, source: str) -> None:
+    """Every fold would start from these weights, also those that are scored on images they were trained on."""
+    description = path.with_name("model.json")
+    if description.is_file() and _read_json(description).get("sha256") == hash_file(path):
+        raise UserError(
+            f"--weights {source} is a trained network of this toolkit ({description}): it has seen images that other "
+            "folds hold out, so the score would be flattered. To go on with its run, give that run's own command "
+            "again; to prune it, --prune-from RUN. If it was trained on other images, copy model.safetensors into a "
+            "folder of its own, with a model.safetensors.json that holds mean, std, input_size and options, "
+            "as in model.json"
+        )
 
 
 def read_state(path: Path) -> State:
