@@ -15,6 +15,7 @@ from competition.errors import UserError, first_few
 from competition.runs import counted_seed, write_atomically
 
 FOLDER = Path("folds")
+ANOTHER = "delete it to have it made anew, or name another --fold-file"  # table, where one does not fit
 
 
 def make_folds(
@@ -97,6 +98,17 @@ def held_out(table: pd.DataFrame, number: int, folds: int) -> NDArray[np.bool_]:
     return table[fold_columns(table)[number // folds]].to_numpy() == number % folds
 
 
+def straddling(table: pd.DataFrame, keys: pd.Series, repeats: int) -> NDArray[np.bool_]:
+    """Return which rows share their key with a row of another fold, in any repeat. -> (N,) bool.
+
+    ``keys`` has a value per row of ``table``; rows without one (None, NaN) stand alone.
+    """
+    codes = pd.factorize(keys)[0]
+    codes = np.where(codes < 0, -1 - np.arange(len(codes)), codes)
+    columns = table[fold_columns(table)[:repeats]]
+    return (columns.groupby(codes).transform("nunique") > 1).any(axis=1).to_numpy()
+
+
 def save_folds(path: Path, table: pd.DataFrame) -> None:
     """Write the fold table."""
     write_atomically(path, table.to_csv(index=False))
@@ -142,11 +154,7 @@ def _check_ids(path: Path, found: pd.Series, image_ids: list[str]) -> None:
     if extra:
         lines.append(f"{len(extra)} ids are no training images: {first_few(sorted(extra))}")
     if lines:
-        raise UserError(
-            f"{path} does not fit the data:\n  "
-            + "\n  ".join(lines)
-            + "\ndelete it to have it made anew, or name another --fold-file"
-        )
+        raise UserError(f"{path} does not fit the data:\n  " + "\n  ".join(lines) + f"\n{ANOTHER}")
 
 
 def _fold_numbers(path: Path, table: pd.DataFrame, column: str, folds: int) -> NDArray[np.int64]:

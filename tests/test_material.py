@@ -1,10 +1,15 @@
-"""What is trained on: where the fold table is, and a holdout that cannot be scored."""
+"""What is trained on: where the fold table is, whether it keeps groups whole, and a holdout that cannot be scored."""
 
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
 import pytest
 
 from competition.config import TrainSettings
 from competition.errors import UserError
-from competition.training.material import fold_path, refuse_unusable_holdout
+from competition.folds import save_folds
+from competition.training.material import fold_path, open_folds, refuse_unusable_holdout
 
 
 @pytest.mark.parametrize(
@@ -27,3 +32,36 @@ def test_where_the_fold_table_is(settings, name):
 def test_a_holdout_that_cannot_be_scored_is_refused(held_out, said):
     with pytest.raises(UserError, match=said):
         refuse_unusable_holdout(held_out, {"cat", "dog"})
+
+
+def dealt(tmp_path, fold_of, groups, contents):
+    """Open a fold table made by hand: images a, b, c, d in the given folds, with their groups and pixels."""
+    ids, labels = list("abcd"), ["cat", "cat", "dog", "dog"]
+    path = tmp_path / "mine.csv"
+    folds = {"fold" if n == 0 else f"fold_{n}": numbers for n, numbers in enumerate(fold_of)}
+    save_folds(path, pd.DataFrame({"image_id": ids, "label": labels, **folds}))
+    table = pd.DataFrame({"image_id": ids, "label": labels, "group": groups, "row": [3, 2, 1, 0]})
+    facts = pd.DataFrame({"pixel_hash": np.array(contents[::-1], np.uint64)})
+    images = SimpleNamespace(store=SimpleNamespace(facts=facts))
+    settings = TrainSettings(fold_file=str(path), folds=2, repeats=len(fold_of), group_column="patient")
+    return open_folds(settings, images, table)
+
+
+@pytest.mark.parametrize("fold_of", [[[0, 1, 0, 1]], [[0, 0, 1, 1], [0, 1, 1, 0]]])
+def test_a_fold_table_that_parts_a_group_is_refused(tmp_path, fold_of):
+    with pytest.raises(UserError, match=r"mine.csv .*1 group .*--group-column patient.*: p1\n.*delete it.*--fold-file"):
+        dealt(tmp_path, fold_of, ["p1", "p1", None, None], [1, 2, 3, 4])
+
+
+def test_a_fold_table_that_parts_equal_images_is_warned_of(tmp_path, capsys):
+    dealt(tmp_path, [[0, 1, 0, 1]], [None] * 4, [1, 2, 7, 7])
+    assert "warning: " in (out := capsys.readouterr().out)
+    assert "mine.csv puts exact duplicates into different folds" in out
+    assert "c, d" in out
+
+
+def test_a_fold_table_that_keeps_groups_whole_is_taken(tmp_path, capsys):
+    _, folds = dealt(tmp_path, [[0, 0, 1, 1]], ["p1", "p1", "p2", None], [1, 2, 7, 7])
+    assert folds["fold"].tolist() == [0, 0, 1, 1]
+    dealt(tmp_path, [[0, 1, 0, 1]], [None] * 4, [1, 2, 3, 4])
+    assert capsys.readouterr().out == ""

@@ -13,8 +13,8 @@ from competition.config import TrainSettings
 from competition.data.catalog import Catalog
 from competition.data.loader import image_keys
 from competition.data.prepare import PreparedImages, prepare_images
-from competition.errors import UserError, first_few
-from competition.folds import FOLDER, load_folds, make_folds, save_folds
+from competition.errors import UserError, counted, first_few
+from competition.folds import ANOTHER, FOLDER, load_folds, make_folds, save_folds, straddling
 from competition.predictions import class_numbers
 from competition.runs import counted_seed, hash_file, read_run
 from competition.training.inputs import TrainingData
@@ -85,13 +85,40 @@ def data_name(settings: TrainSettings) -> str:
 
 
 def open_folds(settings: TrainSettings, images: PreparedImages, table: pd.DataFrame) -> tuple[Path, pd.DataFrame]:
-    """Return the fold table of ``--fold-file``; it is made on first use and from then on only read."""
+    """Return the fold table of ``--fold-file``; it is made on first use and from then on only read.
+
+    Raises:
+        UserError: a table that does not fit the images, or that parts a group.
+    """
     path = fold_path(settings)
     ids, labels = table["image_id"].tolist(), table["label"].tolist()
     if not path.exists() and (settings.fold_file is None or path.parent == FOLDER):
         save_folds(path, make_folds(ids, labels, images.groups(table), settings.folds, settings.repeats, settings.seed))
         print(f"folds: {path} made; every later run on these images reads it")
-    return path, load_folds(path, ids, labels, settings.folds, settings.repeats)
+    folds = load_folds(path, ids, labels, settings.folds, settings.repeats)
+    _check_groups(path, folds, settings, images, table)
+    return path, folds
+
+
+def _check_groups(
+    path: Path, folds: pd.DataFrame, settings: TrainSettings, images: PreparedImages, table: pd.DataFrame
+) -> None:
+    """A table may be older than ``--group-column``, or made by hand: it must keep groups whole as a new one does."""
+    parted = table["group"][straddling(folds, table["group"], settings.repeats)].unique()
+    if len(parted):
+        raise UserError(
+            f"{path} puts images of one group into different folds, so the score would be flattered: "
+            f"{counted(len(parted), 'group')} of --group-column {settings.group_column or 'group'}: "
+            f"{first_few(parted)}\n{ANOTHER}"
+        )
+    contents = images.store.facts["pixel_hash"].iloc[table["row"]]
+    twins = table["image_id"][straddling(folds, contents, settings.repeats)]
+    if len(twins):
+        print(
+            f"warning: {path} puts exact duplicates into different folds, so the score is flattered: "
+            f"{counted(len(twins), 'image')}: {first_few(twins)}",
+            flush=True,
+        )
 
 
 def fold_path(settings: TrainSettings) -> Path:
