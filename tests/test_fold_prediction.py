@@ -1,6 +1,7 @@
 """A fold's probabilities, kept in its folder: when they are used again, and when not."""
 
 import dataclasses
+import errno
 
 import numpy as np
 import pandas as pd
@@ -127,6 +128,29 @@ def test_predictions_of_other_weights_are_not_used(folder, images, forward_passe
     assert len(forward_passes) == 2
     assert not np.array_equal(before.probabilities, after.probabilities)
     np.testing.assert_array_equal(predict_fold(folder, images, 1, CPU).probabilities, after.probabilities)
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT])
+def test_a_folder_that_cannot_be_written_is_predicted_from(folder, images, monkeypatch, number):
+    kept = predict_fold(folder, images, 1, CPU)
+    stored_path(folder, images, 1).unlink()
+    refuse_writing(monkeypatch, number)
+    np.testing.assert_array_equal(predict_fold(folder, images, 1, CPU).probabilities, kept.probabilities)
+    assert not stored_path(folder, images, 1).exists()
+
+
+@pytest.mark.parametrize(("number", "must_keep"), [(errno.ENOSPC, True), (errno.EIO, False)])
+def test_predictions_that_are_lost_for_good_are_an_error(folder, images, monkeypatch, number, must_keep):
+    refuse_writing(monkeypatch, number)
+    with pytest.raises(OSError, match="nothing is written"):
+        predict_fold(folder, images, 1, CPU, must_keep=must_keep)
+
+
+def refuse_writing(monkeypatch, number):
+    def refuse(path, data):
+        raise OSError(number, "nothing is written", str(path))
+
+    monkeypatch.setattr(module, "write_atomically", refuse)
 
 
 def test_a_damaged_file_is_named(folder, images):

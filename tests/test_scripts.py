@@ -1,6 +1,7 @@
 """The real scripts on tiny data: train, go on, predict, score."""
 
 import dataclasses
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -15,6 +16,7 @@ import train
 from competition.checkpoint import open_checkpoint, save_checkpoint
 from competition.models.budget import count_nonzero
 from competition.models.factory import create_network
+from competition.prediction import fold_prediction
 from competition.predictions import load_predictions
 from tests.tiny_run import CLASSES, TINY, answer
 
@@ -100,6 +102,20 @@ def test_a_zip_is_used_in_place(folders, place, capsys):
     assert len(pd.read_csv("z.csv")) == 9
     assert {path.name for path in Path().iterdir()} >= {"tiny.zip", "runs", "folds"}
     assert not Path("train").exists()
+
+
+def test_a_run_that_cannot_be_written_is_predicted_from_and_it_is_said_once(finished, capsys, monkeypatch):
+    def refuse(path, data):
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(fold_prediction, "write_atomically", refuse)
+    before = sorted(Path("runs").rglob("*"))
+    code, out, _ = answer(predict.main, ["runs/a", "--out", "s.csv", *finished], capsys)
+    assert code == 0
+    assert len(pd.read_csv("s.csv")) == 9
+    assert out.count("note: ") == 1
+    assert "note: predictions cannot be kept in runs/a/fold_0, runs/a/fold_1" in out
+    assert sorted(Path("runs").rglob("*")) == before
 
 
 def test_repeats_average_two_dealings(folders, place, capsys):

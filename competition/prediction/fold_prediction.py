@@ -6,6 +6,7 @@ So another ensemble of the same runs costs no forward pass, and a fold whose wei
 Several processes may predict the same fold: each writes the same file, whole or not at all.
 """
 
+import errno
 import hashlib
 import io
 from collections.abc import Callable
@@ -26,6 +27,8 @@ from competition.errors import UserError
 from competition.inference import View, views_of
 from competition.predictions import Predictions, load_predictions
 from competition.runs import read_json, write_atomically
+
+UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
 
 
 class Store(Images, Protocol):
@@ -79,6 +82,7 @@ def predict_fold(
     device: torch.device,
     batch_size: int = 256,
     on_batch: Callable[[int], None] = lambda images: None,
+    must_keep: bool = False,
 ) -> Predictions:
     """Return a fold's probabilities of some images, from its folder where it has them.
 
@@ -89,12 +93,14 @@ def predict_fold(
         device: where the network runs.
         batch_size: images per forward pass.
         on_batch: told the number of images done, for progress.
+        must_keep: whether a folder that cannot be written is an error; it is none to whoever only saves time by it.
 
     Returns:
         N rows in the order of ``images``, rounded to float16 (kept as float32); classes in the checkpoint's order.
 
     Raises:
         UserError: no stored predictions and no weights, or a damaged checkpoint.
+        OSError: the predictions cannot be stored, see ``must_keep``.
     """
     path = stored_path(folder, images, views)
     stored = _load_stored(path, folder)
@@ -108,7 +114,11 @@ def predict_fold(
         )
     probabilities, class_names = run_network(folder, images, views_of(views), device, batch_size, on_batch)
     predictions = Predictions(images.image_ids, class_names, probabilities.astype(np.float16).astype(np.float32))
-    _store(path, predictions, _weights_hash(folder))
+    try:
+        _store(path, predictions, _weights_hash(folder))
+    except OSError as error:
+        if must_keep or error.errno not in UNWRITABLE:
+            raise
     return predictions
 
 

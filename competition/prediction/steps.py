@@ -13,7 +13,7 @@ from competition.ensemble import mean
 from competition.errors import UserError, first_few
 from competition.precision import pick_device
 from competition.prediction.fitting import FittedDecision, FittedEnsemble, fit_decision, fit_ensemble
-from competition.prediction.fold_prediction import ImageRows, predict_fold
+from competition.prediction.fold_prediction import ImageRows, predict_fold, stored_path
 from competition.prediction.members import Member, data_of, open_members
 from competition.prediction.record import describe_submission
 from competition.prediction.views import choose_views
@@ -83,6 +83,7 @@ def predict_test(settings: PredictSettings, ensemble: FittedEnsemble, catalog: C
     device, pictures = pick_device(settings.device), Pictures(settings, catalog)
     test, class_names = catalog.of("test"), ensemble.nested.class_names
     found: list[NDArray[np.float32]] = []
+    unkept: list[Path] = []
     total = sum(len(member.fold_folders) for member in ensemble.used) * len(test)
     with Bar("predicting", total) as bar:
         for member in ensemble.used:
@@ -92,6 +93,9 @@ def predict_test(settings: PredictSettings, ensemble: FittedEnsemble, catalog: C
                 for folder in member.fold_folders
             ]
             found.append(mean([in_class_order(fold, class_names) for fold in folds]))
+            unkept += [path for path in member.fold_folders if not stored_path(path, images, member.views).exists()]
+    if unkept:
+        print(f"note: predictions cannot be kept in {first_few(unkept)}; the next ensemble makes them anew", flush=True)
     # For the score of labelled test images; one without a label, or of a class of its own, leaves it out.
     labels = class_numbers(test["label"], class_names) if set(test["label"]) <= set(class_names) else None
     probabilities = ensemble.combination.of_used().apply(np.stack(found))

@@ -126,7 +126,7 @@ class TrialRunner:
         if weights.exists():  # otherwise it was finished before
             if self.settings.predict_test:
                 images = ImageRows.of_test(self.shelf.catalog, run.material.images.store)
-                predict_fold(folder, images, run.settings.views, run.machine.device)
+                predict_fold(folder, images, run.settings.views, run.machine.device, must_keep=True)
             save_predictions(folder / "predictions.npz", halved(predictions))
             if not self.settings.keep_weights:
                 weights.unlink()
