@@ -8,6 +8,7 @@ runs/NAME/oof.npz, oof.csv    pooled out-of-fold predictions
 runs/NAME/score.json          macro F1, its interval, per fold, per class
 """
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -21,6 +22,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from competition.errors import UserError, without_passwords
+
+# What a file system without locks answers, such as Lustre mounted without ``-o flock`` and many of FUSE's.
+NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
@@ -107,19 +111,35 @@ def write_history(path: Path, records: list[dict[str, Any]]) -> None:
 def locked(path: Path, holder: str, wait: bool = False) -> Iterator[None]:
     """Hold an exclusive lock on a file; raises UserError when another process holds it, unless it is to wait.
 
-    The kernel drops the lock when its process dies, so a kill leaves nothing to clean up.
+    The kernel drops the lock when its process dies, so a kill leaves nothing to clean up. Where the file system has no
+    locks, nobody is kept out.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    file: IO[str] = open(path, "a+")  # noqa: SIM115 (must outlive this line)
+    with open(path, "a+") as file:
+        try:
+            take_lock(file, wait)
+        except BlockingIOError:
+            raise UserError(
+                f"{holder} is being trained by another process: wait for it or choose another --run"
+            ) from None
+        yield
+
+
+def take_lock(file: IO[str], wait: bool = False) -> bool:
+    """Lock an open file until it is closed; returns False where the file system has no locks.
+
+    Raises:
+        BlockingIOError: another process holds the lock, and it is not to be waited for.
+    """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:
-        file.close()
-        raise UserError(f"{holder} is being trained by another process: wait for it or choose another --run") from None
-    try:
-        yield
-    finally:
-        file.close()
+    except OSError as error:
+        if error.errno in NO_LOCKS:
+            return False
+        if error.errno == errno.EACCES:  # how some network file systems say that it is held
+            raise BlockingIOError(error.errno, error.strerror) from None
+        raise
+    return True
 
 
 def counted_seed(*keys: int | str) -> int:

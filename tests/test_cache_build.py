@@ -1,10 +1,15 @@
 """A cache is made whole or not at all: killed, raced, out of space."""
 
+import errno
+import fcntl
+import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import IO
 
 import pandas as pd
 import pytest
@@ -68,19 +73,35 @@ def test_two_processes_decode_once(table: pd.DataFrame, tmp_path: Path, monkeypa
     (building,) = (tmp_path / "cache").glob("*.tmp-*")
     opened(write_images(tmp_path / "others", 1), tmp_path / "cache")  # must not sweep a live decode
     assert building.exists()
-    wait_for_lock, waited = cache_build._lock, []
+    take_lock, waited = cache_build.take_lock, []
 
-    def let_the_other_go_on(descriptor: int) -> None:
-        waited.append(descriptor)
-        (tmp_path / "gate").touch()
-        wait_for_lock(descriptor)
+    def let_the_other_go_on(file: IO[str], wait: bool = False) -> bool:
+        if wait:
+            waited.append(file)
+            (tmp_path / "gate").touch()
+        return take_lock(file, wait)
 
-    monkeypatch.setattr(cache_build, "_lock", let_the_other_go_on)
+    monkeypatch.setattr(cache_build, "take_lock", let_the_other_go_on)
     opened(table, tmp_path / "cache")
     assert len(waited) == 1
     assert process.wait(timeout=300) == 0
     assert len(list((tmp_path / "cache").glob("*/meta.json"))) == 2
     assert not list((tmp_path / "cache").glob("*.tmp-*"))
+
+
+def test_without_locks_nothing_is_swept(table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    opened(table[:3], tmp_path / "cache")
+    (key,) = (path.parent.name for path in (tmp_path / "cache").glob("*/meta.json"))
+    shutil.rmtree(tmp_path / "cache" / key)
+    live = [tmp_path / "cache" / f"{name}.tmp-{os.getpid()}" for name in (key, "other")]
+    for folder in live:  # of other processes, perhaps on another host
+        folder.mkdir()
+    assert len(opened(table[:3], tmp_path / "cache").facts) == 3
+    assert all(folder.exists() for folder in live)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Atomic writes, history, locks and counted numbers."""
 
 import errno
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -99,6 +100,36 @@ def test_a_lock_keeps_others_out_and_dies_with_its_process(tmp_path):
     process.join()
     with runs.locked(path, "fold 0"):
         pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL])
+@pytest.mark.parametrize("wait", [False, True])
+def test_a_file_system_without_locks_does_without(tmp_path, monkeypatch, number, wait):
+    answer_locks_with(monkeypatch, number)
+    with runs.locked(tmp_path / "lock", "fold 0", wait):
+        pass
+    with open(tmp_path / "lock", "a") as file:
+        assert not runs.take_lock(file, wait)
+
+
+@pytest.mark.parametrize("number", [errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES])
+def test_only_a_lock_that_is_held_keeps_out(tmp_path, monkeypatch, number):
+    answer_locks_with(monkeypatch, number)
+    with pytest.raises(UserError, match="fold 0 is being trained by another"), runs.locked(tmp_path / "lock", "fold 0"):
+        pass
+
+
+def test_a_disk_that_fails_is_no_lock(tmp_path, monkeypatch):
+    answer_locks_with(monkeypatch, errno.EIO)
+    with pytest.raises(OSError, match="flock"), runs.locked(tmp_path / "lock", "fold 0"):
+        pass
+
+
+def answer_locks_with(monkeypatch, number):
+    def fail(*_):
+        raise OSError(number, "flock fails")
+
+    monkeypatch.setattr(fcntl, "flock", fail)
 
 
 def test_counted_seeds_depend_on_every_key():

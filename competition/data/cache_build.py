@@ -1,9 +1,9 @@
 """Make the folder of a cache: decode in parallel, write pixels and facts, rename when whole.
 
-    CACHE_DIR/KEY.lock      held while somebody decodes; the kernel drops it when that process dies
-    CACHE_DIR/KEY.tmp-PID   what is being made
+    CACHE_DIR/KEY.lock           held while somebody decodes; the kernel drops it when that process dies
+    CACHE_DIR/KEY.tmp-PID-TIME   what is being made; another host or an earlier process may have had the PID
 
-What a killed process left in ``KEY.tmp-PID`` is swept by the next decode.
+What a killed process left in ``KEY.tmp-PID-TIME`` is swept by the next decode, where the file system has locks.
 """
 
 import errno
@@ -11,10 +11,11 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ import numpy as np
 from competition.data.facts import FACT_BYTES, save_facts
 from competition.errors import UserError
 from competition.progress import Bar
+from competition.runs import take_lock
 
 if TYPE_CHECKING:
     from competition.data.decode import Decoded, Resize
@@ -64,9 +66,10 @@ def make_cache(folder: Path, plan: CachePlan, workers: int | None, progress: boo
     cache_dir = folder.parent
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
-        with _locked(folder, progress):
+        with _locked(folder, progress) as has_locks:
             if not is_whole(folder):
-                _sweep(cache_dir, folder)
+                if has_locks:  # else nobody knows who still decodes
+                    _sweep(cache_dir, folder)
                 _build(folder, plan, workers, progress)
     except OSError as error:
         raise _as_user_error(error, cache_dir, plan) from None
@@ -78,31 +81,19 @@ def usable_cores() -> int:
 
 
 @contextmanager
-def _locked(folder: Path, progress: bool) -> Iterator[None]:
-    """Hold ``FOLDER.lock``; wait while another process decodes the same images."""
+def _locked(folder: Path, progress: bool) -> Iterator[bool]:
+    """Hold ``FOLDER.lock``; wait while another process decodes the same images.
+
+    Yields False where the file system has no locks: the rename still keeps caches whole.
+    """
     with open(folder.with_name(folder.name + ".lock"), "w") as file:
-        if not _try_lock(file.fileno()):
+        try:
+            has_locks = take_lock(file)
+        except BlockingIOError:
             if progress:
                 print(f"Another process is decoding these images; waiting for {folder}", file=sys.stderr)
-            _lock(file.fileno())
-        yield
-
-
-def _try_lock(descriptor: int) -> bool:
-    import fcntl
-
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        # A file system without locks: go on; the rename still keeps caches whole.
-        return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
-    return True
-
-
-def _lock(descriptor: int) -> None:
-    import fcntl
-
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
+            has_locks = take_lock(file, wait=True)
+        yield has_locks
 
 
 def _sweep(cache_dir: Path, mine: Path) -> None:
@@ -112,14 +103,14 @@ def _sweep(cache_dir: Path, mine: Path) -> None:
         if key == mine.name:
             shutil.rmtree(left, ignore_errors=True)
             continue
-        with open(cache_dir / f"{key}.lock", "a") as file:
-            if _try_lock(file.fileno()):
+        with open(cache_dir / f"{key}.lock", "a") as file, suppress(BlockingIOError):
+            if take_lock(file):
                 shutil.rmtree(left, ignore_errors=True)
 
 
 def _build(folder: Path, plan: CachePlan, workers: int | None, progress: bool) -> None:
     _require_space(folder.parent, plan.bytes_needed())
-    beside = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
+    beside = folder.with_name(f"{folder.name}.tmp-{os.getpid()}-{time.time_ns()}")
     beside.mkdir()
     try:
         decoded = _decode_all(plan, workers, progress)
