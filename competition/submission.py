@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from competition.data.catalog import Problem, open_catalog
+from competition.data.catalog import Catalog, Problem, open_catalog
 from competition.data.csvfile import CsvFile, read_csv
 from competition.errors import UserError, counted, did_you_mean, first_few
 from competition.logbook import sidecar
@@ -29,28 +29,49 @@ class Template:
         label_column: its name.
         ids: every id that needs a row, in the order asked for.
         class_names: the classes that may be predicted; empty: not known, any label passes.
+        columns: the header, where it is not ids first.
     """
 
     id_column: str
     label_column: str
     ids: Sequence[str]
     class_names: Sequence[str]
+    columns: Sequence[str] = ()
+
+    @property
+    def header(self) -> list[str]:
+        """The two columns in the order asked for."""
+        return list(self.columns or (self.id_column, self.label_column))
 
 
-def submission_table(
-    ids: Sequence[str], labels: Sequence[str], id_column: str, label_column: str, wanted: Sequence[str] | None
-) -> pd.DataFrame:
-    """Return one row per wanted id, in that order (None: in the order given).
+def template_of(catalog: Catalog, ids: Sequence[str], class_names: Sequence[str]) -> Template:
+    """Return what the catalog's sample submission asks for, with rows for these ids.
 
     Raises:
-        UserError: wanted ids that were not predicted.
+        UserError: a sample submission that wants anything but an id and a class.
+    """
+    asked = catalog.sample_columns
+    if len(asked) > 2:
+        raise UserError(
+            f"the sample submission of {catalog.source} has the columns {first_few(asked, 10)}; what can be "
+            "written is an id and one class for each image"
+        )
+    columns = asked if len(asked) == 2 else ()
+    return Template(catalog.id_column, catalog.label_column, ids, class_names, columns)
+
+
+def submission_table(ids: Sequence[str], labels: Sequence[str], template: Template) -> pd.DataFrame:
+    """Return one row per id that the template asks for, in its order of rows and columns.
+
+    Raises:
+        UserError: ids that were not predicted.
     """
     label_of = dict(zip(ids, labels, strict=True))
-    order = list(wanted) if wanted is not None else list(ids)
-    missing = [name for name in order if name not in label_of]
+    missing = [name for name in template.ids if name not in label_of]
     if missing:
         raise UserError(f"{len(missing)} ids of the test list have no prediction: {first_few(missing)}")
-    return pd.DataFrame({id_column: order, label_column: [label_of[name] for name in order]})
+    cells = {template.id_column: template.ids, template.label_column: [label_of[name] for name in template.ids]}
+    return pd.DataFrame({name: cells[name] for name in template.header})
 
 
 def guard(table: pd.DataFrame, template: Template, out_of_fold: Mapping[str, int] | None = None) -> list[Problem]:
@@ -94,7 +115,7 @@ def _cells(column: pd.Series) -> list[str]:
 
 
 def _column_problems(columns: list[str], template: Template) -> list[Problem]:
-    wanted = [template.id_column, template.label_column]
+    wanted = template.header
     header = ",".join(wanted)
     missing = [f"{name!r}{did_you_mean(name, columns)}" for name in wanted if name not in columns]
     extra = [repr(name) for name in columns if name not in wanted]
@@ -204,18 +225,23 @@ def guard_file(path: Path, data: Path | None) -> str:
 
 
 def _template_of(table: CsvFile, record: dict[str, Any]) -> Template:
-    """Return the template that a table itself makes: its columns and ids."""
-    ids = [row[0].strip() for row in table.rows]
-    return Template(table.columns[0], table.columns[1], ids, list(record.get("predicted_out_of_fold") or []))
+    """Return the template that a table of ids and labels itself makes: its columns and ids."""
+    if len(table.columns) != 2 or not table.rows:
+        raise UserError(
+            f"{table.path}: expected a column of ids, one of labels, and rows; it has {first_few(table.columns)}"
+        )
+    first, second = ([row[place].strip() for row in table.rows] for place in (0, 1))
+    # Each id is there once, labels come again; where that tells nothing, ids come first.
+    is_label_first = len(set(first)) < len(first) and len(set(second)) == len(second)
+    ids, (id_column, label_column) = (second, table.columns[::-1]) if is_label_first else (first, table.columns)
+    class_names = list(record.get("predicted_out_of_fold") or [])
+    return Template(id_column, label_column, ids, class_names, table.columns)
 
 
 def _template(source: Path, record: dict[str, Any]) -> Template:
     if source.suffix.lower() == ".csv":
-        sample = read_csv(str(source))
-        if len(sample.columns) < 2 or not sample.rows:
-            raise UserError(f"--data {source}: a sample submission has a column of ids, one of labels, and rows")
-        return _template_of(sample, record)
+        return _template_of(read_csv(str(source)), record)
     catalog = open_catalog(source)
     if catalog.submission_ids is None:
         raise UserError(f"{source} lists no test images: name the sample submission with --data sample_submission.csv")
-    return Template(catalog.id_column, catalog.label_column, catalog.submission_ids, catalog.class_names)
+    return template_of(catalog, catalog.submission_ids, catalog.class_names)

@@ -6,6 +6,7 @@ import pytest
 
 from competition.data.catalog import open_catalog
 from competition.errors import UserError
+from competition.submission import template_of
 from tests.test_catalog import IMAGES, TRAIN, make, rows
 
 
@@ -19,6 +20,15 @@ def test_sample_submission_decides_columns_and_order(tmp_path: Path) -> None:
     assert (catalog.id_column, catalog.label_column) == ("Id", "kind")
     assert catalog.submission_ids == ["d", "c"]
     assert rows(catalog)[:2] == [("a", "x", "train"), ("b", "y", "train")]
+
+
+def test_a_sample_submission_of_another_form_is_told(tmp_path: Path) -> None:
+    tables = {**TRAIN, "sample_submission.csv": "id,x,y\n3,0.5,0.5\n"}
+    catalog = open_catalog(make(tmp_path, [*IMAGES, "test/3.png"], tables))
+    (problem,) = [one for one in catalog.problems if one.kind == "sample submission with other columns"]
+    assert (problem.rows, problem.severity) == (["id", "x", "y"], "warning")
+    with pytest.raises(UserError, match="has the columns id, x, y; what can be written is an id and one class"):
+        template_of(catalog, [], [])
 
 
 def test_every_problem_is_named(tmp_path: Path) -> None:

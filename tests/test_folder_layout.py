@@ -29,6 +29,20 @@ def test_class_folders_follow_a_sample_submission(tmp_path: Path) -> None:
     assert (catalog.id_column, catalog.label_column) == ("Id", "Guess")
 
 
+def test_a_sample_submission_may_begin_with_the_label_and_name_what_is_not_there(tmp_path: Path) -> None:
+    tables = {"sample_submission.csv": "Guess,Id\ncat,10\ncat,2\ncat,77\n"}
+    catalog = open_catalog(make(tmp_path, CLASS_FOLDERS, tables))
+    assert (catalog.id_column, catalog.label_column) == ("Id", "Guess")
+    assert catalog.sample_columns == ("Guess", "Id")
+    assert catalog.submission_ids == ["10", "2", "77"]
+    assert sorted(catalog.of("test")["image_id"]) == ["10", "2", "77"]  # the last is predicted from a blank picture
+
+
+def test_a_test_list_names_no_column_of_labels(tmp_path: Path) -> None:
+    catalog = open_catalog(make(tmp_path, CLASS_FOLDERS, {"test.csv": "Id,width\n10,32\n2,32\n"}))
+    assert (catalog.id_column, catalog.label_column, catalog.sample_columns) == ("Id", "label", ())
+
+
 def test_train_and_test_without_classes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="without labels"):
         open_catalog(make(tmp_path, ["train/1.png", "test/2.png"]))

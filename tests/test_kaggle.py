@@ -123,7 +123,7 @@ def test_a_file_that_nothing_describes_needs_data(fake, csv):
     csv.with_suffix(".json").unlink()
     assert "with --data PATH" in refusal(SUBMIT)
     Path("bare.csv").write_text("id,label\n")
-    assert "--data bare.csv: a sample submission has" in refusal([*SUBMIT, "--data", "bare.csv"])
+    assert "bare.csv: expected a column of ids, one of labels, and rows" in refusal([*SUBMIT, "--data", "bare.csv"])
     assert main([*SUBMIT, "--data", "sample.csv"]) == 0
 
 

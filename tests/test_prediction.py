@@ -86,7 +86,8 @@ def test_a_submission_has_the_rows_asked_for_and_a_record(tmp_path):
     assert [run["fold_hash"] for run in made["runs"]] == ["abc", "abc"]
     assert made["runs"][0]["weights"] == [None, None]  # they were deleted
     assert made["runs"][1]["out_of_fold"] == {"macro_f1": 0.5, "interval_95": [0.4, 0.6]}
-    assert made["score"] == {"macro_f1": 1.0, "interval_95": [1.0, 1.0], "rows": 8}
+    confusion = {"a": {"a": 4}, "b": {"b": 4}}
+    assert made["score"] == {"macro_f1": 1.0, "interval_95": [1.0, 1.0], "rows": 8, "confusion": confusion}
     assert made["decision"]["kind"] == "argmax"
     assert made["test_macro_f1"] == pytest.approx(2 / 3)
 

@@ -1,11 +1,13 @@
 """Submissions: rows and columns as asked for, and the guard that names everything a leaderboard would refuse."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from competition.errors import UserError
-from competition.submission import Template, guard, refuse_errors, submission_table
+from competition.submission import Template, guard, guard_file, refuse_errors, submission_table
 
 TEMPLATE = Template("id", "label", ["i0", "i1", "i2", "i3"], ["cat", "dog", "7"])
 
@@ -18,13 +20,30 @@ GOOD = [("i0", "cat"), ("i1", "dog"), ("i2", "7"), ("i3", "cat")]
 
 
 def test_rows_and_columns_as_asked_for():
-    made = submission_table(["b", "a", "c"], ["x", "y", "007"], "Image", "Class", ["c", "a", "b"])
+    template = Template("Image", "Class", ["c", "a", "b"], [])
+    made = submission_table(["b", "a", "c"], ["x", "y", "007"], template)
     assert made.to_csv(index=False) == "Image,Class\nc,007\na,y\nb,x\n"
+    template = replace(template, columns=("Class", "Image"))
+    assert (
+        submission_table(["b", "a", "c"], ["x", "y", "007"], template)
+        .to_csv(index=False)
+        .startswith("Class,Image\n007,c\n")
+    )
+    assert guard(made, template)[0].kind == "columns in another order"
+
+
+def test_a_sample_submission_that_begins_with_the_label(tmp_path):
+    (tmp_path / "sample.csv").write_text("label,id\ncat,i0\ncat,i1\n")
+    (tmp_path / "mine.csv").write_text("label,id\ndog,i0\ncat,i1\n")
+    guard_file(tmp_path / "mine.csv", tmp_path / "sample.csv")
+    (tmp_path / "mine.csv").write_text("label,id\ndog,i0\ncat,i2\n")
+    with pytest.raises(UserError, match=r"ids missing \(i1\)"):
+        guard_file(tmp_path / "mine.csv", tmp_path / "sample.csv")
 
 
 def test_ids_without_a_prediction_are_named():
     with pytest.raises(UserError, match="1 ids of the test list have no prediction: z"):
-        submission_table(["a"], ["x"], "id", "label", ["a", "z"])
+        submission_table(["a"], ["x"], Template("id", "label", ["a", "z"], []))
 
 
 def test_a_good_submission_has_no_problem(capsys):
@@ -35,7 +54,7 @@ def test_a_good_submission_has_no_problem(capsys):
 
 
 def test_the_table_that_is_written_passes_its_own_guard():
-    made = submission_table(["i3", "i2", "i1", "i0"], ["cat", "7", "dog", "dog"], "id", "label", TEMPLATE.ids)
+    made = submission_table(["i3", "i2", "i1", "i0"], ["cat", "7", "dog", "dog"], TEMPLATE)
     assert guard(made, TEMPLATE) == []
 
 

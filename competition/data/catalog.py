@@ -43,6 +43,7 @@ class Catalog:
     label_column: str
     submission_ids: list[str] | None  # the rows a submission needs, in order, as spelled there
     problems: list[Problem]
+    sample_columns: tuple[str, ...] = ()  # of the sample submission, as it has them
 
     @property
     def class_names(self) -> list[str]:
@@ -96,7 +97,17 @@ def open_catalog(
     draft.report_unnamed()
     table = draft.as_table()
     _refuse_unlabelled(table, source)
-    return Catalog(table, source, layout, draft.id_column, draft.label_column, draft.submission_ids, draft.problems)
+    draft.report_sample_columns()
+    return Catalog(
+        table,
+        source,
+        layout,
+        draft.id_column,
+        draft.label_column,
+        draft.submission_ids,
+        draft.problems,
+        draft.sample_columns,
+    )
 
 
 def _leave_out_class_list(draft: Draft, tables: dict[str, str], reader: CsvReader) -> None:

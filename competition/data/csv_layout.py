@@ -189,6 +189,7 @@ class CsvReader:
             self.draft.submission_ids = list(dict.fromkeys(cells))
             ids += cells
         if self.sample is not None and len(self.sample.columns) > 1:
+            self.draft.sample_columns = tuple(self.sample.columns)
             rest = [name for name in self.sample.columns if name != self.draft.id_column]
             self.draft.label_column = rest[0]
         if test is None and self.sample is None:

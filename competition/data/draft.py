@@ -34,6 +34,7 @@ class Draft:
     id_column: str = "image_id"
     label_column: str = "label"
     submission_ids: list[str] | None = None
+    sample_columns: tuple[str, ...] = ()
 
     @property
     def images(self) -> list[str]:
@@ -59,6 +60,13 @@ class Draft:
         if rows:
             message = f"{len(rows)} images have no row in a table and no class folder; they are not used."
             self.problems.append(Problem("image present but not named", message, rows, "warning"))
+
+    def report_sample_columns(self) -> None:
+        """Add a problem where the sample submission asks for more than an id and a class."""
+        if len(self.sample_columns) > 2:
+            columns = list(self.sample_columns)
+            message = "predict.py writes an id and one class for each image, and will refuse to write this form."
+            self.problems.append(Problem("sample submission with other columns", message, columns, "warning"))
 
     def as_table(self) -> pd.DataFrame:
         """Return the rows as a table of ``COLUMNS``."""

@@ -80,22 +80,31 @@ def _add_test_folder(draft: Draft, split_of: dict[str, str], tables: dict[str, s
     draft.submission_ids = ids or None
     listed = tables.get("sample") or tables.get("test")
     if listed and ids:
-        _follow_list(draft, read_csv(listed), names, ids)
+        _follow_list(draft, read_csv(listed), names)
+    if "sample" in tables and ids:
+        _take_columns(draft, read_csv(tables["sample"]))
 
 
-def _follow_list(draft: Draft, table: CsvFile, names: list[str], ids: list[str]) -> None:
-    """A sample submission or test list beside class folders decides spelling, order and columns."""
-    wanted = [cell.strip() for cell in table.column(table.columns[0], "--id-column")]
+def _follow_list(draft: Draft, table: CsvFile, names: list[str]) -> None:
+    """A sample submission or test list beside class folders decides spelling and order."""
+    values = {name: [cell.strip() for cell in table.column(name, "--id-column")] for name in table.columns}
+    draft.id_column = max(values, key=lambda name: len(match_images(values[name], names, None)[0]))
+    wanted = list(dict.fromkeys(values[draft.id_column]))
     found, _ = match_images(wanted, names, None)
     missing = [image_id for image_id in wanted if image_id not in found]
     if missing:
-        message = f"{table.path} names {len(missing)} images that are not there."
+        message = f"{table.path} names {len(missing)} images that are not there. They are predicted from a blank image."
         draft.problems.append(Problem("image named but missing", message, missing, "warning"))
+        draft.rows += [(name, str(Path(table.path).parent / name), None, "test", None) for name in missing]
     spelled = {name.partition("/")[2]: image_id for image_id, name in found.items()}
     draft.rows = [(spelled.get(row[0], row[0]), *row[1:]) if row[3] == "test" else row for row in draft.rows]
-    draft.submission_ids = list(dict.fromkeys(wanted))
-    draft.id_column = table.columns[0]
-    draft.label_column = table.columns[1] if len(table.columns) > 1 else draft.label_column
+    draft.submission_ids = wanted
+
+
+def _take_columns(draft: Draft, sample: CsvFile) -> None:
+    draft.sample_columns = tuple(sample.columns)
+    rest = [name for name in sample.columns if name != draft.id_column]
+    draft.label_column = rest[0] if rest else draft.label_column
 
 
 def _read_manifest(draft: Draft, tables: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:

@@ -20,7 +20,7 @@ from competition.prediction.views import choose_views
 from competition.predictions import Predictions, class_numbers, in_class_order
 from competition.progress import Bar
 from competition.runs import write_atomically, write_json
-from competition.submission import Template, guard, refuse_errors, submission_table
+from competition.submission import guard, refuse_errors, submission_table, template_of
 
 __all__ = [
     "choose_views",
@@ -37,12 +37,17 @@ NAMED_RUNS = 4  # in the name of a submission
 
 
 def open_test(settings: PredictSettings, members: Sequence[Member]) -> Catalog:
-    """Return the catalog of ``--data``; without it, of the data that the first run was trained on."""
+    """Return the catalog of ``--data``; without it, of the data that the first run was trained on.
+
+    Raises:
+        UserError: no test images, or a sample submission of a form that cannot be written.
+    """
     catalog = find_data(data_of(settings, members[0]))
     if not len(catalog.of("test")):
         raise UserError(
             f"{catalog.source} has no test images: expected a test folder, test.csv or sample_submission.csv"
         )
+    template_of(catalog, [], [])  # refused before anything is predicted
     return catalog
 
 
@@ -121,10 +126,8 @@ def write_outputs(
     class_names = np.asarray(predictions.class_names)
     labels = class_names[decision.decision.apply(predictions.probabilities)].tolist()
     ids, wanted = predictions.image_ids.tolist(), catalog.submission_ids
-    table = submission_table(ids, labels, catalog.id_column, catalog.label_column, wanted)
-    template = Template(
-        catalog.id_column, catalog.label_column, ids if wanted is None else wanted, predictions.class_names
-    )
+    template = template_of(catalog, ids if wanted is None else wanted, predictions.class_names)
+    table = submission_table(ids, labels, template)
     refuse_errors(guard(table, template, decision.shares), path)
     write_atomically(path, table.to_csv(index=False))
     record = describe_submission(path, settings, ensemble, decision, catalog, predictions)
