@@ -1,5 +1,6 @@
 """The ensemble and the decision that predict.py fits, and what they say."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,16 @@ def test_one_member_is_the_ensemble(capsys):
     assert ensemble.selection is None
     assert [member.folder.name for member in ensemble.used] == ["0"]
     np.testing.assert_array_equal(ensemble.nested.probabilities, stack.probabilities[0].astype(np.float32))
+
+
+def test_a_score_that_is_not_the_test_predictions_own_is_told(capsys):
+    (member,) = make_members(make_stack(1, 60, 3))
+    member = replace(member, settings=member.settings.replace(stop_after=3, views=6))
+    fit_ensemble([member], "auto")
+    assert "runs/0: each fold's epoch was picked on the images" in capsys.readouterr().out  # rescored with its 2 views
+    plain = replace(member, rescored=None, settings=member.settings.replace(stop_after=None))
+    assert plain.cautions == ["scored with 6 views out of fold, test images get 2: --views auto scores both alike"]
+    assert replace(plain, views=6).cautions == []
 
 
 def test_several_members_are_joined_and_the_choice_is_explained(capsys):

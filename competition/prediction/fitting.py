@@ -47,6 +47,9 @@ def fit_ensemble(members: Sequence[Member], method: str) -> FittedEnsemble:
     Raises:
         UserError: no image that all members predicted out of fold, or members that disagree about labels.
     """
+    for member in members:
+        for caution in member.cautions:
+            print(f"note: {member.folder}: {caution}", flush=True)
     if len(members) == 1:
         nested = members[0].out_of_fold()
         nested = replace(nested, folds=outer_folds(nested))

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from competition.cli import read_run_settings
 from competition.config import DataSettings, TrainSettings
 from competition.ensemble import refuse_different_classes
-from competition.errors import UserError, first_few
+from competition.errors import UserError, counted, first_few
 from competition.predictions import Predictions, load_predictions, pool
 from competition.runs import read_json, read_run
 
@@ -44,6 +44,17 @@ class Member:
     def is_whole(self) -> bool:
         """Whether every fold is finished."""
         return len(self.fold_folders) == self.settings.folds * self.settings.repeats
+
+    @property
+    def cautions(self) -> list[str]:
+        """Why its out-of-fold score may not be that of its test predictions."""
+        found = []
+        if self.settings.stop_after is not None:
+            found.append("each fold's epoch was picked on the images it is scored on: expect less on new images")
+        if self.rescored is None and self.views != self.settings.views:
+            own = counted(self.settings.views, "view")
+            found.append(f"scored with {own} out of fold, test images get {self.views}: --views auto scores both alike")
+        return found
 
     def out_of_fold(self) -> Predictions:
         """Return the pooled predictions of the images that each fold held out."""

@@ -90,6 +90,7 @@ def _describe_member(member: Member, weight: float) -> dict[str, Any]:
         "fold_file": run["fold_file"],
         "fold_hash": run["identity"]["fold_hash"],
         "out_of_fold": {key: read_json(score)[key] for key in ("macro_f1", "interval_95")} if score.exists() else None,
+        "cautions": member.cautions,
     }
 
 
