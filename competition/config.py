@@ -62,7 +62,9 @@ class HostSettings(DataSettings):
     image_size: int | None = setting(
         None, DATA, "shrink or stretch all images to squares of this side; auto: each keeps its size", unit="px", low=8
     )
-    seed: int = setting(0, DATA, "another seed deals otherwise and gives other names", low=0)
+    seed: int | None = setting(
+        None, DATA, "who knows it can work out the answers from the names; auto: drawn, kept in private/seed.txt", low=0
+    )
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,13 @@ DIR/public/train.csv, test.csv, sample_submission.csv    columns Image and Class
 DIR/public/train_images/ID.png, test_images/ID.png       re-encoded, under names that say nothing
 DIR/private/solution.csv                                 Image, Class, Usage (Public or Private), for ``score --truth``
 DIR/private/origin.csv                                   which file each image came from
+DIR/private/seed.txt                                     makes the same competition again, with --seed
 """
 
 import csv
 import io
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -47,7 +49,8 @@ def host(settings: HostSettings) -> Hosted:
     """Deal labelled images into train and test, write them, and look for leaks in what was written.
 
     Duplicates, near duplicates and images of one ``group`` stay on one side, and in one part of the leaderboard. The
-    same images and seed give the same bytes. The folder appears whole or not at all.
+    same images and seed give the same bytes. The seed is a secret: names and parts are worked out from it and from the
+    images' own names, which may be guessed and hold the class. The folder appears whole or not at all.
 
     Raises:
         UserError: a folder that is not empty, bad images without ``--on-bad skip``, a class that cannot lie on both
@@ -55,14 +58,16 @@ def host(settings: HostSettings) -> Hosted:
     """
     out = _refuse_full(settings.out)
     table, left_out = _labelled_images(settings)
-    table["part"] = deal(table, settings.test, settings.public, settings.seed)
-    table["image_id"] = [f"{counted_seed('host names', settings.seed, name):016x}.png" for name in table["image_id"]]
+    seed = secrets.randbits(63) if settings.seed is None else settings.seed
+    table["part"] = deal(table, settings.test, settings.public, seed)
+    table["image_id"] = [f"{counted_seed('host names', seed, name):016x}.png" for name in table["image_id"]]
     table = table.sort_values("image_id", ignore_index=True)
     out.parent.mkdir(parents=True, exist_ok=True)
     making = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
         _write_images(making / "public", table, settings.image_size)
         _write_tables(making, table)
+        write_atomically(making / "private" / "seed.txt", f"{seed}\n")
         problems = _refuse_leaks(making, settings)
         making.chmod(0o755)  # mkdtemp makes it private
         os.replace(making, out)  # an empty folder gives way

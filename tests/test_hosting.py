@@ -44,7 +44,7 @@ def folders(tmp_path_factory):
 
 
 def hosted(folders, tmp_path, out="made", **more):
-    return host(HostSettings(data=folders, out=tmp_path / out, cache_dir=tmp_path / "cache", **more))
+    return host(HostSettings(data=folders, out=tmp_path / out, cache_dir=tmp_path / "cache", **{"seed": 0, **more}))
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +134,14 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(folders, tmp_pa
     assert tree(again.out / "private")["solution.csv"] == tree(made.out / "private")["solution.csv"]
     other = hosted(folders, tmp_path, out="other", seed=1)
     assert not tree(other.out / "public" / "train_images").keys() & tree(made.out / "public" / "train_images").keys()
+
+
+def test_without_a_seed_nobody_can_work_out_the_names_and_its_keeper_can(folders, tmp_path):
+    drawn = hosted(folders, tmp_path, seed=None)
+    seed = int((drawn.out / "private" / "seed.txt").read_text())
+    assert seed > 2**32
+    again = hosted(folders, tmp_path, out="again", seed=seed)
+    assert tree(again.out) == {**tree(drawn.out), "private/seed.txt": tree(again.out)["private/seed.txt"]}
 
 
 def test_the_round_trip_ends_in_the_scores_of_both_parts(made, tmp_path, capsys):
