@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from competition.errors import UserError
+from competition.models.factory import create_network
 from competition.training.optim import (
     automatic_batch_size,
     create_loss,
@@ -98,6 +99,18 @@ def test_the_learning_rate_keeps_each_groups_scale():
     optimizer = torch.optim.SGD([{"params": [nn.Parameter(torch.zeros(1))], "lr_scale": 0.5}], lr=1)
     set_learning_rate(optimizer, 0.3)
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.15)
+
+
+@pytest.mark.parametrize("name", ["mycnn", "deit_tiny_distilled_patch16_224", "levit_128s", "efficientformer_l1"])
+def test_muon_leaves_every_classifier_to_its_fallback(name):
+    network = create_network(name, 3, image_size=32 if name == "mycnn" else 224)
+    left = set()
+    for group in create_optimizer(network, "nmuon", 0.005, 0.05, None, 1.0).param_groups:
+        left |= {id(parameter) for parameter in group["params"] if group.get("use_fallback")}
+    heads = network.get_classifier()
+    heads = heads if isinstance(heads, tuple) else (heads,)
+    assert len(heads) == (1 if name == "mycnn" else 2)
+    assert left >= {id(parameter) for head in heads for parameter in head.parameters()}
 
 
 def test_unknown_optimisers_and_frozen_networks_are_refused():
