@@ -129,6 +129,16 @@ def test_exact_duplicates(root: Path) -> None:
     assert {problem.severity for problem in problems.values()} == {"warning"}
 
 
+def test_duplicates_across_training_and_validation_flatter_a_holdout_score(root: Path) -> None:
+    twin = noise()
+    names = ["train/a/x.png", "train/a/y.png", "val/a/z.png"]
+    problems = found(make(root, {**plain(), "val/b/new.png": noise(), **dict.fromkeys(names, twin)}))
+    (problem,) = problems.values()
+    assert problem.kind == "exact duplicates in train and validation"
+    assert problem.rows == [" = ".join(f"{name} [a]" for name in names)]
+    assert "They flatter a --holdout score" in problem.message
+
+
 def test_all_black_images_are_one_group_and_only_a_warning(root: Path) -> None:
     black = {f"train/{label}/black{index}.png": Image.new("RGB", (16, 16)) for label in "ab" for index in range(3)}
     make(root, {**plain(), **black})

@@ -41,6 +41,14 @@ def test_the_description_names_the_interval_and_a_picked_epoch():
     assert np.char.count(text, "\n") == 3
 
 
+def test_the_description_says_that_copies_flatter_the_holdout():
+    score = {"macro_f1": 0.5, "interval_95": [0.4, 0.6], "accuracy": 0.55, "per_fold": {"0": 0.5}}
+    holdout = {"macro_f1": 0.7, "interval_95": [0.6, 0.8], "rows": 20}
+    text = steps.describe({**score, "holdout": {**holdout, "copies": 3}})
+    assert "note: 3 of 20 images held out are exact copies of training images" in text
+    assert "copies" not in steps.describe({**score, "holdout": {**holdout, "copies": 0}})
+
+
 def test_which_folds_a_command_trained_is_no_setting_of_the_run(tmp_path):
     steps.claim_folder(tmp_path / "run", TrainSettings(only_folds="0"), {"class_names": []}, {})
     assert yaml.safe_load((tmp_path / "run" / "settings.yaml").read_text())["only_folds"] is None

@@ -85,12 +85,17 @@ def test_a_partial_run_asks_for_permission(finished, capsys):
     assert "from 1 network\n" in out
 
 
-def test_holdout_is_scored_apart(folders, place, capsys):
+def test_holdout_is_scored_apart_and_copies_of_training_images_are_counted(folders, place, capsys):
+    shutil.copytree(folders, folders := Path("tiny"))
+    shutil.copy("tiny/train/blue/train0.png", "tiny/val/blue/val0.png")
     words = ["--data", folders, "--run", "runs/h", "--holdout", *place, *TINY, "--epochs", "1"]
     code, out, _ = answer(train.main, words, capsys)
     assert code == 0
     assert "holdout macro F1" in out
-    assert json.loads(Path("runs/h/score.json").read_text())["holdout"]["rows"] == 6
+    assert "WARNING exact duplicates in train and validation: 2 images" in out
+    assert "note: 1 of 6 images held out" in out
+    holdout = json.loads(Path("runs/h/score.json").read_text())["holdout"]
+    assert (holdout["rows"], holdout["copies"]) == (6, 1)
     assert len(load_predictions(Path("runs/h/oof.npz")).image_ids) == 24
 
 

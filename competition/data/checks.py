@@ -219,17 +219,19 @@ def _near_duplicates(table: pd.DataFrame, facts: pd.DataFrame) -> list[Problem]:
 
 
 def _duplicate_problems(table: pd.DataFrame, groups: list[list[int]], kind: str) -> list[Problem]:
-    """Sort groups of equal images into: one label, several labels, training against test."""
+    """Sort groups of equal images into: one label, several labels, training against validation, and against test."""
     split, label = table["split"].to_numpy(), table["label"].to_numpy()
     ids = table["image_id"].to_numpy()
     same: list[list[int]] = []
     torn: list[list[int]] = []
+    given: list[list[int]] = []
     across: list[list[int]] = []
     for rows in groups:
         labelled = [row for row in rows if split[row] != "test"]
         if len(labelled) > 1:
             labels = {label[row] for row in labelled}
-            (torn if len(labels) > 1 else same).append(labelled)
+            splits = {split[row] for row in labelled}
+            (torn if len(labels) > 1 else given if len(splits) > 1 else same).append(labelled)
         if labelled and len(labelled) < len(rows):
             across.append(rows)
 
@@ -244,6 +246,7 @@ def _duplicate_problems(table: pd.DataFrame, groups: list[list[int]], kind: str)
     return [
         *problem("under several labels", torn, "They stay in one fold; at most one label of each can be right."),
         *problem("in train", same, "They stay in one fold, so the score is not flattered."),
+        *problem("in train and validation", given, "They flatter a --holdout score; without it they stay in one fold."),
         *problem("in train and test", across, "They count on the leaderboard; the out-of-fold score ignores it."),
     ]
 

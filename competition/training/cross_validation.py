@@ -14,7 +14,7 @@ from competition.config import TrainSettings
 from competition.data.catalog import Catalog
 from competition.data.prepare import find_data, natural_size
 from competition.ensemble import mean
-from competition.errors import UserError, first_few
+from competition.errors import UserError, counted, first_few
 from competition.folds import held_out
 from competition.inference import Preprocessing, views_of
 from competition.models.factory import check_network
@@ -251,7 +251,7 @@ def save_score(run: Run, pooled: Predictions, score: dict[str, Any]) -> None:
 
 
 def score_holdout(run: Run) -> dict[str, Any]:
-    """Score the mean of all folds on the validation split that ``--holdout`` kept out."""
+    """Score the mean of all folds on the split that ``--holdout`` kept out, and count what of it they have seen."""
     table = run.material.images.of("val")
     data = training_data(run.material.images, table)
     members = []
@@ -262,7 +262,9 @@ def score_holdout(run: Run) -> dict[str, Any]:
     labels = class_numbers(table["label"], run.data.class_names)
     predictions = Predictions(data.image_ids, run.data.class_names, mean(members), labels)
     save_predictions(run.folder / "holdout.npz", predictions)
-    return metrics.summary(predictions.confusion(), list(run.data.class_names))
+    contents = run.material.images.store.facts["pixel_hash"].to_numpy()
+    copies = int(np.isin(contents[data.rows], contents[run.data.rows]).sum())
+    return metrics.summary(predictions.confusion(), list(run.data.class_names)) | {"copies": copies}
 
 
 def describe(score: dict[str, Any]) -> str:
@@ -271,6 +273,9 @@ def describe(score: dict[str, Any]) -> str:
     lines = [f"out-of-fold {_in_words(score)}, accuracy {score['accuracy']:.4f}", f"per fold: {folds}"]
     if "holdout" in score:
         lines.append(f"holdout {_in_words(score['holdout'])} (mean of all folds)")
+        if copies := score["holdout"].get("copies"):
+            rows = counted(score["holdout"]["rows"], "image")
+            lines.append(f"note: {copies:,} of {rows} held out are exact copies of training images: that is flattered")
     return "\n".join(lines + ([f"note: {score['warning']}"] if "warning" in score else []))
 
 
