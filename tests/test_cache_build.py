@@ -8,13 +8,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from competition.data import cache_build
+from competition.data import cache_build, decode
 from competition.data.facts import FACT_BYTES
 from competition.errors import UserError
 from tests.conftest import REPOSITORY
@@ -136,3 +138,40 @@ def test_cache_dir_that_is_a_file(table: pd.DataFrame, tmp_path: Path) -> None:
 def test_progress_without_a_terminal(table: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     opened(table, tmp_path / "cache", progress=True)
     assert capsys.readouterr().err.startswith("decoding: 70/70 images in ")
+
+
+PASSING = [
+    *(OSError(number, os.strerror(number)) for number in (errno.EIO, errno.ESTALE, errno.EMFILE, errno.EACCES)),
+    MemoryError(),
+]
+
+
+def failing_for(name: str, error: Exception, function: Callable[..., Any]) -> Callable[..., Any]:
+    def fail(path: str, *more: object) -> Any:
+        if path.endswith(name):
+            raise error
+        return function(path, *more)
+
+    return fail
+
+
+@pytest.mark.parametrize("error", PASSING, ids=repr)
+def test_what_the_system_could_not_read_is_no_fact(table: pd.DataFrame, tmp_path: Path, error: Exception) -> None:
+    reason = "not enough memory" if isinstance(error, MemoryError) else str(error.args[1]).lower()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decode, "read_bytes", failing_for("35.png", error, decode.read_bytes))
+        with pytest.raises(UserError, match=rf"images/35\.png: .*{reason}"):
+            opened(table, tmp_path / "cache")
+    assert not list((tmp_path / "cache").glob("*/meta.json"))
+    store = opened(table, tmp_path / "cache")
+    assert (store.facts["error"] == "").all()
+    assert store.gather(np.array([35])).any()
+
+
+def test_decoding_as_needed_does_not_pass_over_what_the_system_could_not_read(
+    table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(table, tmp_path / "cache", limit_bytes=0)
+    monkeypatch.setattr(decode, "read_bytes", failing_for("35.png", PASSING[0], decode.read_bytes))
+    with pytest.raises(UserError, match=r"images/35\.png: .*input/output error"):
+        store.gather(np.arange(70))

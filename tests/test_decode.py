@@ -1,6 +1,7 @@
 """Odd images are converted right; damaged ones become facts."""
 
 import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -145,8 +146,22 @@ def test_truncation_of_other_formats(tmp_path: Path, kind: str) -> None:
     assert decode_file(str(path), 8, "squash").error
 
 
-def test_missing_file() -> None:
-    assert decode_file("nowhere/1.png", 8, "squash").error == "missing: no such file"
+@pytest.mark.parametrize("name", ["none.png", "x.png/1.png", "folder", "1" * 300, "loop.png"])
+def test_missing_file(tmp_path: Path, name: str) -> None:
+    (tmp_path / "x.png").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    assert decode_file(str(tmp_path / name), 8, "squash").error == "missing: no such file"
+    assert decode_pixels(str(tmp_path / name), 8, "squash").max() == 0
+
+
+def test_damage_inside_an_archive_is_a_fact(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("1.png", b"0123456789")
+    path.write_bytes(path.read_bytes().replace(b"0123456789", b"0123456780"))
+    assert decode_file(f"{path}::1.png", 8, "squash").error.startswith("unreadable: damaged inside its archive")
+    assert decode_pixels(f"{path}::1.png", 8, "squash").max() == 0
 
 
 def test_huge_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,10 @@ _opening = threading.Lock()
 _EFFECTIVE_IDS = os.access in os.supports_effective_ids  # whoever opens the file, not whoever started us
 
 
+class DamagedError(OSError):
+    """The bytes themselves are at fault: they are the same at every reading."""
+
+
 def _renew_lock() -> None:
     """A fork while another thread held the lock would leave the child with a lock nobody frees."""
     global _opening
@@ -126,7 +130,8 @@ def _is_bomb(member: zipfile.ZipInfo) -> bool:
 def read_bytes(path: str, limit: int = MEMBER_LIMIT) -> bytes:
     """Return the bytes of a file or member; safe in threads and forked processes.
 
-    Raises OSError when it cannot be read, is damaged inside its archive, or is larger than ``limit`` bytes.
+    Raises OSError when it cannot be read; DamagedError, which is one, when it is damaged inside its archive or larger
+    than ``limit`` bytes.
     """
     archive, member = split_path(path)
     if member is None:
@@ -135,7 +140,7 @@ def read_bytes(path: str, limit: int = MEMBER_LIMIT) -> bytes:
     else:
         data = _read_member(archive, member, limit)
     if len(data) > limit:
-        raise OSError(errno.EFBIG, f"larger than {limit:,} bytes", path)
+        raise DamagedError(errno.EFBIG, f"larger than {limit:,} bytes", path)
     return data
 
 
@@ -146,7 +151,7 @@ def _read_member(archive: str, member: str, limit: int) -> bytes:
     except KeyError:
         raise FileNotFoundError(errno.ENOENT, "no such member", f"{archive}::{member}") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise OSError(errno.EIO, f"damaged inside its archive: {error}", member) from None
+        raise DamagedError(errno.EIO, f"damaged inside its archive: {error}", member) from None
 
 
 def signature(path: str) -> tuple[int, int]:

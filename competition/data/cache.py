@@ -5,7 +5,7 @@
     CACHE_DIR/KEY/meta.json    shape and policy
 
 KEY changes with any path, size, modification time (CRC in a zip), size policy or decoder version. A cache
-is made in ``KEY.tmp-PID`` and renamed when whole, so a killed decode leaves nothing that could be mistaken for one.
+is made in ``KEY.tmp-PID-TIME`` and renamed when whole, so a killed decode leaves nothing that could be mistaken for one.
 """
 
 import hashlib
@@ -83,7 +83,8 @@ class ImageStore:
     def gather(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Copy images: (B,) row numbers -> (B, S, S, 3) uint8, into ``out`` when given.
 
-        Unreadable images are black. Raises IndexError for a row outside 0..N-1.
+        Damaged images are black. Raises IndexError for a row outside 0..N-1, and UserError when an image that is
+        decoded as needed cannot be read this time.
         """
         rows = np.asarray(rows, dtype=np.int64)
         if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
@@ -155,7 +156,8 @@ def open_images(
     """Open the cache of these images, decoding them first when there is none.
 
     ``limit_bytes`` caps the pixels kept on disk: above it only the facts are stored, and ``gather`` decodes
-    as needed, bit for bit the same. Raises UserError when the disk is full or the folder cannot be written.
+    as needed, bit for bit the same. Raises UserError when the disk is full, the folder cannot be written, or an
+    image cannot be read this time.
     """
     paths = [str(path) for path in table["path"]]
     key = cache_key(paths, image_size, resize)

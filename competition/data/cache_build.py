@@ -61,7 +61,7 @@ def is_whole(folder: Path) -> bool:
 def make_cache(folder: Path, plan: CachePlan, workers: int | None, progress: bool) -> None:
     """Decode everything into ``folder``, unless another process has just done so.
 
-    Raises UserError when the disk is full or the folder cannot be written.
+    Raises UserError when the disk is full, the folder cannot be written, or an image cannot be read this time.
     """
     cache_dir = folder.parent
     try:

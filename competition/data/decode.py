@@ -1,11 +1,14 @@
 """One image's bytes -> RGB pixels and what is worth knowing about them; damage is a fact, not an exception.
 
+A disk that fails or memory that runs out says nothing about the image, and may be over the next time: a UserError.
+
 Decided here: transparency is laid on white, EXIF orientation is applied, an animation gives its first frame,
 16-bit and float images are scaled to 8 bits. 20,000 x 20,000 pixels decode, one such image at a time: a PNG takes
 1.9 GB while it lasts, 3.4 GB with transparency and 3.8 GB as a palette with a transparent colour. Above ``MAX_PIXELS``
 an image is refused by its ``error``.
 """
 
+import errno
 import hashlib
 import io
 import threading
@@ -17,13 +20,15 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from competition.data.archive import read_bytes
+from competition.data.archive import DamagedError, read_bytes
+from competition.errors import UserError
 
 DECODER_VERSION = 2  # raise it when the same file would give other pixels or facts
 MAX_PIXELS = 500_000_000
 BIG_PIXELS = 32_000_000  # from here on an image is decoded alone and reduced before anything else
 THUMBNAIL = 8  # pixels on a side, RGB
 PAD_VALUE = 128  # mid grey: nearest to what normalisation turns into zero
+_NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
 
 Resize = Literal["squash", "crop", "letterbox"]
 
@@ -52,16 +57,14 @@ class Decoded:
 
 
 def decode_file(path: str, image_size: int, resize: Resize) -> Decoded:
-    """Read and decode one file; every failure is told in ``error``."""
+    """Read and decode one file; what is wrong with it is told in ``error``.
+
+    Raises UserError when the system lacks the right, the memory or a sound disk to read it.
+    """
     blank = np.zeros((image_size, image_size, 3), np.uint8)
-    try:
-        data = read_bytes(path)
-    except FileNotFoundError:
-        return Decoded(blank, "missing: no such file")
-    except OSError as error:
-        return Decoded(blank, f"unreadable: {(error.strerror or str(error)).lower()}")
-    if not data:
-        return Decoded(blank, "empty: 0 bytes")
+    data, error_text = _read(path)
+    if error_text:
+        return Decoded(blank, error_text)
     try:
         return _decode(data, image_size, resize)
     except UnidentifiedImageError:
@@ -69,7 +72,7 @@ def decode_file(path: str, image_size: int, resize: Resize) -> Decoded:
     except _TooLargeError as error:
         error_text = f"too large: {error}"
     except MemoryError:
-        error_text = "too large: not enough memory to decode it"
+        raise _out_of_memory(path) from None
     except Exception as error:  # PIL's readers raise OSError, SyntaxError, ValueError, struct.error and more
         kind = "truncated" if _sounds_truncated(str(error)) else "unreadable"
         error_text = f"{kind}: {error}"
@@ -77,12 +80,39 @@ def decode_file(path: str, image_size: int, resize: Resize) -> Decoded:
 
 
 def decode_pixels(path: str, image_size: int, resize: Resize) -> np.ndarray:
-    """Return the pixels of ``decode_file`` alone, bit for bit, without computing the facts."""
+    """Return the pixels of ``decode_file`` alone, bit for bit, without computing the facts; raises as it does."""
+    data, _ = _read(path)
     try:
-        image = _open(read_bytes(path))
-        return resize_image(_full_size(image), image_size, resize)
+        return resize_image(_full_size(_open(data)), image_size, resize)
+    except MemoryError:
+        raise _out_of_memory(path) from None
     except Exception:  # whatever is wrong was told in the facts; its place in the batch is black
         return np.zeros((image_size, image_size, 3), np.uint8)
+
+
+def _read(path: str) -> tuple[bytes, str]:
+    """Return (bytes, what is wrong with them for good or nothing); UserError when they cannot be read this time."""
+    try:
+        data = read_bytes(path)
+    except MemoryError:
+        raise _out_of_memory(path) from None
+    except PermissionError:
+        raise UserError(f"{path}: permission denied. Make the file readable (chmod u+r).") from None
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            return b"", "missing: no such file"
+        reason = (error.strerror or str(error)).lower()
+        if isinstance(error, DamagedError):
+            return b"", f"unreadable: {reason}"
+        raise UserError(
+            f"{path}: the system could not read it: {reason}. The image may be sound, so nothing is noted about it; "
+            "run the same command again, or remove the file if this goes on."
+        ) from None
+    return data, "" if data else "empty: 0 bytes"
+
+
+def _out_of_memory(path: str) -> UserError:
+    return UserError(f"{path}: not enough memory to decode it. End other programs, or shrink the image.")
 
 
 def full_pixels(path: str) -> np.ndarray:
