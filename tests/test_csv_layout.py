@@ -7,7 +7,7 @@ import pytest
 from competition.data.catalog import open_catalog
 from competition.errors import UserError
 from competition.submission import template_of
-from tests.test_catalog import IMAGES, TRAIN, make, rows
+from tests.test_catalog import IMAGES, TRAIN, kinds, make, rows
 
 
 def test_sample_submission_decides_columns_and_order(tmp_path: Path) -> None:
@@ -140,3 +140,27 @@ def test_images_named_by_a_flag_count_as_used(tmp_path: Path) -> None:
     make(tmp_path, IMAGES, {"train.csv": "id,label\n1,a\n2,b\n"})
     catalog = open_catalog(tmp_path, images=tmp_path / Path(IMAGES[0]).parts[0])
     assert all(problem.kind != "image present but not named" for problem in catalog.problems)
+
+
+def test_train_and_validation_may_number_their_images_alike(tmp_path: Path) -> None:
+    tables = {"train.csv": "id,label\n0.png,a\n1.png,b\n", "val.csv": "id,label\n0.png,a\n1.png,a\n2.png,b\n"}
+    files = [f"{split}/{number}.png" for split in ("train", "val") for number in range(2)]
+    catalog = open_catalog(make(tmp_path, [*files, "val/2.png"], tables))
+    assert rows(catalog) == [
+        ("0.png", "a", "train"),
+        ("1.png", "b", "train"),
+        ("val/0.png", "a", "val"),
+        ("val/1.png", "a", "val"),
+        ("2.png", "b", "val"),
+    ]
+    assert [Path(path).parent.name for path in catalog.table["path"]] == ["train", "train", "val", "val", "val"]
+    assert kinds(catalog) == {"id of two images": ["0.png", "1.png"]}
+    assert {problem.severity for problem in catalog.problems} == {"warning"}
+
+
+def test_a_validation_image_that_is_in_train_too_is_used_once(tmp_path: Path) -> None:
+    tables = {"train.csv": "id,label\n0,a\n1,b\n2,b\n", "val.csv": "id,label\n0,a\n1,a\n2,b\n"}
+    catalog = open_catalog(make(tmp_path, ["images/0.png", "images/1.png"], tables))
+    assert [row[0] for row in rows(catalog)] == ["0", "1"]
+    assert kinds(catalog)["image named twice"] == ["0", "2"]
+    assert kinds(catalog)["image named twice with different labels"] == ["1"]

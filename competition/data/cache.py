@@ -4,8 +4,8 @@
     CACHE_DIR/KEY/facts.npz    one entry per image: error, sizes, hashes, brightness ...
     CACHE_DIR/KEY/meta.json    shape and policy
 
-KEY changes with any path, size, modification time (CRC in a zip), size policy or decoder version. A cache
-is made in ``KEY.tmp-PID-TIME`` and renamed when whole, so a killed decode leaves nothing that could be mistaken for one.
+KEY changes with any path, size, modification time (CRC in a zip), size policy or decoder version. A cache is
+made in ``KEY.tmp-PID-TIME`` and renamed when whole, so a killed decode leaves nothing that could be mistaken for one.
 """
 
 import hashlib

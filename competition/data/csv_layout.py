@@ -42,7 +42,7 @@ class CsvReader:
     def read(self) -> None:
         """Add the rows of every table to the draft, smaller faults to its problems."""
         self.sample = read_csv(self.tables["sample"]) if "sample" in self.tables else None
-        seen: dict[str, str] = {}
+        seen: dict[str, tuple[str, str | None]] = {}
         for split in ("train", "val"):
             if split in self.tables:
                 self._read_labelled(read_csv(self.tables[split]), split, seen)
@@ -110,8 +110,8 @@ class CsvReader:
             return [None] * len(table.rows)
         return [cell.strip() or None for cell in table.column(name, "--group-column")]
 
-    def _read_labelled(self, table: CsvFile, split: str, seen: dict[str, str]) -> None:
-        """Add the rows of a labelled table; ``seen`` holds the labels of ids that are in the draft."""
+    def _read_labelled(self, table: CsvFile, split: str, seen: dict[str, tuple[str, str | None]]) -> None:
+        """Add the rows of a labelled table; ``seen`` holds (label, file) of the ids of this and earlier tables."""
         id_column = self._id_column(table, split)
         label_column = self._label_column(table, id_column)
         if split == "train":
@@ -123,14 +123,26 @@ class CsvReader:
         groups = self._group_column(table)
         twice: list[str] = []
         torn: list[str] = []
+        shared: list[str] = []
         for image_id, label, group in zip(ids, labels, groups, strict=True):
+            file = self.files[found[image_id]] if image_id in found else None
+            if image_id in seen and file not in (None, seen[image_id][1]):  # each split counts its images from 0
+                shared.append(image_id)
+                image_id = f"{split}/{image_id}"
             if image_id in seen:
-                (twice if seen[image_id] == label else torn).append(image_id)
+                (twice if seen[image_id][0] == label else torn).append(image_id)
                 continue
-            seen[image_id] = label
-            if image_id in found:
-                self.draft.rows.append((image_id, self.files[found[image_id]], label, split, group))
+            seen[image_id] = label, file
+            if file is not None:
+                self.draft.rows.append((image_id, file, label, split, group))
+        self._report_shared(table.path, split, shared)
         self._report_twice(table.path, twice, torn)
+
+    def _report_shared(self, path: str, split: str, shared: list[str]) -> None:
+        if shared:
+            names = sorted(set(shared))
+            message = f"{path} gives {len(names)} images the ids of others in train; here they begin with {split}/."
+            self.draft.problems.append(Problem("id of two images", message, names, "warning"))
 
     def _report_twice(self, path: str, twice: list[str], torn: list[str]) -> None:
         if twice:
