@@ -7,9 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from competition.data import archive
 from competition.data.archive import list_files, natural_key, read_bytes, signature, split_path
+from competition.data.decode import decode_file
 from competition.errors import UserError
 
 
@@ -44,6 +46,14 @@ def test_folder_and_zip_list_the_same_names(tmp_path: Path) -> None:
     folder = list_files(tmp_path / "folder")
     assert list(folder) == list(list_files(packed)) == ["train.csv", "train/a/1.png", "train/b/2.JPG"]
     assert read_bytes(list_files(packed)["train/a/1.png"]) == read_bytes(folder["train/a/1.png"]) == b"1"
+
+
+@pytest.mark.parametrize("suffix", [".jpe", ".jfif", ".JFIF", ".apng", ".avif", ".jp2", ".j2k", ".ppm", ".pgm"])
+def test_rarer_endings_are_images_that_can_be_decoded(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    Image.new("L", (16, 16), 90).save(path)
+    assert list(list_files(tmp_path)) == [path.name]
+    assert decode_file(str(path), 8, "squash").pixels[0, 0].tolist() == pytest.approx([90, 90, 90], abs=1)
 
 
 def test_zip_in_a_folder_reads_as_a_folder(tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ from pathlib import Path
 
 from competition.errors import UserError, did_you_mean, first_few
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+_USUAL = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+_RARER = {".jpe", ".jfif", ".apng", ".avif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm"}
+IMAGE_SUFFIXES = frozenset(_USUAL | _RARER)  # of what Pillow decodes
 TABLE_SUFFIXES = frozenset({".csv", ".tsv"})
 MEMBER_LIMIT = 2 << 30  # bytes one member may unpack to: a 20,000 x 20,000 BMP has 1.2e9
 BOMB_TOTAL = 4 << 30  # an archive below this size, unpacked, is harmless at any ratio
@@ -172,6 +174,11 @@ def signature(path: str) -> tuple[int, int]:
 
 
 def list_files(source: Path) -> dict[str, str]:
+    """Return {name relative to ``source``: path} of the images and tables of a folder or a zip; see ``list_all``."""
+    return {name: path for name, path in list_all(source).items() if is_image(name) or is_table(name)}
+
+
+def list_all(source: Path) -> dict[str, str]:
     """Return {name relative to ``source``: path} of a folder or a zip, hidden files left out.
 
     A zip at the top of a folder is read as a folder of the same name. Raises UserError.
@@ -209,7 +216,7 @@ def _list_folder(source: Path) -> dict[str, str]:
                 pending.append((name + "/", entry.path))
             elif prefix == "" and entry.name.lower().endswith(".zip"):
                 files.update(_mounted(entry.path))
-            elif (is_image(entry.name) or is_table(entry.name)) and _is_file_or_broken_link(entry):
+            elif _is_file_or_broken_link(entry):
                 files[name] = entry.path
     return dict(sorted(files.items()))
 
@@ -235,14 +242,13 @@ def _is_file_or_broken_link(entry: "os.DirEntry[str]") -> bool:
 def _list_archive(archive: str) -> dict[str, str]:
     names = [member.filename for member in _open_archive(archive).infolist() if not member.is_dir()]
     visible = [name for name in names if not any(_is_clutter(part) for part in name.split("/"))]
-    kept = [name for name in visible if is_image(name) or is_table(name)]
     inner = [name for name in visible if name.lower().endswith(".zip")]
-    if inner and not any(is_image(name) for name in kept):
+    if inner and not any(is_image(name) for name in visible):
         raise UserError(
             f"{archive}: holds zips instead of images: {first_few(inner)}. "
             "Unpack the outer zip once into a folder and name that folder; the inner ones are read in place."
         )
-    return {name: f"{archive}::{name}" for name in sorted(kept)}
+    return {name: f"{archive}::{name}" for name in sorted(visible)}
 
 
 def _mounted(archive: str) -> dict[str, str]:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from competition.data.archive import IMAGE_SUFFIXES, is_image, is_table, list_files
+from competition.data.archive import IMAGE_SUFFIXES, is_image, is_table, list_all, list_files
 from competition.data.csv_layout import CsvReader
 from competition.data.draft import Draft, Problem
 from competition.data.folder_layout import read_folders
 from competition.data.naming import splits_of_folders, without_extension
+from competition.data.unread import unread_files
 from competition.errors import UserError, counted, did_you_mean, first_few
 
 __all__ = ["Catalog", "Problem", "open_catalog"]
@@ -75,13 +76,14 @@ def open_catalog(
     Raises UserError when nothing can be trained or predicted from it; smaller faults become ``problems``.
     """
     source = Path(data).absolute()
-    draft = Draft(_without_wrapper(list_files(source)))
+    files = list_all(source)
+    readable = {name: path for name, path in files.items() if is_image(name) or is_table(name)}
+    draft = Draft(_without_wrapper(readable), problems=unread_files(files))
     tables = _find_tables(draft, {"train": train_csv, "val": val_csv, "test": test_csv}, source)
     pool = _image_pool(images, source) if images is not None else None
     if not draft.images and not pool:
-        raise UserError(
-            f"{source}: holds no images ({first_few(sorted(IMAGE_SUFFIXES), 12)}). Name the folder with them."
-        )
+        endings = first_few(sorted(IMAGE_SUFFIXES), len(IMAGE_SUFFIXES))
+        raise UserError(f"{source}: holds no images ({endings}). Name the folder with them.")
     _refuse_unspellable([*draft.images, *(pool or {})], source)
     wanted = {"id": id_column, "label": label_column, "group": group_column}
     reader = CsvReader(draft, tables, pool, wanted)
