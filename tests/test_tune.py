@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import albumentations
@@ -108,7 +109,7 @@ def hurried_tune(words, wait_in=""):
     return subprocess.Popen(
         [sys.executable, "-c", HURRIED, wait_in, *words],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
 
 
@@ -136,19 +137,27 @@ def test_killed_amid_a_trial_the_same_command_goes_on(words, capsys):
     assert sorted(path.name for path in Path("studies/s/trials").iterdir()) == ["0000", "0002"]
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_signal_stops_with_everything_saved(words, capsys, workers):
-    words = [*words, "--trials", "3", "--epochs", "500", "--pruner", "none", "--workers", workers]
+@pytest.mark.parametrize(
+    ("workers", "send", "number"),
+    [
+        ("1", os.kill, signal.SIGTERM),
+        ("2", os.killpg, signal.SIGTERM),  # as Slurm and systemd do
+        ("2", os.killpg, signal.SIGINT),  # as a terminal does
+    ],
+)
+def test_a_signal_stops_with_everything_saved(words, workers, send, number):
+    words = [*words, "--trials", workers, "--epochs", "5000", "--pruner", "none", "--workers", workers]
     process = hurried_tune(words)
-    wait_for(Path("studies/s/trials/0000/fold_0/history.jsonl").exists, process)
-    process.send_signal(signal.SIGTERM)
+    begun = [Path(f"studies/s/trials/{trial:04}/fold_0") for trial in range(int(workers))]
+    wait_for(lambda: all((folder / "history.jsonl").exists() for folder in begun), process)
+    send(process.pid, number)
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 130, said
     assert "the same command goes on" in said
     assert "Traceback" not in said
-    states = {trial.state.name for trial in trials()}
-    assert "RUNNING" not in states
-    assert Path("studies/s/trials/0000/fold_0/state.pt").exists()
+    assert Counter(trial.state.name for trial in trials()) == {"FAIL": int(workers), "WAITING": int(workers)}
+    assert {trial.user_attrs["deaths"] for trial in trials() if trial.state.name == "WAITING"} == {0}
+    assert all((folder / "state.pt").exists() for folder in begun)
 
 
 def test_the_time_limit_ends_with_code_3(words, capsys):

@@ -4,7 +4,9 @@ import io
 import json
 import math
 import os
+import signal
 import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +15,7 @@ from competition.config import TrainSettings
 from competition.errors import UserError
 from competition.tuning import workers as workers_module
 from competition.tuning.settings import TuneSettings
+from competition.tuning.work import Stop
 from competition.tuning.workers import start_worker, worker_environment
 
 
@@ -45,6 +48,29 @@ def test_the_settings_travel_through_the_pipe_alone(tmp_path, monkeypatch):
     assert TuneSettings(**task["tune"]) == settings
     assert TrainSettings(**task["base"]) == search.base
     assert (task["seconds_left"], task["parent"]) == (None, os.getpid())
+
+
+def test_a_second_interrupt_kills_workers_that_do_not_save(tmp_path, monkeypatch):
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(20)"
+    started = []
+
+    def start(*_):
+        started.append(subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE))
+        started[-1].stdout.readline()  # it is deaf now
+        return started[-1]
+
+    looks = iter([None, None])
+
+    def refresh(trials):
+        assert started[0].poll() is None
+        if next(looks, "end") == "end":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(workers_module, "start_worker", start)
+    search = SimpleNamespace(settings=TuneSettings(workers=2), folder=tmp_path, trials=list)
+    with pytest.raises(KeyboardInterrupt):
+        workers_module._work_in_processes(search, Stop(deadline=0.0), SimpleNamespace(refresh=refresh))
+    assert [worker.returncode for worker in started] == [-signal.SIGKILL] * 2
 
 
 def test_what_a_worker_was_refused_for_is_said_once(tmp_path, capsys):

@@ -44,19 +44,23 @@ class Stop:
         """Return whether to stop."""
         return self.is_signalled or self.is_time_up or (self._parent is not None and os.getppid() != self._parent)
 
+    def wish(self, number: int, frame: FrameType | None) -> None:
+        """Take a signal as a wish to stop: a signal handler."""
+        self.is_signalled = True
+
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Take the first interrupt or termination signal as a wish; a second one acts at once."""
         numbers = (signal.SIGINT, signal.SIGTERM)
         before = {number: signal.getsignal(number) for number in numbers}
 
-        def wish(number: int, frame: FrameType | None) -> None:
-            self.is_signalled = True
+        def first_wish(number: int, frame: FrameType | None) -> None:
+            self.wish(number, frame)
             for number, handler in before.items():
                 signal.signal(number, handler)
 
         for number in numbers:
-            signal.signal(number, wish)
+            signal.signal(number, first_wish)
         try:
             yield
         finally:

@@ -24,8 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from competition.tuning.workers import work_here
 
     stop = Stop(deadline, task["parent"])
-    with stop.listening():
-        work_here(open_study(TuneSettings(**task["tune"]), TrainSettings(**task["base"])), stop)
+    # Each time: one wish may come twice, to the whole group and from the first process, which kills where it must.
+    signal.signal(signal.SIGTERM, stop.wish)
+    work_here(open_study(TuneSettings(**task["tune"]), TrainSettings(**task["base"])), stop)
     return 0
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -69,12 +70,12 @@ def _work_in_processes(search: Search, stop: Stop, board: Board) -> None:
         while any(worker.poll() is None for worker in workers):
             if stop() and not is_told:
                 is_told = True
-                _terminate(workers)
+                _signal(workers, signal.SIGTERM)
             with suppress(StorageDown):  # the workers will say so
                 board.refresh(search.trials())
             time.sleep(POLL_SECONDS)
     except BaseException:
-        _terminate(workers)  # a second time where they were told: they end at once
+        _signal(workers, signal.SIGKILL if is_told else signal.SIGTERM)  # they take SIGTERM as a wish, every time
         raise
     finally:
         for worker in workers:
@@ -83,9 +84,9 @@ def _work_in_processes(search: Search, stop: Stop, board: Board) -> None:
         _raise_their_errors([worker.returncode for worker in workers], logs)
 
 
-def _terminate(workers: "list[subprocess.Popen[bytes]]") -> None:
+def _signal(workers: "list[subprocess.Popen[bytes]]", number: signal.Signals) -> None:
     for worker in workers:
-        worker.terminate()
+        worker.send_signal(number)
 
 
 def start_worker(search: Search, log: Path, deadline: float) -> "subprocess.Popen[bytes]":
