@@ -86,6 +86,16 @@ def test_what_a_worker_was_refused_for_is_said_once(tmp_path, capsys):
     assert "worker 3 was ended by signal 9" in capsys.readouterr().out
 
 
-def test_dead_workers_alone_are_no_error(tmp_path, capsys):
+def test_workers_that_all_end_before_the_trials_do_are_an_error(tmp_path, monkeypatch, capsys):
+    ends = iter(["os.kill(os.getpid(), signal.SIGKILL)", "sys.exit(130)"])
+    start = lambda *_: subprocess.Popen([sys.executable, "-c", f"import os, signal, sys; {next(ends)}"])  # noqa: E731
+    monkeypatch.setattr(workers_module, "start_worker", start)
+    search = SimpleNamespace(settings=TuneSettings(workers=2), folder=tmp_path, trials=list)
+    with pytest.raises(UserError, match=r"every worker was ended before the trials were.*the same command goes on"):
+        workers_module._work_in_processes(search, Stop(), SimpleNamespace(refresh=lambda trials: None))
+    assert "worker 0 was ended by signal 9" in capsys.readouterr().out
+
+
+def test_dead_workers_beside_one_that_saw_the_end_are_no_error(tmp_path, capsys):
     workers_module._raise_their_errors([0, -9, 3], [tmp_path / "x"] * 3)
     assert "signal 9" in capsys.readouterr().out

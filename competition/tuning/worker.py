@@ -13,7 +13,7 @@ from competition.tuning.settings import TuneSettings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Read the task from standard input and train trials."""
+    """Read the task from standard input and train trials; returns 0 once none is left, 130 when told to stop before."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's interrupt reaches all; the first process passes it on
     task = json.load(sys.stdin)
     left = task["seconds_left"]
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Each time: one wish may come twice, to the whole group and from the first process, which kills where it must.
     signal.signal(signal.SIGTERM, stop.wish)
     work_here(open_study(TuneSettings(**task["tune"]), TrainSettings(**task["base"])), stop)
-    return 0
+    return 130 if stop() else 0
 
 
 if __name__ == "__main__":

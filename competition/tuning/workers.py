@@ -127,7 +127,7 @@ def worker_environment(workers: int) -> dict[str, str]:
 
 
 def _raise_their_errors(codes: list[int], logs: list[Path]) -> None:
-    """Say which workers died; raise UserError with their words where that left trials undone."""
+    """Say which workers died; raise UserError with their words, or where none saw that no trial was left."""
     errors = {}
     for number, (code, log) in enumerate(zip(codes, logs, strict=True)):
         if code < 0:
@@ -138,3 +138,8 @@ def _raise_their_errors(codes: list[int], logs: list[Path]) -> None:
             errors[f"worker {number} ended with code {code}, see {log}"] = log
     if errors:
         raise UserError("\n".join(errors))
+    if 0 not in codes:
+        raise UserError(
+            "every worker was ended before the trials were (out of memory? then give fewer --workers): "
+            "the same command goes on"
+        )
