@@ -9,7 +9,7 @@ from competition.errors import UserError
 from competition.training.watch import TimeUp
 from competition.tuning import claims as claims_module
 from competition.tuning import storage as storages
-from competition.tuning.claims import MOST_DEATHS, MOST_FAILURES, Nothing, Outcome, counts
+from competition.tuning.claims import MOST_DEATHS, MOST_FAILURES, Nothing, Outcome, counts, refuse_no_result
 from competition.tuning.work import Stop, work
 from tests.stand_in_worker import open_claims
 
@@ -73,9 +73,32 @@ def test_a_failed_trial_has_its_reason_and_the_study_goes_on(tmp_path):
 
 def test_ten_failures_in_a_row_stop_the_study_until_the_next_command(tmp_path):
     for total in (MOST_FAILURES, 2 * MOST_FAILURES):
-        with pytest.raises(UserError, match=r"the last 10 trials all failed.*\n  ValueError: no such thing\n"):
+        with pytest.raises(UserError, match=r"the last 10 trials all failed.*\n  ValueError: no such thing\n.*goes on"):
             work(open_claims(tmp_path, 100), failing, Stop())
         assert states(open_claims(tmp_path, 100)) == {"FAIL": total}
+
+
+def test_failures_that_fill_the_budget_are_told_what_helps(tmp_path):
+    words = r"ValueError: no such thing\n.*failed trials count.*another --study"
+    with pytest.raises(UserError, match=words):
+        work(open_claims(tmp_path, MOST_FAILURES), failing, Stop())
+    work(open_claims(tmp_path, MOST_FAILURES), complete, Stop())  # the same command does not go on
+    with pytest.raises(UserError, match=words):
+        refuse_no_result(open_claims(tmp_path, MOST_FAILURES).trials())
+    assert states(open_claims(tmp_path, MOST_FAILURES)) == {"FAIL": MOST_FAILURES}
+    work(open_claims(tmp_path, MOST_FAILURES + 1), complete, Stop())  # a higher --trials does
+    refuse_no_result(open_claims(tmp_path, MOST_FAILURES).trials())
+
+
+def test_a_study_in_which_nothing_finished_is_refused_however_few_its_trials(tmp_path):
+    work(open_claims(tmp_path, 1), failing, Stop())
+    with pytest.raises(UserError) as refusal:
+        refuse_no_result(open_claims(tmp_path, 1).trials())
+    assert str(refusal.value).splitlines() == [
+        "no trial of this study has finished; of 1 trial 1 failed:",
+        "  ValueError: no such thing",
+        "mend the cause; failed trials count, so then raise --trials, or begin anew with another --study (a grid must)",
+    ]
 
 
 def test_nine_failures_do_not(tmp_path):

@@ -24,6 +24,7 @@ from competition.models.factory import create_network
 from competition.tuning.claims import counts
 from competition.tuning.journal import open_journal
 from competition.tuning.settings import read_tuning
+from competition.tuning.trial import TrialRunner
 from tests.conftest import REPOSITORY
 from tests.tiny_data import write_tiny_data
 
@@ -165,6 +166,18 @@ def test_the_time_limit_ends_with_code_3(words, capsys):
     assert code == 3
     assert "no trial has finished yet" in said
     assert [trial.state.name for trial in trials()] in (["FAIL", "WAITING"], ["WAITING"])
+
+
+def test_a_study_in_which_every_trial_fails_ends_with_code_2_each_time(words, capsys, monkeypatch):
+    def fail(runner, claim):
+        raise ValueError("no such thing")
+
+    monkeypatch.setattr(TrialRunner, "__call__", fail)
+    for _ in range(2):
+        code, said = answer([*words, "--trials", "2"], capsys)
+        assert code == 2
+        assert "no trial of this study has finished; of 2 trials 2 failed:\n  ValueError: no such thing\n" in said
+    assert len(trials()) == 2
 
 
 def test_two_workers_of_which_one_is_killed(words, capsys):

@@ -21,6 +21,7 @@ from competition.tuning.storage import StudyStorage
 
 MOST_DEATHS = 3  # workers that a trial may outlive before it is blamed
 MOST_FAILURES = 10  # trials in a row, after which the study stops
+SPENT = "mend the cause; failed trials count, so then raise --trials, or begin anew with another --study (a grid must)"
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
@@ -98,9 +99,10 @@ class Claims:
         with self.storage.lock():
             self.sweep()
             trials = self.trials()
-            self._refuse_failures(trials)
             sampler = create_sampler(self.sampler, self.seed, len(trials), self._grid())
-            if sum(map(counts, trials)) >= self.total or _is_used_up(sampler, trials):
+            is_spent = sum(map(counts, trials)) >= self.total or _is_used_up(sampler, trials)
+            self._refuse_failures(trials, is_spent)
+            if is_spent:
                 is_under_way = any(trial.state == TrialState.RUNNING for trial in trials)
                 return Nothing.WAIT if is_under_way else Nothing.DONE
             self.study.sampler = sampler
@@ -206,18 +208,29 @@ class Claims:
 
     # -- when to stop --------------------------------------------------------------------------------------
 
-    def _refuse_failures(self, trials: Sequence[FrozenTrial]) -> None:
+    def _refuse_failures(self, trials: Sequence[FrozenTrial], is_spent: bool) -> None:
         ended = [trial for trial in trials if trial.number >= self.first and trial.state in FINISHED and counts(trial)]
         ended.sort(key=lambda trial: trial.datetime_complete or trial.datetime_start)  # type: ignore[arg-type, return-value]
         last = ended[-MOST_FAILURES:]
         if len(last) < MOST_FAILURES or any(trial.state != TrialState.FAIL for trial in last):
             return
-        reasons = dict.fromkeys(str(trial.user_attrs.get("failed_because")) for trial in last)
-        raise UserError(
-            f"the last {counted(MOST_FAILURES, 'trial')} all failed, so the study stops:\n  "
-            + "\n  ".join(reasons)
-            + "\nmend the cause; the same command goes on"
-        )
+        way_on = SPENT if is_spent else "mend the cause; the same command goes on"
+        words = f"the last {counted(MOST_FAILURES, 'trial')} all failed, so the study stops:"
+        raise UserError("\n".join([words, *_reasons(last), way_on]))
+
+
+def refuse_no_result(trials: Sequence[FrozenTrial]) -> None:
+    """Raise UserError where a study is at its end and none of its trials has finished: why, and what helps."""
+    ended = [trial for trial in trials if counts(trial)]
+    if any(trial.state == TrialState.COMPLETE for trial in ended):
+        return
+    failed = [trial for trial in ended if trial.state == TrialState.FAIL]
+    words = f"no trial of this study has finished; of {counted(len(ended), 'trial')} {len(failed)} failed:"
+    raise UserError("\n".join([words, *_reasons(failed), SPENT]))
+
+
+def _reasons(failed: Sequence[FrozenTrial]) -> list[str]:
+    return list(dict.fromkeys(f"  {trial.user_attrs.get('failed_because')}" for trial in failed))
 
 
 def counts(trial: FrozenTrial) -> bool:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from competition.errors import UserError
+from competition.tuning.claims import refuse_no_result
 from competition.tuning.display import Board
 from competition.tuning.owners import Worker
 from competition.tuning.storage import StorageDown
@@ -31,7 +32,7 @@ def train_trials(search: Search, start: float) -> bool:
 
     Raises:
         KeyboardInterrupt: a signal came; everything is saved.
-        UserError: what stopped the study, see `Claims.claim`.
+        UserError: what stopped the study, see `Claims.claim`, or no trial has finished.
     """
     settings = search.settings
     stop = Stop(start + settings.timeout if settings.timeout else math.inf)
@@ -42,6 +43,8 @@ def train_trials(search: Search, start: float) -> bool:
         else:
             _work_in_processes(search, stop, board)
         board.refresh(search.trials())
+    if not stop():
+        refuse_no_result(search.trials())
     if stop.is_signalled:
         raise KeyboardInterrupt
     return not stop.is_time_up
