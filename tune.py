@@ -31,10 +31,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     from competition.tuning.workers import train_trials
 
     search = steps.open_study(settings, base)
-    in_time = train_trials(search, start)
+    code = train_trials(search, start)
     steps.write_results(search)
     print(steps.describe(search))
-    return 0 if in_time else 3
+    if code == 130:
+        raise KeyboardInterrupt  # what is said then, is said in one place
+    return code
 
 
 if __name__ == "__main__":

@@ -180,6 +180,23 @@ def test_a_study_in_which_every_trial_fails_ends_with_code_2_each_time(words, ca
     assert len(trials()) == 2
 
 
+def test_a_signal_leaves_the_results_of_what_is_finished(words, capsys, monkeypatch):
+    train = TrialRunner.__call__
+
+    def train_and_interrupt(runner, claim):
+        outcome = train(runner, claim)
+        signal.raise_signal(signal.SIGINT)
+        return outcome
+
+    monkeypatch.setattr(TrialRunner, "__call__", train_and_interrupt)
+    code, said = answer([*words, "--trials", "2"], capsys)
+    assert code == 130
+    assert "error: stopped; the same command goes on from here" in said
+    assert "python train.py --config studies/s/best.yaml" in said
+    assert {"best.yaml", "trials.csv", "report.html"} <= {path.name for path in Path("studies/s").iterdir()}
+    assert counted_states() == ["COMPLETE"]
+
+
 def test_two_workers_of_which_one_is_killed(words, capsys):
     process = hurried_tune([*words, "--trials", "5", "--workers", "2", "--pruner", "none"])
     wait_for(Path("studies/s/trials/0001/run.json").exists, process)

@@ -23,15 +23,18 @@ from competition.tuning.work import Stop, work
 POLL_SECONDS = 0.5  # between two looks at the workers
 
 
-def train_trials(search: Search, start: float) -> bool:
-    """Train trials until the study has as many as wanted; returns False when the time limit came first.
+def train_trials(search: Search, start: float) -> int:
+    """Train trials until the study has as many as wanted, the time limit comes or a signal; all is saved.
 
     Args:
         search: the study.
         start: `time.perf_counter` value from which ``--timeout`` counts.
 
+    Returns:
+        The exit code: 0, 3 where the time limit came first, 130 where a signal did.
+
     Raises:
-        KeyboardInterrupt: a signal came; everything is saved.
+        KeyboardInterrupt: a second signal came.
         UserError: what stopped the study, see `Claims.claim`, or no trial has finished.
     """
     settings = search.settings
@@ -43,11 +46,10 @@ def train_trials(search: Search, start: float) -> bool:
         else:
             _work_in_processes(search, stop, board)
         board.refresh(search.trials())
-    if not stop():
-        refuse_no_result(search.trials())
-    if stop.is_signalled:
-        raise KeyboardInterrupt
-    return not stop.is_time_up
+    if stop():
+        return 130 if stop.is_signalled else 3
+    refuse_no_result(search.trials())
+    return 0
 
 
 def work_here(search: Search, stop: Stop, refresh: Callable[[], None] = lambda: None) -> None:
