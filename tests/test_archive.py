@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from competition.data import archive
-from competition.data.archive import list_files, natural_key, read_bytes, signature, split_path
+from competition.data.archive import list_files, natural_key, read_bytes, real_paths, signature, split_path
 from competition.data.decode import decode_file
 from competition.errors import UserError
 
@@ -68,6 +68,24 @@ def test_a_link_that_leads_back_is_followed_once(tmp_path: Path) -> None:
     (tmp_path / "a" / "1.png").write_bytes(b"1")
     (tmp_path / "a" / "loop").symlink_to(tmp_path)
     assert list(list_files(tmp_path)) == ["a/1.png"]
+
+
+def test_a_linked_folder_is_listed_where_the_link_is_too(tmp_path: Path) -> None:
+    for name in ("raw", "train"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "raw" / "1.png").write_bytes(b"1")
+    (tmp_path / "train" / "cat").symlink_to("../raw")
+    (tmp_path / "raw" / "back").symlink_to("../train")  # round and round: raw/back/cat is raw
+    assert list(list_files(tmp_path)) == ["raw/1.png", "train/cat/1.png"]
+
+
+def test_real_paths_follow_links_of_folders(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "link").symlink_to("raw")
+    names = [f"{tmp_path}/link/1.png", f"{tmp_path}/raw/1.png", "a.zip::raw/1.png"]
+    one, other, member = real_paths(names)
+    assert one == other == os.path.realpath(names[1])
+    assert member.endswith("a.zip::raw/1.png")
 
 
 def test_broken_links_are_listed_and_pipes_are_not(tmp_path: Path) -> None:

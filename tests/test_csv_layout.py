@@ -164,3 +164,11 @@ def test_a_validation_image_that_is_in_train_too_is_used_once(tmp_path: Path) ->
     assert [row[0] for row in rows(catalog)] == ["0", "1"]
     assert kinds(catalog)["image named twice"] == ["0", "2"]
     assert kinds(catalog)["image named twice with different labels"] == ["1"]
+
+
+def test_a_second_way_to_the_same_images_is_no_second_file(tmp_path: Path) -> None:
+    make(tmp_path, ["v1/1.png", "v1/2.png"], TRAIN)
+    (tmp_path / "current").symlink_to("v1")
+    catalog = open_catalog(tmp_path)
+    assert rows(catalog) == [("1", "a", "train"), ("2", "b", "train")]
+    assert catalog.problems == []

@@ -95,3 +95,13 @@ def test_a_vehicle_called_train_is_a_class(tmp_path: Path) -> None:
 def test_splits_are_no_classes(tmp_path: Path, files: list[str]) -> None:
     with pytest.raises(UserError, match="without labels|names of splits"):
         open_catalog(make(tmp_path, files))
+
+
+def test_classes_may_be_links_to_folders_in_the_same_place(tmp_path: Path) -> None:
+    make(tmp_path, ["raw/cat/1.png", "raw/dog/1.png"])
+    (tmp_path / "train").mkdir()
+    for name in ("cat", "dog"):
+        (tmp_path / "train" / name).symlink_to(f"../raw/{name}")
+    catalog = open_catalog(tmp_path)
+    assert rows(catalog) == [("train/cat/1.png", "cat", "train"), ("train/dog/1.png", "dog", "train")]
+    assert catalog.problems == []

@@ -6,7 +6,6 @@ A path is an ordinary file name, or ``ARCHIVE.zip::MEMBER``.
 import errno
 import os
 import re
-import stat
 import threading
 import zipfile
 import zlib
@@ -206,14 +205,16 @@ def _refuse_source(source: Path) -> None:
 
 def _list_folder(source: Path) -> dict[str, str]:
     files: dict[str, str] = {}
-    seen: set[tuple[int, int]] = set()
-    pending = [("", str(source))]
+    pending: list[tuple[str, str, frozenset[tuple[int, int]]]] = [("", str(source), frozenset())]
     while pending:
-        prefix, folder = pending.pop()
-        for entry in _entries(folder, seen):
+        prefix, folder, above = pending.pop()
+        identity, entries = _look_into(folder)
+        if identity in above and identity[1]:  # a link has led back; a number of 0 tells nothing
+            continue
+        for entry in entries:
             name = prefix + entry.name
             if entry.is_dir():
-                pending.append((name + "/", entry.path))
+                pending.append((name + "/", entry.path, above | {identity}))
             elif prefix == "" and entry.name.lower().endswith(".zip"):
                 files.update(_mounted(entry.path))
             elif _is_file_or_broken_link(entry):
@@ -221,17 +222,15 @@ def _list_folder(source: Path) -> dict[str, str]:
     return dict(sorted(files.items()))
 
 
-def _entries(folder: str, seen: set[tuple[int, int]]) -> list["os.DirEntry[str]"]:
-    """The visible entries of a folder; none when a link has already led here."""
+def _look_into(folder: str) -> tuple[tuple[int, int], list["os.DirEntry[str]"]]:
+    """Return which folder it is, whatever path led there, and its visible entries."""
     try:
         status = os.stat(folder)
-        if (status.st_dev, status.st_ino) in seen and stat.S_ISDIR(status.st_mode) and status.st_ino:
-            return []
-        seen.add((status.st_dev, status.st_ino))
         with os.scandir(folder) as entries:
-            return [entry for entry in entries if not _is_clutter(entry.name)]
+            visible = [entry for entry in entries if not _is_clutter(entry.name)]
     except PermissionError:
         raise UserError(f"{folder}: permission denied. Make the folder readable (chmod u+rx).") from None
+    return (status.st_dev, status.st_ino), visible
 
 
 def _is_file_or_broken_link(entry: "os.DirEntry[str]") -> bool:
@@ -258,6 +257,18 @@ def _mounted(archive: str) -> dict[str, str]:
     for name, path in _list_archive(archive).items():
         files[name if name == stem or name.startswith(stem + "/") else f"{stem}/{name}"] = path
     return files
+
+
+def real_paths(paths: Iterable[str]) -> list[str]:
+    """Return the paths with the links among their folders followed; each folder is looked up once."""
+    real: dict[str, str] = {}
+    found = []
+    for path in paths:
+        folder, name = os.path.split(path)
+        if folder not in real:
+            real[folder] = os.path.realpath(folder)
+        found.append(os.path.join(real[folder], name))
+    return found
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:

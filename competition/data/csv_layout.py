@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from competition.data.archive import is_image, natural_key
+from competition.data.archive import is_image, natural_key, real_paths
 from competition.data.csvfile import CsvFile, read_csv
 from competition.data.draft import Draft, Problem
 from competition.data.naming import match_images, split_of_folder, without_extension
@@ -49,7 +49,11 @@ class CsvReader:
         self._read_test({label for _, _, label, _, _ in self.draft.rows if label is not None})
 
     def _match(self, ids: Iterable[str], split: str) -> tuple[dict[str, str], dict[str, list[str]]]:
-        return match_images(ids, self.names, None if self.pool is not None else split)
+        found, ambiguous = match_images(ids, self.names, None if self.pool is not None else split)
+        for image_id, names in list(ambiguous.items()):
+            if len(set(real_paths(self.files[name] for name in names))) == 1:  # one file by way of links
+                found[image_id] = ambiguous.pop(image_id)[0]
+        return found, ambiguous
 
     def _id_column(self, table: CsvFile, split: str) -> str:
         """The column whose values name images, most of them at least; UserError when there is none."""

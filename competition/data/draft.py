@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from competition.data.archive import is_image
+from competition.data.archive import is_image, real_paths
 from competition.data.naming import splits_of_folders
 
 COLUMNS = ("image_id", "path", "label", "split", "group")
@@ -56,7 +56,10 @@ class Draft:
 
     def report_unnamed(self) -> None:
         """Add a problem that names the images nobody used."""
-        rows = [name for name in self.images if self.files[name] not in self.used]
+        names = [name for name in self.images if self.files[name] not in self.used]
+        used = set(real_paths(self.used)) if names else set()  # a link may be another way to a used image
+        paths = real_paths(self.files[name] for name in names)
+        rows = [name for name, path in zip(names, paths, strict=True) if path not in used]
         if rows:
             message = f"{len(rows)} images have no row in a table and no class folder; they are not used."
             self.problems.append(Problem("image present but not named", message, rows, "warning"))
