@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 import tune
 from competition.cli import run_command
 from competition.config import TrainSettings
+from competition.errors import UserError
 from competition.models.factory import create_network
 from competition.tuning.claims import counts
 from competition.tuning.journal import open_journal
@@ -302,6 +303,17 @@ def test_help_and_refusals_import_nothing_heavy():
     )
     found = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert found.stdout.splitlines()[-1] == "set()"
+
+
+def test_settings_that_no_trial_takes_are_refused_by_name(tmp_path):
+    config = tmp_path / "settings.yaml"
+    config.write_text("pseudo_labels: runs/a\nquota: 50\nprune_from: runs/b\nmax_parameters: 10000\n")
+    with pytest.raises(UserError) as refusal:
+        read_tuning({"config": str(config)})
+    assert str(refusal.value).startswith(f"{config}: prune_from runs/b, pseudo_labels runs/a, quota 50: no trial")
+    config.write_text("prune_method: magnitude\n")
+    with pytest.raises(UserError, match="prune_method magnitude: no trial"):
+        read_tuning({"config": str(config)})
 
 
 def test_the_settings_of_an_earlier_run_can_lie_under_the_search(tmp_path):

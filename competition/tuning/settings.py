@@ -7,21 +7,14 @@ from typing import Any, Literal
 
 from competition.cli import read_settings
 from competition.config import TrainSettings
+from competition.errors import UserError
 from competition.settings import Duration, Settings, setting
 
 SEARCH = "search"
-# Settings of one run that a study decides itself, or that its trials cannot use.
-NOT_FOR_TUNING = (
-    "workers",
-    "time_limit",
-    "run",
-    "only_folds",
-    "tensorboard",
-    "prune_from",
-    "prune_method",
-    "pseudo_labels",
-    "quota",
-)
+# Settings that change what is trained, and that a trial cannot use.
+NO_TRIAL_TAKES = ("prune_from", "prune_method", "pseudo_labels", "quota")
+# Those, and settings of one run that a study decides itself.
+NOT_FOR_TUNING = ("workers", "time_limit", "run", "only_folds", "tensorboard", *NO_TRIAL_TAKES)
 
 
 @dataclass(frozen=True)
@@ -85,9 +78,20 @@ class TuneSettings(Settings):
 
 
 def read_tuning(values: dict[str, Any]) -> tuple[TuneSettings, TrainSettings]:
-    """Build the settings of a search and, from ``--config`` overridden by flags, those under it."""
+    """Build the settings of a search and, from ``--config`` overridden by flags, those under it.
+
+    Raises:
+        UserError: a wrong setting, or one that no trial takes.
+    """
     own = {item.name for item in fields(TuneSettings)}
     search = TuneSettings(**{name: value for name, value in values.items() if name in own})
     base = read_settings(TrainSettings, {name: value for name, value in values.items() if name not in own})
     untold = TrainSettings()
+    lost = [name for name in NO_TRIAL_TAKES if getattr(base, name) != getattr(untold, name)]
+    if lost:
+        named = ", ".join(f"{name} {getattr(base, name)}" for name in lost)
+        raise UserError(
+            f"{values['config']}: {named}: no trial takes this; remove it from the file, and give it to train.py "
+            "with the settings that the search finds"
+        )
     return search, base.replace(**{name: getattr(untold, name) for name in NOT_FOR_TUNING})
