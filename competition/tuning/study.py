@@ -20,7 +20,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from competition.config import TrainSettings
-from competition.errors import UserError
+from competition.errors import UserError, counted
 from competition.runs import environment, read_json, refuse_other_identity, write_json
 from competition.training.inputs import automatic_batch_size
 from competition.training.material import data_name
@@ -187,9 +187,28 @@ def describe(search: Search) -> str:
         dashboard,
     ]
     if search.settings.predict_test or search.settings.keep_weights:  # else there is nothing to predict with
-        lines.append(shlex.join(["python", "predict.py", str(search.folder)]))
+        lines.append(how_to_predict(search.folder))
     lines.append(shlex.join(["python", "train.py", "--config", str(search.folder / "best.yaml")]))
     return "\n".join(lines)
+
+
+def how_to_predict(folder: Path) -> str:
+    """Return the command that predicts with a study, or how many of its finished trials keep it from working."""
+    finished = [path.parent for path in folder.glob("trials/*/score.json")]
+    if not finished:
+        return f"{folder} has no finished trial on this machine: predict.py works where they were trained"
+    unable = sum(not all(map(_can_predict, trial.glob("fold_*"))) for trial in finished)
+    if not unable:
+        return shlex.join(["python", "predict.py", str(folder)])
+    return (
+        f"{unable} of {counted(len(finished), 'finished trial')} {'has' if unable == 1 else 'have'} neither test "
+        "predictions nor weights, from before --predict-test or --keep-weights was given: predict.py takes the "
+        f"others by their folders, {folder}/trials/NUMBER; for all of them tune another --study"
+    )
+
+
+def _can_predict(fold: Path) -> bool:
+    return (fold / "model.safetensors").exists() or any(fold.glob("test-*.npz"))
 
 
 def dashboard_address(search: Search) -> str:
