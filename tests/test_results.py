@@ -100,6 +100,11 @@ def test_best_yaml_is_read_back_by_train(tmp_path):
     assert all(word in words for word in ("Trial 1", "0.6000", "[0.550, 0.650]", "2 finished trials", "optimistic"))
 
 
+def test_best_yaml_says_when_its_score_is_from_an_epoch_picked_on_its_own_fold(tmp_path):
+    write_best(tmp_path / "best.yaml", numbered([trial([0.5], warning="the kept epoch was picked")]), BASE)
+    assert "\n# note: the kept epoch was picked\n" in (tmp_path / "best.yaml").read_text()
+
+
 def test_no_best_yaml_before_a_trial_has_finished(tmp_path):
     write_best(tmp_path / "best.yaml", numbered([trial(state=TrialState.FAIL)]), BASE)
     assert not (tmp_path / "best.yaml").exists()

@@ -126,6 +126,12 @@ def test_what_a_trial_leaves(base, tmp_path):
     assert notes["seconds"] > 0
 
 
+def test_an_epoch_picked_on_the_fold_it_is_scored_on_is_said_with_the_trial(base, tmp_path):
+    same = [{"learning_rate": 0.02}] * 2
+    for trial in Bench(tmp_path / "study", base.replace(stop_after=1), *same).work():
+        assert "picked on the fold it is scored on" in trial.user_attrs["warning"]
+
+
 def test_the_reported_values_are_running_means(base, tmp_path):
     (trial,) = Bench(tmp_path / "study", base, {}).work()
     assert sorted(trial.intermediate_values) == [1, 2, 3, 4, 5, 6]

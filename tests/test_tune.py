@@ -106,14 +106,15 @@ def test_a_study_leaves_what_it_says_and_goes_on(words, capsys):
     assert (code, len(trials())) == (0, 3)
 
 
-def test_predict_py_is_named_only_where_every_finished_trial_can_predict(words, capsys):
+def test_what_is_said_of_predicting_and_of_a_picked_epoch(words, capsys):
     assert answer([*words, "--trials", "1"], capsys)[0] == 0
     code, said = answer([*words, "--trials", "1", "--predict-test"], capsys)
     assert code == 0
     assert "1 of 1 finished trial has neither test predictions nor weights" in said
     assert "python predict.py" not in said
-    code, said = answer([*words, "--trials", "1", "--predict-test", "--study", "t"], capsys)
+    code, said = answer([*words, "--trials", "1", "--predict-test", "--study", "t", "--stop-after", "1"], capsys)
     assert code == 0
+    assert "note: the kept epoch was picked on the fold it is scored on" in said
     assert "python predict.py studies/t\n" in said
     assert "neither" not in said
 

@@ -116,6 +116,8 @@ def best_section(findings: Findings) -> Section:
         f"It is {picked} of {counted(len(findings.finished), 'finished trial')}, and a score picked as the best of "
         "many is optimistic: expect less on new images."
     )
+    if "warning" in best.user_attrs:
+        words += f" Note: {best.user_attrs['warning']}."
     changes = [[name, shown(value)] for name, value in best.user_attrs["settings"].items()]
     settings = table(["setting", "value"], changes, "What differs from the settings under the search")
     command = f"<pre><code>python train.py --config {html.escape(str(findings.folder / 'best.yaml'))}</code></pre>"

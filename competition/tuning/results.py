@@ -119,6 +119,8 @@ def write_best(path: Path, trials: Sequence[FrozenTrial], base: TrainSettings, r
         f"# {picked} of {counted(len(complete_trials(trials)), 'finished trial')}. A score picked as the best of many "
         "is optimistic: expect less on new images.\n"
     )
+    if "warning" in best.user_attrs:
+        header += f"# note: {best.user_attrs['warning']}\n"
     plain = {**settings_of(best, base).plain(), "run": None, "only_folds": None}
     write_atomically(path, header + yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
 

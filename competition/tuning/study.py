@@ -188,6 +188,8 @@ def describe(search: Search) -> str:
     ]
     if search.settings.predict_test or search.settings.keep_weights:  # else there is nothing to predict with
         lines.append(how_to_predict(search.folder))
+    if "warning" in best.user_attrs:
+        lines.insert(1, f"note: {best.user_attrs['warning']}")
     lines.append(shlex.join(["python", "train.py", "--config", str(search.folder / "best.yaml")]))
     return "\n".join(lines)
 

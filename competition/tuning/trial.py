@@ -33,7 +33,7 @@ from competition.tuning.watch import TrialDisplay, TrialWatch
 from competition.tuning.work import remove_state
 
 # What a trial that proposes settings already tried takes over from the first one.
-SCORES = ("macro_f1", "interval_95", "per_fold")
+SCORES = ("macro_f1", "interval_95", "per_fold", "warning")
 TAKEN_OVER = (*SCORES, "epochs_planned", "parameters", "latency_ms", "folder", PRUNED_BECAUSE)
 
 
@@ -94,7 +94,7 @@ class TrialRunner:
             return self._pruned(claim, run, watch, attributes)
         pooled, score = score_folds(run)
         save_score(run, pooled, score)
-        attributes |= {name: score[name] for name in SCORES}
+        attributes |= {name: score[name] for name in SCORES if name in score}
         attributes["epochs_trained"] = trained_epochs(run)
         return Outcome(TrialState.COMPLETE, self._values(attributes), attributes)
 
