@@ -1,5 +1,8 @@
 """Which pictures a model learns from, and every refusal on the way."""
 
+import shutil
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -66,6 +69,24 @@ def test_held_out_images_are_the_same_in_every_run(tmp_path):
     assert not set(first.held_out) & set(first.image_ids)
     more = load_pictures(settings_for("vae", data, hold_out=0.31))
     assert set(first.held_out) <= set(more.held_out)
+
+
+def test_duplicates_and_groups_are_held_out_whole(tmp_path):
+    data = write_pictures(tmp_path / "data", per_class=20)
+    alone = set(load_pictures(settings_for("vae", data, hold_out=0.3)).held_out)
+    for path in sorted(data.glob("train/bird/*.png")):
+        shutil.copy(path, path.with_stem(f"x{path.stem}"))
+    horses = [f"train/horse/{number}.png" for number in range(20)]
+    rows = [f"{name},{int(Path(name).stem) // 2}" for name in horses]
+    (data / "manifest.csv").write_text("\n".join(["image_id,group", *rows]) + "\n", encoding="utf-8")
+    held_out = set(load_pictures(settings_for("vae", data, hold_out=0.3)).held_out)
+    birds = {f"train/bird/{number}.png" for number in range(20)}
+    copies = {f"train/bird/x{number}.png" for number in range(20)}
+    assert {name.replace("/x", "/") for name in held_out & copies} == held_out & birds == alone & birds
+    for first, second in zip(horses[::2], horses[1::2], strict=True):
+        assert (first in held_out) == (second in held_out) == (first in alone)
+    ships = {f"train/ship/{number}.png" for number in range(20)}
+    assert held_out & ships == alone & ships
 
 
 def test_validation_images_are_not_learned_from(data):

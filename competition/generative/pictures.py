@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from competition.data.catalog import Catalog
+from competition.data.checks import duplicate_groups
 from competition.data.loader import Images, Loader, image_keys
 from competition.data.prepare import decode, find_data, natural_size
 from competition.errors import UserError, counted, did_you_mean, first_few
@@ -96,7 +97,7 @@ def load_pictures(settings: GenerateSettings, image_size: int | None = None) -> 
     table = catalog.table.assign(row=np.arange(len(catalog.table)))
     table = table[(table["split"] == "train") & table["label"].isin(names)]
     table = _readable(table, store.facts, settings)
-    is_held_out = np.array([_is_held_out(name, settings.hold_out) for name in table["image_id"]], dtype=bool)
+    is_held_out = _held_out(table, store.facts, settings.hold_out)
     held_out, table = table.loc[is_held_out, "image_id"].tolist(), table[~is_held_out].reset_index(drop=True)
     _refuse_too_few(table["label"].tolist(), names)
     _say_sizes(store.facts.iloc[table["row"]], size, settings.resize)
@@ -144,9 +145,16 @@ def _readable(table: pd.DataFrame, facts: pd.DataFrame, settings: GenerateSettin
     return table[errors == ""]
 
 
-def _is_held_out(image_id: str, share: float) -> bool:
-    """Whether an image is kept out: a matter of its name alone, so every run keeps out the same ones."""
-    return counted_seed("hold-out", image_id) < share * 2**64
+def _held_out(table: pd.DataFrame, facts: pd.DataFrame, share: float) -> NDArray[np.bool_]:
+    """Return which images are kept out: a matter of their names alone, so every run keeps out the same ones.
+
+    Duplicates and images of one ``group`` stay together, as in the folds: the smallest of their names decides.
+    """
+    if not share:
+        return np.zeros(len(table), dtype=bool)
+    groups = duplicate_groups(facts.iloc[table["row"]].reset_index(drop=True), table)
+    first = table["image_id"].groupby(groups).transform("min")
+    return np.array([counted_seed("hold-out", name) < share * 2**64 for name in first], dtype=bool)
 
 
 def _refuse_too_few(labels: Sequence[str], names: list[str]) -> None:

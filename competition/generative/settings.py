@@ -61,7 +61,8 @@ class GenerateSettings(DataSettings):
     hold_out: float = setting(
         0.0,
         DATA,
-        "share of the images kept out of the training, the same ones in every run; listed in held_out.csv",
+        "share of the images kept out of the training, the same ones in every run and duplicates and groups whole; "
+        "listed in held_out.csv",
         low=0,
         high=0.9,
     )
