@@ -176,6 +176,26 @@ def test_a_run_is_measured_against_what_it_kept_out(unconditional, place, tmp_pa
     assert distance_of(again) == pytest.approx(distance_of(figures), rel=1e-6)
 
 
+def test_a_run_makes_as_many_of_each_class_as_the_real_side_has(place, tmp_path):
+    run = trained("dcgan", tmp_path / "run")
+    real = write_noise(tmp_path / "real", 60, seed=3)
+    for number in range(50):
+        (real / "horse" / f"{number}.png").unlink()
+    figures = taken(place, run, tmp_path, against=real, neighbours=0)
+    assert figures["images"] == 70
+    assert "classes that only one side has are left out: ship" in figures["notes"]
+    made = [path.parent.name for path in (tmp_path / "out" / "pictures").rglob("*.png")]
+    assert {name: made.count(name) for name in made} == {"bird": 60, "horse": 10}
+
+
+def test_a_run_measured_against_other_classes_makes_equally_many_of_each(place, tmp_path):
+    run = trained("dcgan", tmp_path / "run")
+    real = write_noise(tmp_path / "real", 50, seed=3, classes=("cat", "dog"))
+    assert taken(place, run, tmp_path, against=real, neighbours=0)["images"] == 100
+    made = [path.parent.name for path in (tmp_path / "out" / "pictures").rglob("*.png")]
+    assert {name: made.count(name) for name in made} == {"bird": 34, "horse": 34, "ship": 34}
+
+
 def test_missing_extras_are_named_and_the_rest_is_measured(place, tmp_path, capsys):
     asked = {"against": place / "real", "trained_on": place / "trained", "perceptual": True}
     asked["cache_dir"] = tmp_path / "cache"  # where nothing was looked at before
@@ -223,7 +243,7 @@ def test_refused(changes, said, place, tmp_path):
 
 def test_a_run_that_kept_too_few_out_makes_no_pictures(place, tmp_path):
     run = trained("dcgan", tmp_path, per_class=12, hold_out=0.2)
-    with pytest.raises(UserError, match=r"too few real images, 50 are needed: images held out of .*\(\d+\)"):
+    with pytest.raises(UserError, match=r"too few images .* needs 50 on each side: images held out of .*\(\d+\)"):
         taken(place, run, tmp_path, out=None)
     assert not (run / "measured").exists()
 
@@ -254,10 +274,11 @@ def test_pictures_without_labels_cannot_be_judged(tmp_path):
 
 def test_unlabelled_pictures_are_made_on_after_a_stop(tmp_path):
     run = trained("dcgan", tmp_path, unconditional=True)
-    out = make_pictures(run, tmp_path / "out", 70, 0, "cpu")
+    counts = {"bird": 30, "horse": 30, "ship": 10}
+    out = make_pictures(run, tmp_path / "out", counts, 0, "cpu")
     whole = {path.name: path.read_bytes() for path in out.glob("*.png")}
     assert len(whole) == 70
     (out / "000003.png").unlink()
     (out / "000069.png").unlink()
-    assert make_pictures(run, tmp_path / "out", 70, 0, "cpu") == out
+    assert make_pictures(run, tmp_path / "out", counts, 0, "cpu") == out
     assert {path.name: path.read_bytes() for path in out.glob("*.png")} == whole

@@ -8,7 +8,7 @@ OUT/export.json              what the pictures were made with
 import csv
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from competition.errors import UserError, did_you_mean, first_few
-from competition.generative.checkpoint import Generator, open_generator
+from competition.generative.checkpoint import Generator, open_generator, read_generator
 from competition.generative.latents import slerp
 from competition.generative.model import GenerativeModel
 from competition.generative.sampling import SAMPLE_BATCH, counted_noise, decode_pixels, device_of
@@ -33,28 +33,35 @@ COLUMNS = ("image_id", "label", "generator", "seed", "source", "group")
 def export(folder: Path, settings: ExportSettings) -> tuple[Path, int]:
     """Write ``--per-class`` pictures of each class; returns the folder and how many pictures were new.
 
-    A picture depends on the model, the seed, its class and its number alone.
-
     Raises:
         UserError: a model without classes, a class it does not know, or a folder that holds something else.
         OSError: the disk is full; what is written stays, and the same command goes on.
     """
-    assert settings.out is not None  # the command refuses to start without
+    names = exported_classes(settings.classes, read_generator(folder))
+    return write_labelled(folder, settings, dict.fromkeys(names, settings.per_class))
+
+
+def write_labelled(folder: Path, settings: ExportSettings, wanted: Mapping[str, int]) -> tuple[Path, int]:
+    """Write so many pictures of each class, as `export` does, whatever ``--per-class`` and ``--classes`` say.
+
+    A picture depends on the model, the seed, its class and its number alone.
+    """
+    out = settings.out
+    assert out is not None  # the command refuses to start without
+    _refuse_no_folder_names(wanted)
     device = pick_device(settings.device)
     model, generator = open_generator(folder, device, settings.design_changes)
-    names = exported_classes(settings.classes, generator)
-    counts = claim_folder(settings.out, settings, generator, f"{device.type} {model.precision}")
+    counts = claim_folder(out, settings, generator, f"{device.type} {model.precision}")
     made = 0
-    with Bar(f"making {settings.out}", len(names) * settings.per_class, "pictures") as bar:
-        for name in names:
-            maker = Maker(model, generator, settings, name)
-            made += maker.write(settings.out / "train" / name, settings.per_class, bar)
-            counts[name] = max(settings.per_class, counts.get(name, 0))
+    with Bar(f"making {out}", sum(wanted.values()), "pictures") as bar:
+        for name, count in wanted.items():
+            made += Maker(model, generator, settings, name).write(out / "train" / name, count, bar)
+            counts[name] = max(count, counts.get(name, 0))
             # The class's count is noted when its pictures are all there, so the manifest never names what is not.
-            write_json(settings.out / "export.json", {**read_json(settings.out / "export.json"), "counts": counts})
+            write_json(out / "export.json", {**read_json(out / "export.json"), "counts": counts})
     rows = [row for name in sorted(counts) for row in manifest_rows(folder, generator, settings, name, counts[name])]
-    write_manifest(settings.out / "manifest.csv", rows)
-    return settings.out, made
+    write_manifest(out / "manifest.csv", rows)
+    return out, made
 
 
 def exported_classes(text: str, generator: Generator) -> list[str]:
@@ -70,10 +77,13 @@ def exported_classes(text: str, generator: Generator) -> list[str]:
     unknown = [f"{name!r}{did_you_mean(name, known)}" for name in names if name not in known]
     if unknown or not names:
         raise UserError(f"--classes {text}: the model does not know {', '.join(unknown)}; it knows {first_few(known)}")
+    return names
+
+
+def _refuse_no_folder_names(names: Iterable[str]) -> None:
     unusable = [repr(name) for name in names if "/" in name or "\\" in name or name.startswith(".")]
     if unusable:
         raise UserError(f"classes that cannot be the name of a folder: {first_few(unusable)}; leave them out")
-    return names
 
 
 def claim_folder(out: Path, settings: ExportSettings, generator: Generator, machine: str) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """The two sides of a measurement: where images come from, which of them are looked at, and their decoded pixels."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -166,13 +166,18 @@ def halves(images: Decoded, seed: int) -> tuple[Decoded, Decoded]:
 
 def same_classes(one: Decoded, other: Decoded) -> tuple[Decoded, Decoded, list[str]]:
     """Return what two labelled sets have of the classes they share, and a note where one has more; else both whole."""
-    first, second = set(one.labels), set(other.labels)
+    kept, notes = of_classes(one, set(other.labels))
+    return kept, of_classes(other, set(one.labels))[0], notes
+
+
+def of_classes(images: Decoded, names: Collection[str]) -> tuple[Decoded, list[str]]:
+    """Return what a set has of some classes, and a note where either has more; the whole set where they share none."""
+    first, second = set(images.labels), set(names)
     shared = first & second
     if first == second or not shared or "" in first | second:
-        return one, other, []
-    left_out = first_few(sorted(first ^ second))
-    kept = [side.take(np.flatnonzero(np.isin(side.labels, sorted(shared)))) for side in (one, other)]
-    return kept[0], kept[1], [f"classes that only one side has are left out: {left_out}"]
+        return images, []
+    kept = images.take(np.flatnonzero(np.isin(images.labels, sorted(shared))))
+    return kept, [f"classes that only one side has are left out: {first_few(sorted(first ^ second))}"]
 
 
 def _drawn_order(images: Decoded, seed: int, purpose: str) -> NDArray[np.intp]:

@@ -6,36 +6,21 @@ OUT/pictures/        what a run made for it
 """
 
 import dataclasses
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from competition.errors import UserError, counted, first_few
+from competition.errors import counted, first_few
 from competition.generative import distances, perceptual
 from competition.generative.distances import FEWEST_FOR_FRECHET, FEWEST_IMAGES, Features
 from competition.generative.features import FeatureNetwork, cached_features, open_features
-from competition.generative.image_sets import (
-    Decoded,
-    ImageSet,
-    beside,
-    chosen,
-    common_side,
-    decode_set,
-    halves,
-    is_run,
-    open_set,
-    resize_of,
-    run_images,
-    same_classes,
-    size_notes,
-)
+from competition.generative.image_sets import Decoded, beside, is_run, resize_of
 from competition.generative.measure_settings import MeasureSettings
 from competition.generative.neighbours import compare_nearness, nearest, pair_sheet
-from competition.generative.run_pictures import make_pictures
 from competition.generative.sheets import write_png
+from competition.generative.sides import Sides, open_sides
 from competition.precision import pick_device
 from competition.progress import Bar
 from competition.runs import environment, write_json
@@ -75,88 +60,6 @@ def measure(path: Path, settings: MeasureSettings) -> tuple[Path, Figures]:
     figures |= {"notes": notes, "settings": settings.plain(), "environment": environment()}
     write_json(out / "measure.json", figures)
     return out, figures
-
-
-@dataclass(frozen=True)
-class Sides:
-    """What is measured: equally many generated and real images, and the training images, where they are known.
-
-    Attributes:
-        generated, real: as many of each.
-        trained: those that are searched for copies.
-        seen: hashes of all that were trained on.
-        notes: on how they were cut.
-    """
-
-    generated: Decoded
-    real: Decoded
-    trained: Decoded | None
-    seen: set[int]
-    notes: list[str]
-
-
-def open_sides(path: Path, settings: MeasureSettings, out: Path, network: FeatureNetwork) -> Sides:
-    """Open, decode and cut the sets to one size.
-
-    Raises:
-        UserError: see `measure`.
-    """
-    real_set, trained_set = _real_set(path, settings), _trained_set(path, settings)
-    generated_set = _run_set(path, real_set, settings, out) if is_run(path) else open_set(path)
-    side = settings.image_size or common_side([generated_set, real_set], network.image_size)
-    generated, real = (decode_set(one, side, settings) for one in (generated_set, real_set))
-    notes = list(dict.fromkeys([*size_notes(generated), *size_notes(real)]))
-    if sorted(generated.contents) == sorted(real.contents):
-        generated, real = halves(real, settings.seed)
-        notes.append("both sides are the same images: one half is measured against the other, the floor of the metric")
-    else:
-        generated, real, left_out = same_classes(generated, real)
-        notes += left_out
-    sides = [chosen(one, settings.most, settings.per_class, settings.seed) for one in (generated, real)]
-    count = min(map(len, sides))
-    _refuse_too_few(sides)
-    generated, real = (chosen(one, count, None, settings.seed) for one in sides)
-    if trained_set is None:
-        return Sides(generated, real, None, set(), notes)
-    every = decode_set(trained_set, side, settings)
-    trained = chosen(every, settings.neighbours, None, settings.seed)
-    return Sides(generated, real, trained, set(every.contents), notes)
-
-
-def _real_set(path: Path, settings: MeasureSettings) -> ImageSet:
-    if settings.against is None:
-        if not is_run(path):
-            raise UserError("--against is missing: name a folder or zip of real images")
-        return run_images(path, held_out=True)
-    return run_images(settings.against, held_out=True) if is_run(settings.against) else open_set(settings.against)
-
-
-def _trained_set(path: Path, settings: MeasureSettings) -> ImageSet | None:
-    if not settings.neighbours:
-        return None
-    places = [settings.trained_on] if settings.trained_on else [place for place in (path, settings.against) if place]
-    runs = [place for place in places if is_run(place)]
-    if runs:
-        return run_images(runs[0], held_out=False)
-    return open_set(settings.trained_on) if settings.trained_on else None
-
-
-def _run_set(path: Path, real_set: ImageSet, settings: MeasureSettings, out: Path) -> ImageSet:
-    """Let a run make as many pictures as there are real ones to compare them with."""
-    if len(real_set.rows) < FEWEST_IMAGES:
-        raise UserError(f"too few real images, {FEWEST_IMAGES} are needed: {real_set.name} ({len(real_set.rows)})")
-    count = min(len(real_set.rows), settings.most)
-    if settings.per_class is not None:
-        classes = real_set.catalog.table["label"].iloc[real_set.rows].nunique()
-        count = min(count, settings.per_class * max(classes, 1))
-    pictures = make_pictures(path, out / "pictures", count, settings.seed, settings.device)
-    return dataclasses.replace(open_set(pictures), name=f"pictures of {path}")
-
-
-def _refuse_too_few(sides: list[Decoded]) -> None:
-    small = [f"{side.name} ({len(side)})" for side in sides if len(side) < FEWEST_IMAGES]
-    if small:
-        raise UserError(f"too few images for any metric, which needs {FEWEST_IMAGES} on each side: {first_few(small)}")
 
 
 def _notes_on(sides: Sides, network: FeatureNetwork) -> list[str]:

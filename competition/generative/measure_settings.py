@@ -21,7 +21,10 @@ class MeasureSettings(Settings):
         None, DATA, "images whose copies are looked for: a folder, a zip or a run; auto: the training images of RUN"
     )
     per_class: int | None = setting(
-        None, DATA, "most images of a class, of both sides; auto: all (a run makes as many as --against has)", low=1
+        None,
+        DATA,
+        "most images of a class, of both sides; auto: all (a run makes as many of each as --against has)",
+        low=1,
     )
     most: int = setting(10_000, DATA, "most images of a side; the larger side is cut to the smaller", low=1)
     neighbours: int = setting(10_000, DATA, "most training images searched for the nearest; 0: do not search", low=0)

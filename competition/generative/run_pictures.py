@@ -1,5 +1,6 @@
 """The pictures of a run that are measured or judged: made once, kept in the run folder, made on after a kill."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -8,7 +9,7 @@ import torch
 
 from competition.errors import UserError
 from competition.generative.checkpoint import open_generator, read_generator
-from competition.generative.export import export, file_name, write_picture
+from competition.generative.export import file_name, write_labelled, write_picture
 from competition.generative.image_sets import held_out_ids, is_run
 from competition.generative.sampling import SAMPLE_BATCH, device_of, sample
 from competition.generative.settings import ExportSettings
@@ -20,18 +21,18 @@ from competition.runs import counted_seed, read_json
 Device = Literal["auto", "cpu", "cuda"]
 
 
-def make_pictures(folder: Path, out: Path, count: int, seed: int, device: Device) -> Path:
-    """Make ``count`` pictures of a run or a few more, equally many of each class; returns the folder they are in.
+def make_pictures(folder: Path, out: Path, counts: Mapping[str, int], seed: int, device: Device) -> Path:
+    """Make so many pictures of each class of a run; returns the folder they are in.
 
-    A model that labels its pictures makes those of ``generate export``; another makes them without labels.
+    A model that labels its pictures makes those of ``generate export``; another makes as many in all, without labels.
     """
     generator = read_generator(folder)
-    classes = len(generator.design.class_names)
+    count = sum(counts.values())
     # Other weights, another seed or number: other pictures, so that a measurement depends on nothing done before.
-    out = out / f"{generator.sha256}-{seed}-{count}"
-    if generator.design.is_conditional or classes == 1:
-        settings = ExportSettings(per_class=-(-count // classes), seed=seed, device=device, out=out)
-        return export(folder, settings)[0]
+    key = counted_seed(repr(sorted(counts.items())))
+    out = out / f"{generator.sha256}-{seed}-{count}-{key:016x}"
+    if generator.design.is_conditional or len(generator.design.class_names) == 1:
+        return write_labelled(folder, ExportSettings(seed=seed, device=device, out=out), counts)[0]
     _make_unlabelled(folder, out, count, seed, device)
     return out
 
@@ -68,7 +69,6 @@ def pictures_to_judge(
         raise UserError(
             f"{path}: its model was not told the classes, so its pictures have no labels to train a classifier with"
         )
-    classes = len(design.class_names)
     trained = int(read_json(path / "run.json")["identity"]["images"])
-    pictures = make_pictures(path, out / "pictures", classes * (per_class or -(-trained // classes)), seed, device)
-    return pictures, held_out_ids(path)
+    counts = dict.fromkeys(design.class_names, per_class or -(-trained // len(design.class_names)))
+    return make_pictures(path, out / "pictures", counts, seed, device), held_out_ids(path)
