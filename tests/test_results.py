@@ -105,6 +105,14 @@ def test_best_yaml_says_when_its_score_is_from_an_epoch_picked_on_its_own_fold(t
     assert "\n# note: the kept epoch was picked\n" in (tmp_path / "best.yaml").read_text()
 
 
+def test_best_yaml_holds_the_number_format_that_its_trial_was_trained_in(tmp_path):
+    write_best(tmp_path / "best.yaml", numbered([trial([0.5], number_format="bf16")]), BASE)
+    assert read_settings(TrainSettings, {"config": tmp_path / "best.yaml"}).precision == "bf16"
+    assert "\n# precision bf16 is what 'auto' found" in (tmp_path / "best.yaml").read_text()
+    write_best(tmp_path / "best.yaml", numbered([trial([0.5], number_format="bf16")]), BASE.replace(precision="bf16"))
+    assert "'auto' found" not in (tmp_path / "best.yaml").read_text()
+
+
 def test_no_best_yaml_before_a_trial_has_finished(tmp_path):
     write_best(tmp_path / "best.yaml", numbered([trial(state=TrialState.FAIL)]), BASE)
     assert not (tmp_path / "best.yaml").exists()

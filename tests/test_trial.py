@@ -132,6 +132,12 @@ def test_an_epoch_picked_on_the_fold_it_is_scored_on_is_said_with_the_trial(base
         assert "picked on the fold it is scored on" in trial.user_attrs["warning"]
 
 
+def test_the_number_format_that_was_found_is_kept_with_each_trial(base, tmp_path):
+    same = [{"learning_rate": 0.02}] * 2
+    for trial in Bench(tmp_path / "study", base.replace(precision="auto"), *same).work():
+        assert trial.user_attrs["number_format"] == "fp32"
+
+
 def test_the_reported_values_are_running_means(base, tmp_path):
     (trial,) = Bench(tmp_path / "study", base, {}).work()
     assert sorted(trial.intermediate_values) == [1, 2, 3, 4, 5, 6]

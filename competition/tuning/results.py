@@ -122,6 +122,9 @@ def write_best(path: Path, trials: Sequence[FrozenTrial], base: TrainSettings, r
     if "warning" in best.user_attrs:
         header += f"# note: {best.user_attrs['warning']}\n"
     plain = {**settings_of(best, base).plain(), "run": None, "only_folds": None}
+    if plain["precision"] == "auto" and "number_format" in best.user_attrs:
+        plain["precision"] = found = best.user_attrs["number_format"]
+        header += f"# precision {found} is what 'auto' found where this trial was trained; 'auto' times it anew.\n"
     write_atomically(path, header + yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
 
 

@@ -34,7 +34,7 @@ from competition.tuning.work import remove_state
 
 # What a trial that proposes settings already tried takes over from the first one.
 SCORES = ("macro_f1", "interval_95", "per_fold", "warning")
-TAKEN_OVER = (*SCORES, "epochs_planned", "parameters", "latency_ms", "folder", PRUNED_BECAUSE)
+TAKEN_OVER = (*SCORES, "epochs_planned", "parameters", "latency_ms", "number_format", "folder", PRUNED_BECAUSE)
 
 
 @dataclass(frozen=True)
@@ -107,10 +107,11 @@ class TrialRunner:
         return Outcome(TrialState.PRUNED, None, attributes)
 
     def _measure(self, run: Run) -> dict[str, Any]:
-        """Return the size of the trial's network and, where it is an objective, its latency."""
+        """Return the size of the trial's network, its number format and, where it is an objective, its latency."""
         size = run.preprocessing.image_size
         network = untrained_network(run.settings, len(run.data.class_names), size)
         measured: dict[str, Any] = {"parameters": count_parameters(network)}
+        measured["number_format"] = run.machine.precision.number_format
         if self.settings.objective2 == "latency":
             measured["latency_ms"] = measure_latency(network, run.machine, size)
         return measured
