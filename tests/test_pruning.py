@@ -15,7 +15,6 @@ from competition.tuning.pruning import (
     decide,
     expected_gain,
     final_scores,
-    fold_curves,
     is_judged,
     judge_epochs,
     judge_folds,
@@ -66,22 +65,17 @@ def test_running_means_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("values", "curves"),
+    ("values", "finals"),
     [
         ({}, []),
-        (REPORTED, [{1: 0.2, 2: 0.4}, {1: 0.6, 2: 0.8}]),
-        ({1: 0.2}, [{1: 0.2}]),
-        ({1: 0.2, 2: 0.4, 3: 0.5}, [{1: 0.2, 2: 0.4}, {1: 0.6}]),
-        ({2: 0.4, 4: 0.6}, [{2: 0.4}, {2: 0.8}]),  # final scores alone, as after a restart
-        ({1: 0.2, 3: 0.5, 4: 0.6}, [{1: 0.2}]),  # without the first fold's final score the second is unknown
+        (REPORTED, [0.4, 0.8]),
+        ({1: 0.2}, []),
+        ({1: 0.2, 2: 0.4, 3: 0.5}, [0.4]),
+        ({2: 0.4, 4: 0.6}, [0.4, 0.8]),  # final scores alone, as after a restart
+        ({1: 0.2, 3: 0.5, 4: 0.6}, []),  # without the first fold's final score the second is unknown
     ],
 )
-def test_each_folds_own_curve_is_had_back(values, curves):
-    found = fold_curves(values, 2)
-    assert [sorted(curve) for curve in found] == [sorted(curve) for curve in curves]
-    for one, other in zip(found, curves, strict=True):
-        assert one == pytest.approx(other)
-    finals = [curve[2] for curve in curves if 2 in curve]
+def test_each_folds_own_final_score_is_had_back(values, finals):
     assert final_scores(values, 2) == pytest.approx(finals)
 
 

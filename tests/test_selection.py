@@ -69,9 +69,8 @@ def test_members_of_very_different_skill_need_weights():
 
 
 def test_a_method_asked_for_is_compared_with_the_best_member():
-    noted = []
-    selection = select_ensemble(make_stack(3, 90, 3), "geometric", noted.append)
-    assert noted == ["best", "geometric"]
+    selection = select_ensemble(make_stack(3, 90, 3), "geometric")
+    assert [item.method for item in selection.estimates] == ["best", "geometric"]
     assert selection.combination.method == "geometric"
     np.testing.assert_allclose(selection.combination.weights, 1 / 3)
     assert selection.differences[1].value == 0

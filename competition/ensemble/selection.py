@@ -4,7 +4,7 @@ Nested: for each outer fold the method is fitted on the rows of the other folds 
 all folds are pooled and scored once, so no row is scored by weights that saw its label.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -69,7 +69,7 @@ class Selection:
         return next(item for item in self.estimates if item.method == self.combination.method)
 
 
-def select_ensemble(stack: Stack, method: str, note: Callable[[str], None] = lambda method: None) -> Selection:
+def select_ensemble(stack: Stack, method: str) -> Selection:
     """Fit an ensemble on out-of-fold predictions.
 
     "auto" is the one-standard-error rule (Breiman, Friedman, Olshen & Stone, Classification and regression trees,
@@ -80,13 +80,9 @@ def select_ensemble(stack: Stack, method: str, note: Callable[[str], None] = lam
     Args:
         stack: M members, at least two.
         method: "auto" or one of `METHODS`.
-        note: told which method is being estimated.
     """
     wanted = METHODS if method == "auto" else tuple(name for name in METHODS if name in (BASELINE, method))
-    estimates = []
-    for name in wanted:
-        note(name)
-        estimates.append(estimate(stack, name))
+    estimates = [estimate(stack, name) for name in wanted]
     draws = _draws(stack, estimates)
     names = [item.method for item in estimates]
     chosen = _simplest_unbeaten(estimates, draws) if method == "auto" else names.index(method)  # type: ignore[arg-type]

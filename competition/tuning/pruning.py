@@ -3,7 +3,7 @@
 A trial reports every validation. With V validations per fold, the last of them the fold's out-of-fold score, the
 validation ``v`` (from 1) of the fold at position ``f`` (from 0) is step ``f * V + v``. The value reported there is the
 running mean: (the final macro F1 of the finished folds, summed, + this validation's macro F1) / (f + 1). So values
-at the same step compare one trial with another, and each fold's own curve can be had back (`fold_curves`).
+at the same step compare one trial with another.
 """
 
 import math
@@ -73,20 +73,6 @@ def final_scores(values: Values, validations: int) -> list[float]:
     while (mean := values.get(validations * (len(scores) + 1))) is not None:
         scores.append(mean * (len(scores) + 1) - sum(scores))
     return scores
-
-
-def fold_curves(values: Values, validations: int) -> list[dict[int, float]]:
-    """Return each fold's own curve, validation (from 1) -> macro F1, from the running means that were reported.
-
-    A fold that follows one without a final score cannot be had back; it and those after it are left out.
-    """
-    finished = final_scores(values, validations)
-    curves = []
-    for fold in range(len(finished) + 1):
-        steps = {v: step_of(fold, v, validations) for v in range(1, validations + 1)}
-        before = sum(finished[:fold])
-        curves.append({v: values[step] * (fold + 1) - before for v, step in steps.items() if step in values})
-    return curves if curves[-1] else curves[:-1]
 
 
 # -- the decision ----------------------------------------------------------------------------------------------
