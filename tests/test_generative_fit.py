@@ -198,6 +198,16 @@ def test_pruning_meets_its_limit_in_the_file_too(data, tmp_path, capsys):
     assert "parameters to be pruned to 700, 24 images" in capsys.readouterr().out
 
 
+def test_a_model_from_before_the_pruning_ended_is_not_kept(data, tmp_path, monkeypatch):
+    ratios = iter([0.8, 0.1, 0.1, 0.1, 0.1, 0.1])
+    settings = settings_for("dcgan", data, prune="magnitude", max_parameters=700, sheet_every=1, run=tmp_path / "run")
+    monkeypatch.setattr(module.Sheet, "write", lambda self, model, step: Diversity(next(ratios)))
+    result = fit(begin(settings))
+    model, generator = open_generator(tmp_path / "run", torch.device("cpu"))
+    assert generator.step == result["kept_step"] == 5  # the first whose pruning has ended
+    assert sum(int((weight != 0).sum()) for weight in model.parameters()) <= result["parameters"] <= 700
+
+
 def test_other_settings_on_the_same_folder_are_refused(data, tmp_path):
     settings = settings_for("vae", data, run=tmp_path / "run")
     begin(settings)

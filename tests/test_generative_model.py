@@ -125,6 +125,12 @@ def test_the_widest_that_fits_is_taken():
         ("autoencoder", 32, {"max_parameters": 1000}, "mirroring imp_cnn has .* raise the limit"),
         ("flow", 33, {}, "--image-size 33 must be a multiple of 4"),
         ("flow", 32, {"width": 6}, "--width 6 one of 4"),
+        (
+            "flow",
+            32,
+            {"width": 64, "prune": "magnitude", "max_parameters": 1000},
+            "leaves biases and norms alone, and flow with --width 64 has .* of them; --max-parameters is 1,000",
+        ),
     ],
 )
 def test_refused(name, size, changes, said):

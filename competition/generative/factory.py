@@ -11,6 +11,7 @@ from competition.generative.dcgan import DCGAN
 from competition.generative.design import Design, design_from
 from competition.generative.flow import FlowMatching
 from competition.generative.model import GenerativeModel
+from competition.generative.pruning import fixed_parameters
 from competition.generative.settings import GenerateSettings
 
 MODELS: dict[str, type[GenerativeModel]] = {
@@ -56,7 +57,19 @@ def choose_design(settings: GenerateSettings, image_size: int, class_names: tupl
             f"{settings.model} with {what} has {count:,} parameters, --max-parameters is {limit:,}: "
             f"take a smaller {smaller}, or raise the limit"
         )
+    if count > limit:
+        _refuse_unprunable(design, limit)
     if settings.width is not None or design.mirror != "none":
         return design
     designs = [dataclasses.replace(design, width=width) for width in widths]
     return designs[bisect(designs, limit, key=parameter_count) - 1]
+
+
+def _refuse_unprunable(design: Design, limit: int) -> None:
+    with torch.device("meta"):
+        fixed = fixed_parameters(create_model(design).parameter_groups())
+    if fixed >= limit:
+        raise UserError(
+            f"--prune magnitude leaves biases and norms alone, and {design.model} with --width {design.width} has "
+            f"{fixed:,} of them; --max-parameters is {limit:,}: take a smaller --width, or raise the limit"
+        )

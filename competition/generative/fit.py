@@ -152,7 +152,9 @@ class Training:
             self.sheet.settle(model)
             diversity = self.sheet.write(model, self.step)
             is_good = self.watch.check(diversity, self.step, self.total_steps)
-            if is_good or not self.kept_step:
+            # A model from before the pruning ended is larger than was asked for, however good its pictures.
+            is_kept_too_large = self.learner.is_pruned(self.step) and not self.learner.is_pruned(self.kept_step)
+            if is_good or not self.kept_step or is_kept_too_large:
                 self.kept_step = self.step
                 generator = Generator(
                     self.run.design, self.step, self.settings.resize, self.run.pictures.source, self.run.precision

@@ -12,7 +12,7 @@ from torch import Tensor
 from competition.generative.model import Batch, GenerativeModel
 from competition.generative.optim import create_optimizer
 from competition.generative.pictures import to_input
-from competition.generative.pruning import Pruner
+from competition.generative.pruning import Pruner, is_done
 from competition.generative.settings import GenerateSettings
 from competition.precision import Precision
 from competition.runs import counted_seed
@@ -147,6 +147,10 @@ class Learner:
                 yield self.model
         finally:
             self.model.train()
+
+    def is_pruned(self, steps: int) -> bool:
+        """Whether the model of so many steps has no more parameters than the limit."""
+        return self._pruner is None or is_done((steps - 0.5) / self.total_steps)
 
     def nonzero_parameters(self) -> int:
         """Return how many parameters are not zero by pruning."""

@@ -60,6 +60,16 @@ class Pruner:
         self._masks, self._chosen_at = state["masks"], state["chosen_at"]
 
 
+def is_done(progress: float) -> bool:
+    """Whether everything that must go is gone at a share of the training."""
+    return progress >= END
+
+
+def fixed_parameters(groups: Groups) -> int:
+    """Return how many parameters are biases, norms and vectors, which always stay."""
+    return sum(weight.numel() for group in groups.values() for weight in group if weight.dim() <= 1)
+
+
 def _prunable(group: list[nn.Parameter]) -> list[nn.Parameter]:
     return [weight for weight in group if weight.dim() > 1]
 
