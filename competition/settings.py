@@ -27,6 +27,7 @@ class Spec:
     unit: str = ""
     low: float | None = None
     high: float | None = None
+    none: float | None = None  # what the word none says, where it is not auto
     # An identity setting changes what a run computes; the others only change how or how far it gets there.
     identity: bool = True
 
@@ -143,16 +144,18 @@ def convert(cls: type, name: str, value: Any) -> Any:
     """Convert one value to its setting's type and check its limits; raises UserError naming the flag."""
     hint, optional = hint_of(cls, name)
     spec: Spec = cls.__dataclass_fields__[name].metadata["spec"]  # type: ignore[attr-defined]
+    choices = choices_of(hint)
+    if choices and value in choices:
+        return value  # "none" may be one of them
+    if value == "none" and spec.none is not None:
+        return spec.none
     if value is None or (optional and isinstance(value, str) and value in ("", "none", "auto")):
         if optional:
             return None
         raise UserError(f"{flag(name)} needs a value")
-    choices = choices_of(hint)
     if choices:
-        if value not in choices:
-            close = did_you_mean(str(value), choices)
-            raise UserError(f"{flag(name)} {value!r}: choose from {', '.join(choices)}{close}")
-        return value
+        close = did_you_mean(str(value), choices)
+        raise UserError(f"{flag(name)} {value!r}: choose from {', '.join(choices)}{close}")
     converter, meaning = CONVERTERS[hint]
     try:
         value = converter(value)

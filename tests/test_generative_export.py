@@ -141,6 +141,15 @@ def test_refused(runs, tmp_path):
         write(runs("vae", unconditional=True), tmp_path / "new")
 
 
+def test_sampling_settings_of_another_model_are_refused(runs, tmp_path):
+    said = "--sampling-steps is for flow; --model vae has no use for it; --guidance is for flow"
+    with pytest.raises(UserError, match=said):
+        write(runs("vae"), tmp_path / "out", guidance=9, sampling_steps=7)
+    with pytest.raises(UserError, match="--guidance weighs the class, which the model was not told"):
+        write(runs("flow", classes="bird", per_class=20), tmp_path / "out", guidance=9)
+    assert not (tmp_path / "out").exists()
+
+
 def test_one_class_needs_no_condition(runs, tmp_path):
     out, made = write(runs("dcgan", classes="bird", batch_size=4, hold_out=0.0, per_class=20), tmp_path / "out")
     assert made == 5

@@ -78,6 +78,11 @@ def test_a_picture_that_was_kept_out_of_the_training_may_be_named(tmp_path):
     assert done.pairs[0][0] == kept_out
 
 
+def test_sampling_steps_of_another_model_are_refused(runs):
+    with pytest.raises(UserError, match="--sampling-steps is for flow; --model vae has no use for it"):
+        interpolate(runs["vae"], "bird", "ship", InterpolateSettings(sampling_steps=9))
+
+
 def test_a_run_of_something_else_is_refused(tmp_path):
     (tmp_path / "fold_0").mkdir()
     with pytest.raises(UserError, match=r"it holds a classifier's run\); name the folder of a `generate train` run"):

@@ -1,6 +1,7 @@
 """A trained generative model on disk: ``generator.safetensors`` and ``generator.json``; nothing is ever unpickled."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from competition.errors import UserError
 from competition.generative.design import Design
 from competition.generative.factory import create_model
 from competition.generative.model import GenerativeModel
+from competition.generative.settings import unowned
 from competition.precision import Precision
 from competition.runs import hash_file, read_json, write_atomically, write_json
 
@@ -45,12 +47,13 @@ def open_generator(
     """Rebuild a model, load its weights and place it; ``changes`` replace parts of its design: ``sampling_steps``.
 
     Raises:
-        UserError: no such checkpoint here, or a damaged one.
+        UserError: no such checkpoint here, a damaged one, or changes that it has no use for.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     generator = read_generator(folder)
+    _refuse_useless(folder, generator.design, changes or {})
     generator = dataclasses.replace(generator, design=dataclasses.replace(generator.design, **(changes or {})))
     model = create_model(generator.design)
     try:
@@ -59,6 +62,14 @@ def open_generator(
         raise UserError(f"{folder / WEIGHTS} does not hold these weights: {str(error).splitlines()[0]}") from None
     model.place(generator.precision.on(device), device)
     return model.eval().requires_grad_(False), generator
+
+
+def _refuse_useless(folder: Path, design: Design, changes: Mapping[str, Any]) -> None:
+    useless = list(unowned(design.model, changes))
+    if "guidance" in changes and design.model == "flow" and not design.is_conditional:
+        useless.append("--guidance weighs the class, which the model was not told")
+    if useless:
+        raise UserError(f"{folder}: " + "; ".join(useless))
 
 
 def read_generator(folder: Path) -> Generator:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Any
 
-from competition.generative.settings import AUTOENCODERS, GenerateSettings
+from competition.generative.settings import GenerateSettings
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def design_from(settings: GenerateSettings, image_size: int, class_names: tuple[
         "width": width,
         "latent": settings.latent or settings.recipe.latent,
         "latent_width": settings.latent_width or min(4, image_size // 2),
-        "mirror": settings.mirror or ("imp_cnn" if settings.model == AUTOENCODERS[0] else "none"),
+        "mirror": settings.mirrored,
         "patch": settings.patch or max(1, image_size // 16),
         "channels": 3,
     }

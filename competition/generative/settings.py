@@ -3,7 +3,7 @@
 Read by ``--help``, so nothing heavy is imported here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -45,6 +45,14 @@ OWNED = {
     ("dcgan",): ("spectral_norm", "gan_loss", "diffaug"),
     ("flow",): ("patch", "sampling_steps", "solver", "guidance"),
 }
+
+
+def unowned(model: str, given: Iterable[str]) -> Iterator[str]:
+    """Yield a message for each of the settings that a model has no use for."""
+    for owners, names in OWNED.items():
+        for name in given if model not in owners else ():
+            if name in names:
+                yield f"{flag(name)} is for {', '.join(owners)}; --model {model} has no use for it"
 
 
 @dataclass(frozen=True)
@@ -115,7 +123,7 @@ class GenerateSettings(DataSettings):
         None, TRAINING, "course of the learning rate; auto: cosine, for dcgan step (halved at 1/2, 3/4)"
     )
     ema: float | None = setting(
-        None, TRAINING, "decay per step of the averaged weights that are kept; 0: none; auto: 0.999 for flow", low=0
+        None, TRAINING, "decay per step of the averaged weights that are kept; auto: 0.999 for flow", low=0, none=0.0
     )
     flips: bool = setting(True, TRAINING, "mirror half of the pictures")
     critic_mix: float = setting(0.2, TRAINING, "acai: share of the real picture the critic sees (gamma)", low=0, high=1)
@@ -148,15 +156,16 @@ class GenerateSettings(DataSettings):
 
     def contradictions(self) -> Iterator[str]:
         """Yield settings that cannot stand together."""
-        if self.prune != "none" and self.width is None:
+        is_mirrored = self.model in AUTOENCODERS and self.mirrored != "none"
+        if self.prune != "none" and self.width is None and not is_mirrored:
             yield "--prune needs --width: the size to begin with"
-        if self.mirror not in (None, "none") and self.latent_width is not None:
-            yield "--latent-width is given by --mirror: leave one of them out"
         given = [item.name for item in fields(self) if getattr(self, item.name) != item.default]
-        for owners, names in OWNED.items():
-            for name in given if self.model not in owners else ():
-                if name in names:
-                    yield f"{flag(name)} is for {', '.join(owners)}; --model {self.model} has no use for it"
+        for name in ("width", "latent_width") if is_mirrored else ():
+            if name in given:
+                yield f"{flag(name)} is given by --mirror {self.mirrored}: leave it out, or take --mirror none"
+        yield from unowned(self.model, given)
+        if self.model == "flow" and self.unconditional and "guidance" in given:
+            yield "--guidance weighs the class, which --unconditional does not tell the model: leave one of them out"
         if self.ema is not None and self.ema >= 1:
             yield "--ema 1 would never follow the weights: take a value below 1, such as 0.999"
 
@@ -164,6 +173,11 @@ class GenerateSettings(DataSettings):
     def recipe(self) -> Recipe:
         """What the model takes where these settings say nothing."""
         return RECIPES[self.model]
+
+    @property
+    def mirrored(self) -> str:
+        """The classifier whose convolutions an autoencoder takes, or ``none``."""
+        return self.mirror or ("imp_cnn" if self.model == AUTOENCODERS[0] else "none")
 
     @property
     def ema_decay(self) -> float | None:
