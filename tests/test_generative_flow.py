@@ -4,12 +4,13 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from competition.generative.factory import create_model
 from competition.generative.flow import sampling_times
 from competition.generative.model import Batch
 from competition.generative.unet import sinusoids
-from tests.generative_data import SIZE, design_for
+from tests.generative_data import CLASSES, SIZE, design_for
 
 
 def flow(velocity, **changes):
@@ -88,3 +89,12 @@ def test_sinusoids_tell_times_apart():
 def test_an_untrained_network_says_zero():
     model = create_model(design_for("flow"))
     assert (model.network(LATENTS, torch.zeros(2), torch.zeros(2, 3)) == 0).all()
+
+
+def test_every_multiple_of_four_is_a_width():
+    for width in range(4, 81, 4):
+        model = create_model(design_for("flow", width=width))
+        images = torch.zeros(1, 3, SIZE, SIZE)
+        assert model.network(images, torch.zeros(1), torch.zeros(1, len(CLASSES))).shape == images.shape
+    norms = [layer for layer in create_model(design_for("flow", width=32)).modules() if isinstance(layer, nn.GroupNorm)]
+    assert {layer.num_channels // layer.num_groups for layer in norms} == {16}

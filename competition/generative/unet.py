@@ -110,7 +110,8 @@ class Attention(nn.Module):
 
 
 def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(max(1, channels // GROUP_CHANNELS), channels)
+    most = max(1, channels // GROUP_CHANNELS)
+    return nn.GroupNorm(next(groups for groups in range(most, 0, -1) if channels % groups == 0), channels)
 
 
 def _zero(layer: Layer) -> Layer:
