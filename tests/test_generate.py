@@ -8,6 +8,7 @@ import pytest
 
 from competition.errors import UserError
 from competition.generative.watch import Diversity
+from competition.runs import read_json
 from competition.verbs.generate import main
 from tests.conftest import REPOSITORY
 from tests.feature_network import save_tiny_network
@@ -40,12 +41,13 @@ def test_measure_judge_report(tmp_path, capsys, monkeypatch):
     said = capsys.readouterr().out
     assert "FD[plain_cnn " in said
     assert said.endswith(f"{run}/measured/measure.json\n")
-    words += ["--data", str(tmp_path / "data"), "--folds", "2", "--epochs", "1", "--model", "plain_cnn"]
+    words += ["--folds", "2", "--epochs", "1", "--model", "plain_cnn"]
     words += ["--precision", "fp32", "--per-class", "4"]
     assert main(["judge", str(run), *words, "--time-limit", "1s"]) in (0, 3)
     assert main(["judge", str(run), *words]) == 0
     said = capsys.readouterr().out
     assert "that the generator was not trained on" in said
+    assert read_json(run / "judged" / "judge.json")["data"] == str(tmp_path / "data")  # the run's own
     assert said.endswith(f"{run}/judged/judge.json\n")
     assert main(["report", str(run)]) == 0
     assert f"{run}/report.html" in capsys.readouterr().out

@@ -4,11 +4,13 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from competition.config import DataSettings
 from competition.data.archive import is_image, is_table, list_files
 from competition.data.cache import ImageStore, open_images
 from competition.data.catalog import Catalog, open_catalog
@@ -19,6 +21,8 @@ from competition.generative.checkpoint import DESCRIPTION, read_generator
 from competition.generative.measure_settings import MeasureSettings
 from competition.generative.run import HELD_OUT, reopen_settings
 from competition.runs import counted_seed, read_json
+
+READ_BY = ("train_csv", "val_csv", "test_csv", "images", "id_column", "label_column", "group_column")
 
 
 @dataclass(frozen=True)
@@ -129,8 +133,7 @@ def run_images(folder: Path, held_out: bool) -> ImageSet:
         UserError: it kept none out, or its data is gone.
     """
     settings, run = reopen_settings(folder), read_json(folder / "run.json")
-    data = Path(run["data"]) if settings.data else None
-    catalog = find_data(settings.replace(data=data))
+    catalog = find_data(settings.replace(**data_of(folder, settings)))
     table = catalog.table
     kept_out = held_out_ids(folder)
     if held_out and not kept_out:
@@ -141,6 +144,13 @@ def run_images(folder: Path, held_out: bool) -> ImageSet:
     rows = np.flatnonzero(is_own & (table["image_id"].isin(kept_out) == held_out))
     on_bad = settings.on_bad if settings.data else "skip"  # the sample's broken image is there to be left out
     return ImageSet(f"images {'held out of' if held_out else 'that trained'} {folder}", catalog, rows, on_bad)
+
+
+def data_of(run: Path, settings: DataSettings) -> dict[str, Any]:
+    """Return where the images of a run lay in its training and how they were read, where the settings do not say."""
+    own = reopen_settings(run)
+    named = {name: getattr(settings, name) or getattr(own, name) for name in READ_BY}
+    return {**named, "data": Path(read_json(run / "run.json")["data"]) if own.data else None}
 
 
 def held_out_ids(folder: Path) -> list[str]:

@@ -126,12 +126,14 @@ def judge(argv: Sequence[str]) -> int:
     path = values.pop("path")
     settings = read_settings(JudgeSettings, values)
 
-    from competition.generative.image_sets import beside, is_run, resize_of
+    from competition.generative.image_sets import beside, data_of, is_run, resize_of
     from competition.generative.run_pictures import pictures_to_judge
     from competition.judging.judge import TimeUp, in_words
     from competition.judging.judge import judge as decide
 
     settings = settings.replace(resize=settings.resize or resize_of(path))
+    if settings.data is None and is_run(path):
+        settings = settings.replace(**data_of(path, settings))
     out = settings.out or (path / "judged" if is_run(path) else beside(path, "judged"))
     pictures, unseen = pictures_to_judge(path, out, settings.per_class, settings.seed, settings.device)
     deadline = start + settings.time_limit if settings.time_limit else float("inf")
