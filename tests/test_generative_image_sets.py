@@ -94,6 +94,13 @@ def test_a_run_knows_its_images(tmp_path):
     assert sorted([*names[unseen.rows], *names[seen.rows]]) == sorted(names)
 
 
+def test_a_run_of_data_of_one_class_knows_its_images(tmp_path):
+    data = write_pictures(tmp_path / "data", per_class=40, classes=("bird",))
+    run = begin(settings_for("dcgan", data, hold_out=0.3, steps=2, run=tmp_path / "run"))
+    fit(run)
+    assert len(run_images(run.folder, held_out=True).rows) + len(run.pictures.labels) == 40
+
+
 def test_what_a_training_left_out_is_left_out_of_its_images(tmp_path):
     data = write_pictures(tmp_path / "data")
     broken = sorted(data.rglob("*.png"))[0]

@@ -70,6 +70,7 @@ def open_catalog(
     id_column: str | None = None,
     label_column: str | None = None,
     group_column: str | None = None,
+    fewest_classes: int = 2,
 ) -> Catalog:
     """Look at a folder or zip and list its images; the keywords override what looking finds.
 
@@ -98,7 +99,7 @@ def open_catalog(
             draft.id_column, draft.label_column = (id_column or draft.id_column, label_column or draft.label_column)
     draft.report_unnamed()
     table = draft.as_table()
-    _refuse_unlabelled(table, source)
+    _refuse_unlabelled(table, source, fewest_classes)
     draft.report_sample_columns()
     return Catalog(
         table,
@@ -186,15 +187,15 @@ def _refuse_unspellable(names: list[str], source: Path) -> None:
         )
 
 
-def _refuse_unlabelled(table: pd.DataFrame, source: Path) -> None:
-    """One class cannot be trained; no labelled image at all is enough to predict."""
+def _refuse_unlabelled(table: pd.DataFrame, source: Path, fewest_classes: int) -> None:
+    """One class cannot train a classifier; no labelled image at all is enough to predict."""
     if table.empty:
         raise UserError(
             f"{source}: no image has a label or a place in a test list. Accepted: train.csv with its images, "
             "train/CLASS/IMAGE, or CLASS/IMAGE."
         )
     classes = set(table.loc[table["split"] != "test", "label"])
-    if len(classes) == 1:
+    if 1 == len(classes) < fewest_classes:
         raise UserError(
             f"{source}: only one class, {classes.pop()!r}; a classifier needs two. If the classes lie elsewhere, "
             "name the folder above them, or the label column with --label-column."

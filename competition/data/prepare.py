@@ -51,7 +51,7 @@ def sample_folder(settings: DataSettings) -> Path:
     return settings.cache_dir / "sample"
 
 
-def find_data(settings: DataSettings) -> Catalog:
+def find_data(settings: DataSettings, fewest_classes: int = 2) -> Catalog:
     """Return the catalog of ``--data``, or of the embedded sample, rendered on first use."""
     data = settings.data or render_sample(sample_folder(settings))
     return open_catalog(
@@ -63,6 +63,7 @@ def find_data(settings: DataSettings) -> Catalog:
         id_column=settings.id_column,
         label_column=settings.label_column,
         group_column=settings.group_column,
+        fewest_classes=fewest_classes,
     )
 
 

@@ -133,7 +133,7 @@ def run_images(folder: Path, held_out: bool) -> ImageSet:
         UserError: it kept none out, or its data is gone.
     """
     settings, run = reopen_settings(folder), read_json(folder / "run.json")
-    catalog = find_data(settings.replace(**data_of(folder, settings)))
+    catalog = find_data(settings.replace(**data_of(folder, settings)), fewest_classes=1)
     table = catalog.table
     kept_out = held_out_ids(folder)
     if held_out and not kept_out:

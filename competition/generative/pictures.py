@@ -88,7 +88,7 @@ def load_pictures(settings: GenerateSettings, image_size: int | None = None) -> 
     Raises:
         UserError: a class that does not exist, unreadable images, or too few pictures.
     """
-    catalog = find_data(settings)
+    catalog = find_data(settings, fewest_classes=1)
     names = chosen_classes(settings.classes, catalog)
     if settings.classes != "all":  # all classes share the cache of `train.py`; a few are decoded by themselves
         catalog = dataclasses.replace(catalog, table=catalog.table[catalog.table["label"].isin(names)])
