@@ -47,6 +47,8 @@ def test_measure_judge_report(tmp_path, capsys, monkeypatch):
     assert main(["judge", str(run), *words]) == 0
     said = capsys.readouterr().out
     assert "that the generator was not trained on" in said
+    generators = [read_json(run / name)["generator"] for name in ("measured/measure.json", "judged/judge.json")]
+    assert generators == [read_json(run / "generator.json")["sha256"]] * 2
     assert read_json(run / "judged" / "judge.json")["data"] == str(tmp_path / "data")  # the run's own
     assert said.endswith(f"{run}/judged/judge.json\n")
     assert main(["report", str(run)]) == 0

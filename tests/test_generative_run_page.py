@@ -2,12 +2,14 @@
 
 import json
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 
 from competition.errors import UserError
 from competition.generative.run_page import write_report
-from competition.runs import write_json
+from competition.runs import read_json, write_json
 from tests.generative_data import trained
 
 STANDING = {"macro_f1": 0.5, "interval": {"low": 0.4, "high": 0.6}, "difference": None}
@@ -64,6 +66,18 @@ def test_everything_that_is_there_is_shown(runs, tmp_path):
     assert len(pictures) == 7  # two sheets and the losses of each, and the neighbours of one
     assert all(re.search(r'alt="[^"]+"', picture) for picture in pictures)
     assert "http://" not in re.sub(r"http://www\.w3\.org\S*", "", text)
+
+
+def test_figures_of_an_earlier_model_are_left_out(runs, tmp_path):
+    folder = shutil.copytree(runs["one"], tmp_path / "again")
+    measured_and_judged(folder)
+    for name in ("measured/measure.json", "judged/judge.json"):
+        for generator, is_shown in ((read_json(folder / "generator.json")["sha256"], True), ("another", False)):
+            write_json(folder / name, {**read_json(folder / name), "generator": generator})
+            text = write_report([folder], tmp_path / "page.html").read_text()
+            assert (f"{name} is of an earlier model and left out: {Path(name).stem} it again" in text) != is_shown
+    assert "12.5" not in text
+    assert "they help" not in text
 
 
 def test_an_unfinished_run_and_a_collapsed_one_are_told(runs, tmp_path):

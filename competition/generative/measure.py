@@ -14,6 +14,7 @@ import torch
 
 from competition.errors import counted, first_few
 from competition.generative import distances, perceptual
+from competition.generative.checkpoint import read_generator
 from competition.generative.distances import FEWEST_FOR_FRECHET, FEWEST_IMAGES, Features
 from competition.generative.features import FeatureNetwork, cached_features, open_features
 from competition.generative.image_sets import Decoded, beside, is_run, resize_of
@@ -47,6 +48,7 @@ def measure(path: Path, settings: MeasureSettings) -> tuple[Path, Figures]:
     notes = [*sides.notes, *_notes_on(sides, network)]
     figures: Figures = {
         "generated": sides.generated.name,
+        "generator": read_generator(path).sha256 if is_run(path) else None,
         "against": sides.real.name,
         "images": len(sides.real),
         "side": sides.real.store.shape[1],

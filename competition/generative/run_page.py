@@ -12,6 +12,7 @@ from typing import Any
 
 from competition.errors import UserError
 from competition.generative import perceptual
+from competition.generative.checkpoint import DESCRIPTION
 from competition.generative.run import reopen_settings
 from competition.generative.watch import alike_words, collapse_words
 from competition.page import Cell, Section, picture, render_page, table
@@ -22,7 +23,7 @@ MEASURED, JUDGED = Path("measured", "measure.json"), Path("judged", "judge.json"
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a run folder tells; parts that are not there are empty."""
+    """What a run folder tells; parts that are not there are empty, ``outdated`` are those of another model."""
 
     folder: Path
     settings: dict[str, Any]
@@ -30,6 +31,7 @@ class RunFacts:
     history: list[dict[str, Any]]
     measured: dict[str, Any]
     judged: dict[str, Any]
+    outdated: list[Path]
 
     @property
     def name(self) -> str:
@@ -80,7 +82,12 @@ def read_run(folder: Path) -> RunFacts:
         return dict(read_json(folder / name)) if (folder / name).exists() else {}
 
     history = read_history(folder / "history.jsonl")
-    return RunFacts(folder, settings, read(Path("result.json")), history, read(MEASURED), read(JUDGED))
+    now = read(Path(DESCRIPTION)).get("sha256")
+    found = {name: read(name) for name in (MEASURED, JUDGED)}
+    # Figures that do not name their model are from before they did.
+    outdated = [name for name, values in found.items() if values.get("generator") not in (None, now)]
+    measured, judged = ({} if name in outdated else values for name, values in found.items())
+    return RunFacts(folder, settings, read(Path("result.json")), history, measured, judged, outdated)
 
 
 def _overview(runs: Sequence[RunFacts]) -> Section:
@@ -101,6 +108,8 @@ def _overview(runs: Sequence[RunFacts]) -> Section:
             text.append(_paragraph(f"{run.name}: {alike_words(run.result['alike_classes'])}"))
         if not run.result:
             text.append(_paragraph(f"{run.name} is not finished"))
+        for name in run.outdated:
+            text.append(_paragraph(f"{run.name}: {name} is of an earlier model and left out: {name.stem} it again"))
     return Section("Overview", "".join(text), "overview")
 
 

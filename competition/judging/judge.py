@@ -18,7 +18,7 @@ from competition.errors import counted, first_few
 from competition.judging.arms import ARMS, Contest, Generated, join, open_generated
 from competition.judging.settings import JudgeSettings
 from competition.predictions import Predictions, load_predictions, pool, save_predictions
-from competition.runs import environment, write_json
+from competition.runs import environment, read_json, write_json
 from competition.training.cross_validation import (
     choose_preprocessing,
     claim_folder,
@@ -62,6 +62,7 @@ def judge(
     comparison = compare([Contender(arm, parts[arm].rows(scored)) for arm in ARMS])
     findings = {
         "generated": str(path),
+        "generator": _generator_of(path),
         "data": str(material.images.catalog.source),
         "images": {"real": len(material.data.labels), "generated": len(generated.labels), "scored": len(scored)},
         "budget": {"folds": settings.folds, "steps": contest.settings.steps, "batch_size": contest.settings.batch_size},
@@ -73,6 +74,12 @@ def judge(
     }
     write_json(out / "judge.json", findings)
     return findings
+
+
+def _generator_of(path: Path) -> str | None:
+    """Return the hash of the weights that made a folder of ``generate export``; None of other images."""
+    made_with = path / "export.json"
+    return read_json(made_with)["identity"]["generator"] if made_with.exists() else None
 
 
 def _notes_on(generated: Generated, class_names: Sequence[str]) -> list[str]:
