@@ -29,11 +29,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     members = steps.open_members(runs, settings.allow_partial, settings.view_count)
     catalog = steps.open_test(settings, members)
+    path = steps.output_path(settings, runs, catalog)
     members = steps.choose_views(settings, members)
     ensemble = steps.fit_ensemble(members, settings.ensemble)
     decision = steps.fit_decision(ensemble, settings.decide)
     predictions = steps.predict_test(settings, ensemble, catalog)
-    path = steps.output_path(settings, runs)
     steps.write_outputs(path, settings, ensemble, decision, catalog, predictions)
     networks = sum(len(member.fold_folders) for member in ensemble.used)
     print(f"{path}: {counted(len(predictions.image_ids), 'row')} from {counted(networks, 'network')}")

@@ -36,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0 if in_time else 3
     score = steps.pool_and_score(run)
     print(steps.describe(score))
-    print(shlex.join(["python", "predict.py", str(run.folder)]))  # the run knows its data
+    elsewhere = [] if run.has_test_images else ["--data", "PATH"]
+    print(shlex.join(["python", "predict.py", str(run.folder), *elsewhere]))  # the run knows its data
     return 0
 
 

@@ -98,7 +98,7 @@ def curve(run: Run, settings: TrainSettings, fold: int) -> list[float]:
     """Train one fold in a folder of its own and return macro F1 after each epoch; the last is the out-of-fold score."""
     with tempfile.TemporaryDirectory() as name, contextlib.redirect_stdout(io.StringIO()):
         job = replace(run, settings=settings, folder=Path(name)).job(fold)
-        fit_fold(job, Display([fold], EPOCHS))
+        fit_fold(job, Display([fold]))
         return [record["macro_f1"] for record in read_history(job.folder / "history.jsonl") if "macro_f1" in record]
 
 

@@ -88,7 +88,9 @@ def make_training(
     held_out = np.zeros(len(data.labels), dtype=bool)
     held_out[:1] = True
     job = FoldJob(settings, data, held_out, 0, folder, preprocessing, probed.machine)
-    return FoldTraining(job, Display([0], settings.epochs))
+    display = Display([0])
+    display.start_fold(0, settings.epochs)
+    return FoldTraining(job, display)
 
 
 def bare_steps(training: FoldTraining) -> Iterator[int]:

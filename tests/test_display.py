@@ -12,8 +12,8 @@ def test_clock(seconds, text):
 
 
 def test_plain_lines_where_there_is_no_terminal(capsys):
-    with Display([0, 1], 4) as display:
-        display.start_fold(0)
+    with Display([0, 1]) as display:
+        display.start_fold(0, 4)
         display.update(0, done=1.5, loss=2.0, images_per_second=1234, seconds_left=60)
         display.validated(0, 0.5)
         display.finish_fold(0, 0.6)
@@ -23,7 +23,14 @@ def test_plain_lines_where_there_is_no_terminal(capsys):
     assert lines[2] == "fold 0: done, macro F1 0.600"
 
 
+def test_a_training_of_steps_ends_at_its_share_of_an_epoch(capsys):
+    with Display([0]) as display:
+        display.start_fold(0, 2.5)
+        display.update(0, done=2.5, loss=2.0, images_per_second=1234, seconds_left=0)
+    assert "epoch 2.5/2.5, " in capsys.readouterr().out
+
+
 def test_notes_are_no_markup(capsys):
-    with Display([0], 4) as display:
+    with Display([0]) as display:
         display.note("fold 0: runs/[red]a[/red] goes on")
     assert capsys.readouterr().out == "fold 0: runs/[red]a[/red] goes on\n"

@@ -91,11 +91,13 @@ def job(settings, data, folder):
 
 
 def training(settings, data, folder):
-    return FoldTraining(job(settings, data, folder), Display([0], settings.epochs))
+    display = Display([0])
+    display.start_fold(0, settings.epochs)
+    return FoldTraining(job(settings, data, folder), display)
 
 
 def run(settings, data, folder, **options):
-    return fit_fold(job(settings, data, folder), Display([0], settings.epochs), **options)
+    return fit_fold(job(settings, data, folder), Display([0]), **options)
 
 
 def test_a_fold_learns_and_leaves_its_files(data, tmp_path):

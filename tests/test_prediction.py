@@ -30,8 +30,22 @@ from tests.test_members import make_run
     ],
 )
 def test_the_submission_is_named_after_the_runs(runs, expected):
-    assert output_path(PredictSettings(), runs) == Path("submissions") / expected
-    assert output_path(PredictSettings(out="mine.csv"), runs) == Path("mine.csv")
+    assert output_path(PredictSettings(), runs, CATALOG) == Path("submissions") / expected
+    assert output_path(PredictSettings(out="mine.csv"), runs, CATALOG) == Path("mine.csv")
+
+
+def test_predictions_of_other_images_are_not_overwritten_unasked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("submissions").mkdir()
+    Path("submissions/a.csv").write_text("id,label\n")
+    for source, is_other in (("data.zip", False), ("other.zip", True)):
+        Path("submissions/a.json").write_text(json.dumps({"data": source}))
+        if is_other:
+            with pytest.raises(UserError, match="a.csv holds the predictions of other.zip: name"):
+                output_path(PredictSettings(), ["runs/a"], CATALOG)
+        assert output_path(PredictSettings(out="submissions/a.csv"), ["runs/a"], CATALOG).name == "a.csv"
+    Path("submissions/a.json").unlink()
+    assert output_path(PredictSettings(), ["runs/a"], CATALOG).name == "a.csv"
 
 
 @pytest.mark.parametrize(("given", "expected"), [("own", None), ("auto", None), ("3", 3)])

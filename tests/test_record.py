@@ -10,7 +10,7 @@ from competition.training.record import Recorder, refuse_missing_tensorboard
 
 
 def test_records_of_epochs_that_were_lost_are_taken_back(tmp_path):
-    recorder = Recorder(0, tmp_path, Display([0], 5), tensorboard=False)
+    recorder = Recorder(0, tmp_path, Display([0]), tensorboard=False)
     for epoch in (1, 2, 3):
         recorder.add({"epoch": epoch, "step": epoch * 10, "train_loss": 1.0})
     recorder.go_back_to(2)

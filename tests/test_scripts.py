@@ -72,6 +72,10 @@ def test_the_last_line_is_the_predict_command(folders, finished, capsys):
     assert command[:2] == ["python", "predict.py"]
     assert answer(predict.main, [*command[2:], *finished], capsys)[0] == 0
     assert Path("submissions/a.csv").exists()
+    shutil.copytree(Path(folders) / "train", "bare/train")  # no test images there
+    words = ["--data", "bare", "--run", "runs/b", *finished, *TINY, "--steps", "5", "--validate-every", "99"]
+    code, out, _ = answer(train.main, words, capsys)
+    assert out.splitlines()[-1] == "python predict.py runs/b --data PATH"
 
 
 def test_a_partial_run_asks_for_permission(finished, capsys):

@@ -95,6 +95,23 @@ def test_no_run_is_no_run(place, capsys):
     assert "nowhere is not a run" in err
 
 
+def test_test_images_of_another_competition_are_refused(finished, capsys):
+    for name in ("train/cat/1.png", "train/dog/2.png", "test/3.png"):
+        Path("other", name).parent.mkdir(parents=True, exist_ok=True)
+        Path("other", name).write_bytes(b"no image: its class is known without")
+    code, _, err = answer(predict.main, ["runs/a", "--data", "other", *finished], capsys)
+    assert code == 2
+    assert "which runs/a was trained on: it is another competition" in err
+
+
+def test_a_run_of_a_generative_model_is_no_member(finished, capsys):
+    Path("runs/g").mkdir()
+    Path("runs/g/run.json").write_text('{"kind": "generative", "identity": {"class_names": ["a"]}}')
+    code, _, err = answer(predict.main, ["runs/g", *finished], capsys)
+    assert code == 2
+    assert "runs/g is a run of `generate train`, which makes pictures" in err
+
+
 def test_data_that_is_not_there(place, capsys):
     code, _, err = answer(train.main, ["--data", "nowhere", *place], capsys)
     assert code == 2

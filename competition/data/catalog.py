@@ -192,7 +192,7 @@ def _refuse_unlabelled(table: pd.DataFrame, source: Path, fewest_classes: int) -
     if table.empty:
         raise UserError(
             f"{source}: no image has a label or a place in a test list. Accepted: train.csv with its images, "
-            "train/CLASS/IMAGE, or CLASS/IMAGE."
+            "train/CLASS/IMAGE, or CLASS/IMAGE; to predict, test/IMAGE."
         )
     classes = set(table.loc[table["split"] != "test", "label"])
     if 1 == len(classes) < fewest_classes:

@@ -162,8 +162,8 @@ def _leaks(table: pd.DataFrame, facts: pd.DataFrame) -> list[Problem]:
     problems = []
     for name, values in properties.items():
         problems += _leak(name, values, labels)
-    # The network never sees a file name: worth knowing, no reason to stop.
-    return problems + _leak("file name", [_name_stem(name) for name in names], labels, severity="warning")
+    stems = [_name_stem(name) for name in names]
+    return problems + _leak("file name", stems, labels, UNSEEN, severity="warning")
 
 
 def _name_stem(name: str) -> str:
@@ -177,7 +177,13 @@ def _name_stem(name: str) -> str:
     return letters
 
 
-def _leak(name: str, values: list[str], labels: np.ndarray, severity: str = "error") -> list[Problem]:
+SEEN = "Save all images in the same way, or the score means nothing."
+UNSEEN = "No network sees it; it matters only to whoever is given the files and asked for their labels."
+
+
+def _leak(
+    name: str, values: list[str], labels: np.ndarray, advice: str = SEEN, severity: str = "error"
+) -> list[Problem]:
     """A property leaks when each value means one label and chance cannot explain it.
 
     ``refused`` when every label has values of its own; a warning when single labels do.
@@ -197,7 +203,7 @@ def _leak(name: str, values: list[str], labels: np.ndarray, severity: str = "err
         rows.append(f"{label}: {first_few(column[column > 0].index, 2)}")
     everything = len(telling) == counts.shape[1]
     scope = "every label" if everything else f"{len(telling)} of {counts.shape[1]} labels"
-    message = f"The {name} alone gives away {scope}. Save all images in the same way, or the score means nothing."
+    message = f"The {name} alone gives away {scope}. {advice}"
     return [Problem(f"label readable from {name}", message, rows, severity if everything else "warning")]
 
 

@@ -116,7 +116,7 @@ def train_arm(contest: Contest, arm: str, deadline: float) -> Predictions:
         return load_predictions(path)
     print(f"training on {arm} images", flush=True)
     folds = list(range(contest.settings.folds))
-    with Display(folds, contest.settings.epochs) as display:
+    with Display(folds) as display:
         pooled = pool([fit_fold(contest.job(arm, fold), display, deadline) for fold in folds])
     save_predictions(path, pooled)
     return pooled

@@ -61,7 +61,7 @@ def list_networks() -> list[str]:
 
 def own_networks() -> list[str]:
     """The names of our own networks."""
-    return sorted(name for module in OWN_MODULES for name in module.default_cfgs)
+    return sorted(name for module in OWN_MODULES for name in timm.list_models(module=module.__name__.split(".")[-1]))
 
 
 def is_known(name: str) -> bool:

@@ -110,7 +110,7 @@ def predict_fold(
     if not (folder / "model.safetensors").exists():
         raise UserError(
             f"{folder} has no weights, and no stored predictions of these test images with {views} views: "
-            "train it again, or leave its run out"
+            "train it again, or leave its run out (a study: tune with --predict-test, or leave out the whole)"
         )
     probabilities, class_names = run_network(folder, images, views_of(views), device, batch_size, on_batch)
     predictions = Predictions(images.image_ids, class_names, probabilities.astype(np.float16).astype(np.float32))

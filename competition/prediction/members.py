@@ -103,7 +103,10 @@ def _open_member(folder: Path, allow_partial: bool, views: int | None) -> Member
             f"{folder} is not a run (it has no run.json): name a folder that train.py made, such as runs/NAME, "
             "or one that tune.py made, such as studies/NAME"
         )
-    run, settings = read_run(folder), read_run_settings(TrainSettings, folder)
+    run = read_run(folder)
+    if run.get("kind") == "generative":
+        raise UserError(f"{folder} is a run of `generate train`, which makes pictures: name one of train.py")
+    settings = read_run_settings(TrainSettings, folder)
     finished = _finished_folds(folder, settings, allow_partial)
     image_size, resize = _preprocessing(finished[0], run, settings)
     return Member(

@@ -11,6 +11,7 @@ from competition.data.catalog import Catalog
 from competition.data.prepare import decode, find_data
 from competition.ensemble import mean
 from competition.errors import UserError, first_few
+from competition.logbook import sidecar
 from competition.precision import pick_device
 from competition.prediction.fitting import FittedDecision, FittedEnsemble, fit_decision, fit_ensemble
 from competition.prediction.fold_prediction import ImageRows, predict_fold, stored_path
@@ -40,7 +41,7 @@ def open_test(settings: PredictSettings, members: Sequence[Member]) -> Catalog:
     """Return the catalog of ``--data``; without it, of the data that the first run was trained on.
 
     Raises:
-        UserError: no test images, or a sample submission of a form that cannot be written.
+        UserError: no test images, other classes there, or a sample submission of a form that cannot be written.
     """
     catalog = find_data(data_of(settings, members[0]))
     if not len(catalog.of("test")):
@@ -48,6 +49,12 @@ def open_test(settings: PredictSettings, members: Sequence[Member]) -> Catalog:
             f"{catalog.source} has no test images: expected a test folder, test.csv or sample_submission.csv"
         )
     template_of(catalog, [], [])  # refused before anything is predicted
+    strange = sorted(set(members[0].class_names) - set(catalog.class_names))
+    if catalog.class_names and strange:
+        raise UserError(
+            f"{catalog.source} has no class {first_few(strange)}, which {members[0].folder} was trained on: it is "
+            "another competition"
+        )
     return catalog
 
 
@@ -107,11 +114,21 @@ def predict_test(settings: PredictSettings, ensemble: FittedEnsemble, catalog: C
     return Predictions(np.asarray(test["image_id"], dtype=np.str_), class_names, probabilities, labels)
 
 
-def output_path(settings: PredictSettings, folders: Sequence[str]) -> Path:
-    """Return ``--out``, or submissions/ and the names of the runs and studies."""
+def output_path(settings: PredictSettings, folders: Sequence[str], catalog: Catalog) -> Path:
+    """Return ``--out``, or submissions/ and the names of the runs and studies.
+
+    Raises:
+        UserError: a submission of that name which was made for other test images.
+    """
+    if settings.out is not None:
+        return settings.out
     names = [Path(folder).resolve().name for folder in folders]
     rest = [f"{len(names) - NAMED_RUNS}-more"] if len(names) > NAMED_RUNS else []
-    return settings.out or Path("submissions") / ("+".join(names[:NAMED_RUNS] + rest) + ".csv")
+    path = Path("submissions") / ("+".join(names[:NAMED_RUNS] + rest) + ".csv")
+    before = (sidecar(path) or {}).get("data", str(catalog.source)) if path.exists() else str(catalog.source)
+    if before != str(catalog.source):
+        raise UserError(f"{path} holds the predictions of {before}: name another file with --out")
+    return path
 
 
 def write_outputs(

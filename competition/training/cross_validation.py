@@ -60,6 +60,11 @@ class Run:
         """The labelled images."""
         return self.material.data
 
+    @property
+    def has_test_images(self) -> bool:
+        """Whether there is something to predict beside them."""
+        return len(self.material.images.of("test")) > 0
+
     def fold_folder(self, fold: int) -> Path:
         """Return ``runs/NAME/fold_K``."""
         return self.folder / f"fold_{fold}"
@@ -200,7 +205,7 @@ def train_folds(run: Run, start: float) -> bool:
     if not numbers:
         return True
     deadline = start + settings.time_limit if settings.time_limit else math.inf
-    with Display(numbers, settings.epochs) as display:
+    with Display(numbers) as display:
         for fold in numbers:
             try:
                 fit_fold(run.job(fold), display, deadline)

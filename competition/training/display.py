@@ -15,8 +15,8 @@ class FoldDisplay(Protocol):
     def note(self, text: str) -> None:
         """Say something that is not a number."""
 
-    def start_fold(self, fold: int) -> None:
-        """A fold begins or goes on."""
+    def start_fold(self, fold: int, epochs: float) -> None:
+        """A fold of so many epochs begins or goes on."""
 
     def update(self, fold: int, *, done: float, loss: float, images_per_second: float, seconds_left: float) -> None:
         """Some batches are done. ``done`` counts epochs, with fractions."""
@@ -34,9 +34,8 @@ class Display(LiveTable):
     Used as a context manager around the training of all folds.
     """
 
-    def __init__(self, folds: list[int], epochs: int) -> None:
+    def __init__(self, folds: list[int]) -> None:
         self._rows: dict[int, dict[str, Any]] = {fold: {} for fold in folds}
-        self._epochs = epochs
         super().__init__(self._table)
         self._fold_seconds: list[float] = []
         self._fold_start = time.perf_counter()
@@ -45,10 +44,10 @@ class Display(LiveTable):
         """Say something that is not a number."""
         print(text, flush=True)
 
-    def start_fold(self, fold: int) -> None:
-        """A fold begins or goes on."""
+    def start_fold(self, fold: int, epochs: float) -> None:
+        """A fold of so many epochs begins or goes on."""
         self._fold_start = time.perf_counter()
-        self._rows[fold]["state"] = "training"
+        self._rows[fold].update(state="training", epochs=epochs)
 
     def update(self, fold: int, *, done: float, loss: float, images_per_second: float, seconds_left: float) -> None:
         """Some batches are done. ``done`` counts epochs, with fractions."""
@@ -79,7 +78,7 @@ class Display(LiveTable):
     def _cells(self, fold: int) -> dict[str, str]:
         row = self._rows[fold]
         return {
-            "epoch": f"{row['epoch']:.1f}/{self._epochs}" if "epoch" in row else "",
+            "epoch": f"{row['epoch']:.1f}/{row['epochs']:.4g}" if "epoch" in row else "",
             "loss": f"{row['loss']:.3f}" if "loss" in row else "",
             "macro F1": f"{row['macro_f1']:.3f}" if "macro_f1" in row else "",
             "images/s": f"{row['rate']:,.0f}" if "rate" in row else "",

@@ -57,8 +57,8 @@ def fit_fold(job: FoldJob, display: FoldDisplay, deadline: float = math.inf, wat
     with locked(job.folder / "lock", f"fold {job.fold} of {job.folder.parent}"):
         if is_finished(job.folder):
             return load_predictions(job.folder / "predictions.npz")
-        display.start_fold(job.fold)
         training = FoldTraining(job, display, deadline, watch)
+        display.start_fold(job.fold, training.total_steps / training.loader.batches_per_epoch)
         training.restore()
         training.run()
         return training.finish()

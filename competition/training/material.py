@@ -81,7 +81,11 @@ def fingerprint(images: PreparedImages, table: pd.DataFrame) -> str:
 
 def data_name(settings: TrainSettings) -> str:
     """Return the short name of the data for file names."""
-    return settings.data.resolve().stem if settings.data else "sample"
+    if not settings.data:
+        return "sample"
+    path = settings.data.resolve()
+    # `host` calls what it shares public, whatever it is about.
+    return f"{path.parent.name}-public" if path.name == "public" and path.parent.name else path.stem
 
 
 def open_folds(settings: TrainSettings, images: PreparedImages, table: pd.DataFrame) -> tuple[Path, pd.DataFrame]:

@@ -71,8 +71,8 @@ class TrialDisplay:
         """Say something that is not a number."""
         print(f"trial {self._status['trial']}, {text}", flush=True)
 
-    def start_fold(self, fold: int) -> None:
-        """A fold begins or goes on."""
+    def start_fold(self, fold: int, epochs: float) -> None:
+        """A fold begins or goes on; its epochs are those of every other one."""
         self._add(fold=fold, epoch=0.0)
 
     def update(self, fold: int, *, done: float, loss: float, images_per_second: float, seconds_left: float) -> None:
