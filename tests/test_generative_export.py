@@ -1,6 +1,7 @@
 """Exported folders: read by the catalog, resumed after a stop, the same pictures however they were asked for."""
 
 import csv
+import dataclasses
 import errno
 import os
 from pathlib import Path
@@ -10,9 +11,9 @@ import pytest
 from competition.data.catalog import open_catalog
 from competition.errors import UserError
 from competition.folds import make_folds
-from competition.generative.export import export
+from competition.generative.export import can_export, export, write_labelled
 from competition.generative.settings import ExportSettings
-from tests.generative_data import trained
+from tests.generative_data import design_for, trained
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +126,7 @@ def test_sampling_can_be_changed(runs, tmp_path):
 
 def test_refused(runs, tmp_path):
     out, _ = write(runs("vae"), tmp_path / "out", per_class=1)
-    with pytest.raises(UserError, match=r"made otherwise:\n  seed: 0 then, 1 now"):
+    with pytest.raises(UserError, match=r"begun with other settings:\n  seed: 0 then, 1 now\nchoose another --out"):
         write(runs("vae"), out, seed=1)
     with pytest.raises(UserError, match="generator: "):
         write(runs("dcgan"), out)
@@ -148,6 +149,18 @@ def test_sampling_settings_of_another_model_are_refused(runs, tmp_path):
     with pytest.raises(UserError, match="--guidance weighs the class, which the model was not told"):
         write(runs("flow", classes="bird", per_class=20), tmp_path / "out", guidance=9)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_command_to_export_is_for_models_that_can():
+    assert can_export(design_for("flow"))
+    assert can_export(design_for("flow", classes=("bird",)))
+    assert not can_export(dataclasses.replace(design_for("flow"), is_conditional=False))
+    assert not can_export(design_for("flow", classes=("bird", "AC/DC")))
+
+
+def test_classes_that_no_folder_can_be_named_after_are_refused_with_a_way_out(runs, tmp_path):
+    with pytest.raises(UserError, match="'a/b'; rename them in the data and train anew, or leave them out: --classes"):
+        write_labelled(runs("vae"), ExportSettings(out=tmp_path / "out"), {"a/b": 2})
 
 
 def test_one_class_needs_no_condition(runs, tmp_path):

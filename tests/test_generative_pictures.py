@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from competition.errors import UserError
-from competition.generative.pictures import load_pictures, to_input, to_pixels
+from competition.generative.pictures import load_pictures, named_classes, to_input, to_pixels
 from tests.generative_data import settings_for, write_pictures
 
 
@@ -32,6 +32,19 @@ def test_chosen_classes_only(data):
 def test_unknown_classes(data, classes, said):
     with pytest.raises(UserError, match=said):
         load_pictures(settings_for("vae", data, classes=classes))
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("red, hot", ["red, hot"]),
+        ("blue,red, hot, green", ["blue", "red, hot", "green"]),
+        ("red,blue", ["red", "blue"]),
+        (" , ", []),
+    ],
+)
+def test_a_class_may_have_a_comma_in_its_name(text, names):
+    assert named_classes(text, ["red, hot", "blue", "green"]) == names
 
 
 def test_too_few_images(tmp_path):

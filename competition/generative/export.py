@@ -18,14 +18,16 @@ from torch import Tensor
 
 from competition.errors import UserError, did_you_mean, first_few
 from competition.generative.checkpoint import Generator, open_generator, read_generator
+from competition.generative.design import Design
 from competition.generative.latents import slerp
 from competition.generative.model import GenerativeModel
+from competition.generative.pictures import named_classes
 from competition.generative.sampling import SAMPLE_BATCH, counted_noise, decode_pixels, device_of
 from competition.generative.settings import ExportSettings
 from competition.generative.sheets import to_png
 from competition.precision import pick_device
 from competition.progress import Bar
-from competition.runs import counted_seed, read_json, write_atomically, write_json
+from competition.runs import counted_seed, read_json, refuse_other_identity, write_atomically, write_json
 
 COLUMNS = ("image_id", "label", "generator", "seed", "source", "group")
 
@@ -64,6 +66,12 @@ def write_labelled(folder: Path, settings: ExportSettings, wanted: Mapping[str, 
     return out, made
 
 
+def can_export(design: Design) -> bool:
+    """Return whether all classes of a model can be exported."""
+    is_labelled = design.is_conditional or len(design.class_names) == 1
+    return is_labelled and all(map(is_folder_name, design.class_names))
+
+
 def exported_classes(text: str, generator: Generator) -> list[str]:
     """Return the classes that ``--classes`` names; raises UserError where the model cannot label its pictures."""
     design = generator.design
@@ -73,7 +81,7 @@ def exported_classes(text: str, generator: Generator) -> list[str]:
             "label: train it without --unconditional, or on one class"
         )
     known = list(design.class_names)
-    names = known if text == "all" else [name.strip() for name in text.split(",") if name.strip()]
+    names = known if text == "all" else named_classes(text, known)
     unknown = [f"{name!r}{did_you_mean(name, known)}" for name in names if name not in known]
     if unknown or not names:
         raise UserError(f"--classes {text}: the model does not know {', '.join(unknown)}; it knows {first_few(known)}")
@@ -81,9 +89,17 @@ def exported_classes(text: str, generator: Generator) -> list[str]:
 
 
 def _refuse_no_folder_names(names: Iterable[str]) -> None:
-    unusable = [repr(name) for name in names if "/" in name or "\\" in name or name.startswith(".")]
+    unusable = [repr(name) for name in names if not is_folder_name(name)]
     if unusable:
-        raise UserError(f"classes that cannot be the name of a folder: {first_few(unusable)}; leave them out")
+        raise UserError(
+            f"classes that cannot be the name of a folder: {first_few(unusable)}; rename them in the data and train "
+            "anew, or leave them out: --classes of generate train or export"
+        )
+
+
+def is_folder_name(name: str) -> bool:
+    """Return whether a class can be the name of a folder of pictures."""
+    return not ("/" in name or "\\" in name or name.startswith("."))
 
 
 def claim_folder(out: Path, settings: ExportSettings, generator: Generator, machine: str) -> dict[str, int]:
@@ -104,13 +120,7 @@ def claim_folder(out: Path, settings: ExportSettings, generator: Generator, mach
     path = out / "export.json"
     if path.exists():
         before = read_json(path)
-        differ = [
-            f"  {name}: {before['identity'].get(name)!r} then, {value!r} now"
-            for name, value in identity.items()
-            if before["identity"].get(name) != value
-        ]
-        if differ:
-            raise UserError(f"{out} holds pictures made otherwise:\n" + "\n".join(differ) + "\nname another --out")
+        refuse_other_identity(out, before["identity"], identity, "--out")
         return dict(before["counts"])
     if out.exists() and any(out.iterdir()):
         raise UserError(f"--out {out} holds other files: name a new or empty folder")

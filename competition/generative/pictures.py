@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -121,7 +121,7 @@ def chosen_classes(text: str, catalog: Catalog) -> list[str]:
     known = sorted(set(catalog.of("train")["label"]))
     if text == "all":
         return known
-    wanted = [name.strip() for name in text.split(",") if name.strip()]
+    wanted = named_classes(text, known)
     unknown = [f"{name!r}{did_you_mean(name, known)}" for name in wanted if name not in known]
     if unknown or not wanted:
         raise UserError(
@@ -129,6 +129,17 @@ def chosen_classes(text: str, catalog: Catalog) -> list[str]:
             f"it has {first_few(known, 20)}"
         )
     return sorted(set(wanted))
+
+
+def named_classes(text: str, known: Collection[str]) -> list[str]:
+    """Return the names between commas; a known name may hold some itself: ``"red, hot,blue"``."""
+    parts, names = text.split(","), []
+    while parts:
+        lengths = (length for length in range(len(parts), 0, -1) if ",".join(parts[:length]).strip() in known)
+        length = next(lengths, 1)
+        names.append(",".join(parts[:length]).strip())
+        parts = parts[length:]
+    return [name for name in names if name]
 
 
 def _readable(table: pd.DataFrame, facts: pd.DataFrame, settings: GenerateSettings) -> pd.DataFrame:

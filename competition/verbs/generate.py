@@ -40,7 +40,8 @@ def train(argv: Sequence[str]) -> int:
     add_settings(parser, GenerateSettings)
     settings = read_settings(GenerateSettings, vars(parser.parse(argv)))
 
-    from competition.generative.fit import TimeUp, fit  # late: torch is not needed to refuse a flag
+    from competition.generative.export import can_export  # late: torch is not needed to refuse a flag
+    from competition.generative.fit import TimeUp, fit
     from competition.generative.run import open_run
     from competition.generative.watch import alike_words, collapse_words
 
@@ -56,7 +57,8 @@ def train(argv: Sequence[str]) -> int:
         print(f"note: {collapse_words(result['steps'], result['kept_step'])}")
     if result["alike_classes"]:
         print(f"note: {alike_words(result['alike_classes'])}")
-    print(f"python -m competition generate export {run.folder} --per-class 100 --out {run.folder}/export")
+    if can_export(run.design):
+        print(f"python -m competition generate export {run.folder} --per-class 100 --out {run.folder}/export")
     return 0
 
 
