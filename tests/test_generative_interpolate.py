@@ -83,6 +83,16 @@ def test_sampling_steps_of_another_model_are_refused(runs):
         interpolate(runs["vae"], "bird", "ship", InterpolateSettings(sampling_steps=9))
 
 
+def test_pictures_of_one_name_in_two_folders_have_sheets_of_their_own(runs):
+    names = [("train/bird/0.png", "train/bird/1.png"), ("train/ship/0.png", "train/ship/1.png"), ("bird", "ship")]
+    sheets = [interpolate(runs["vae"], *pair, InterpolateSettings(frames=2)).sheet for pair in names]
+    assert [sheet.name for sheet in sheets] == [
+        "interpolation_train-bird-0-png_train-bird-1-png.png",
+        "interpolation_train-ship-0-png_train-ship-1-png.png",
+        "interpolation_bird_ship.png",
+    ]
+
+
 def test_a_run_of_something_else_is_refused(tmp_path):
     (tmp_path / "fold_0").mkdir()
     with pytest.raises(UserError, match=r"it holds a classifier's run\); name the folder of a `generate train` run"):

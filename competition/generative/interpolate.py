@@ -24,6 +24,7 @@ from competition.runs import counted_seed, read_json
 
 SHOWN_PAIRS = 4
 PICTURE_ZOOM = 8
+LONGEST_NAME = 36  # letters of an end in the name of a sheet: two ends, of up to three bytes a letter, fit a file name
 
 Mix = Callable[[Tensor, Tensor, Tensor | float], Tensor]
 
@@ -124,7 +125,8 @@ def _rows(end: Ends, rows: Tensor) -> Ends:
 
 
 def _safe(text: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in Path(text).stem)
+    """Return a class, id or path as part of a file name; of a long one its end, which tells images apart."""
+    return "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in text[-LONGEST_NAME:])
 
 
 class EndFinder:
