@@ -13,6 +13,7 @@ from competition.generative.image_sets import (
     chosen,
     common_side,
     decode_set,
+    drawn_of_class,
     halves,
     held_out_ids,
     is_run,
@@ -133,6 +134,17 @@ def test_classes_and_totals_are_cut(tmp_path):
     assert len(chosen(images, 7, None, 0)) == 7
     smaller = set(chosen(images, 5, None, 0).image_ids)
     assert smaller < set(chosen(images, 7, None, 0).image_ids)
+
+
+def test_a_class_is_cut_by_names_not_in_the_order_of_files(tmp_path):
+    images = decoded(write_pictures(tmp_path / "data", per_class=30), tmp_path)
+    every = images.of_class("horse")
+    some = drawn_of_class(images, "horse", 10, 0)
+    assert set(some) < set(every)
+    assert some.tolist() != every[:10].tolist()
+    fewer = images.take(np.flatnonzero(images.labels == "horse"))
+    assert fewer.image_ids[drawn_of_class(fewer, "horse", 10, 0)].tolist() == images.image_ids[some].tolist()
+    assert drawn_of_class(images, "horse", 30, 0).tolist() == every.tolist()
 
 
 def test_halves_share_no_image_and_every_class(tmp_path):

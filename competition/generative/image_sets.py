@@ -167,6 +167,12 @@ def chosen(images: Decoded, most: int, per_class: int | None, seed: int) -> Deco
     return images.take(np.sort(order[:most]))
 
 
+def drawn_of_class(images: Decoded, name: str, count: int, seed: int) -> NDArray[np.intp]:
+    """Return the positions of so many images of a class; which ones is a matter of their names alone."""
+    order = _drawn_order(images, seed, "classes")
+    return np.sort(order[images.labels[order] == name][:count])
+
+
 def halves(images: Decoded, seed: int) -> tuple[Decoded, Decoded]:
     """Deal images into two halves, class by class: a set measured against itself, the floor of the metric."""
     order = _drawn_order(images, seed, "halves")

@@ -17,7 +17,7 @@ from competition.generative import distances, perceptual
 from competition.generative.checkpoint import read_generator
 from competition.generative.distances import FEWEST_FOR_FRECHET, FEWEST_IMAGES, Features
 from competition.generative.features import FeatureNetwork, cached_features, open_features
-from competition.generative.image_sets import Decoded, beside, is_run, resize_of
+from competition.generative.image_sets import Decoded, beside, drawn_of_class, is_run, resize_of
 from competition.generative.measure_settings import MeasureSettings
 from competition.generative.neighbours import compare_nearness, nearest, pair_sheet
 from competition.generative.sheets import write_png
@@ -118,12 +118,13 @@ def _distance_figures(
     names = sorted((set(sides.generated.labels) & set(sides.real.labels)) - {""})
     per_class, small = {}, []
     for name in names if len(names) > 1 else []:
-        own = [side.of_class(name) for side in (sides.generated, sides.real)]
-        count = min(map(len, own))
+        both = (sides.generated, sides.real)
+        count = min(len(side.of_class(name)) for side in both)
         if count < FEWEST_IMAGES:
             small.append(f"{name} ({count})")
             continue
-        pair = generated[own[0][:count]], real[own[1][:count]]
+        own = [drawn_of_class(side, name, count, seed) for side in both]
+        pair = generated[own[0]], real[own[1]]
         # No Frechet distance: a class has few images, and its bias would hide the class.
         kernel, _ = distances.kernel_distance(*pair, seed, distances.CLASS_SUBSETS)
         precision, recall = distances.precision_recall(*pair)
