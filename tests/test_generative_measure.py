@@ -15,6 +15,7 @@ from competition.generative import perceptual
 from competition.generative.measure import in_words, measure
 from competition.generative.measure_settings import MeasureSettings
 from competition.generative.run_pictures import make_pictures, pictures_to_judge
+from competition.runs import read_json, write_json
 from tests.feature_network import save_tiny_network
 from tests.generative_data import trained
 
@@ -264,6 +265,15 @@ def test_pictures_to_judge_are_labelled(tmp_path):
     assert len(set(map(made.count, made))) == 1
     assert unseen
     assert pictures_to_judge(Path("folder"), tmp_path, None, 0, "cpu") == (Path("folder"), None)
+
+
+def test_a_run_is_measured_in_another_number_format_too(tmp_path):
+    run = trained("dcgan", tmp_path)
+    counts = {"bird": 2, "ship": 1}
+    first = make_pictures(run, tmp_path / "out", counts, 0, "cpu")
+    described = read_json(run / "generator.json")
+    write_json(run / "generator.json", {**described, "precision": {**described["precision"], "number_format": "bf16"}})
+    assert make_pictures(run, tmp_path / "out", counts, 0, "cpu") != first
 
 
 def test_pictures_without_labels_cannot_be_judged(tmp_path):

@@ -28,8 +28,10 @@ def make_pictures(folder: Path, out: Path, counts: Mapping[str, int], seed: int,
     """
     generator = read_generator(folder)
     count = sum(counts.values())
-    # Other weights, another seed or number: other pictures, so that a measurement depends on nothing done before.
-    key = counted_seed(repr(sorted(counts.items())))
+    chosen = pick_device(device)
+    # Other weights, another seed, number, device or number format: other pictures, so that a measurement depends on
+    # nothing done before.
+    key = counted_seed(chosen.type, str(generator.precision.on(chosen)), repr(sorted(counts.items())))
     out = out / f"{generator.sha256}-{seed}-{count}-{key:016x}"
     if generator.design.is_conditional or len(generator.design.class_names) == 1:
         return write_labelled(folder, ExportSettings(seed=seed, device=device, out=out), counts)[0]
