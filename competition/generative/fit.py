@@ -13,7 +13,7 @@ from competition.generative.checkpoint import Generator, save_generator
 from competition.generative.learner import Learner
 from competition.generative.review import Sheet
 from competition.generative.run import Run, starting_model
-from competition.generative.sheets import write_losses
+from competition.generative.sheets import NO_LOSSES, write_losses
 from competition.generative.watch import PATIENCE, Diversity, Watch
 from competition.progress import Bar
 from competition.runs import append_history, locked, read_history, read_json, write_history, write_json
@@ -193,7 +193,7 @@ class Training:
             "alike_classes": self.watch.alike_classes,
             "diversity": [record["diversity"] for record in history if "diversity" in record][-1],
             "parameters": self.learner.nonzero_parameters(),
-            "losses": dict(_last_losses(history).items()),
+            "losses": _last_losses(history),
             "seconds": round(sum(record.get("seconds", 0.0) for record in history), 1),
         }
         write_json(self.run.folder / "result.json", result)
@@ -243,5 +243,4 @@ class Training:
 
 def _last_losses(history: list[dict[str, Any]]) -> dict[str, float]:
     records = [record for record in history if "images_per_second" in record]
-    known = {"step", "epoch", "images", "learning_rate", "seconds", "images_per_second"}
-    return {name: value for name, value in records[-1].items() if name not in known}
+    return {name: value for name, value in records[-1].items() if name not in NO_LOSSES}

@@ -13,6 +13,7 @@ GAP = 2  # px of white between two pictures
 LARGEST_ZOOM = 4
 SHEET_SIDE = 1200  # px; small pictures are enlarged while the sheet stays under it
 CURVE_HEIGHT, CURVE_WIDTH, MARGIN = 240, 720, 36  # px, of one loss's panel
+NO_LOSSES = {"step", "epoch", "images", "learning_rate", "seconds", "images_per_second"}  # of a history's records
 
 Pixels = NDArray[np.uint8]
 
@@ -46,8 +47,7 @@ def enlarge(picture: Pixels, factor: int) -> Pixels:
 
 def loss_columns(history: list[dict[str, Any]]) -> list[str]:
     """Return the names of the losses in a history, in the order they first appear."""
-    fixed = {"step", "epoch", "images", "learning_rate", "seconds", "images_per_second"}
-    return list(dict.fromkeys(name for record in history for name in record if name not in fixed))
+    return list(dict.fromkeys(name for record in history for name in record if name not in NO_LOSSES))
 
 
 def write_losses(folder: Path, history: list[dict[str, Any]]) -> None:
