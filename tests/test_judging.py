@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import time
 
 import cv2
@@ -84,7 +85,9 @@ def test_judging_end_to_end(place, monkeypatch, tmp_path):
     assert findings["images"] == {"real": 60, "generated": 15, "scored": 60}
     assert json.loads((out / "judge.json").read_text())["verdict"] == findings["verdict"]
     assert any("is not known" in note for note in findings["notes"])
+    assert any("alone they train in steps of 15 images each" in note for note in findings["notes"])
     said = in_words(findings)
+    assert re.search(r"steps of up to \d+ images each", said)
     for arm in ARMS:
         assert len(load_predictions(out / arm / "oof.npz").image_ids) == 60
         assert f"\n{arm}" in said

@@ -68,7 +68,7 @@ def judge(
         "budget": {"folds": settings.folds, "steps": contest.settings.steps, "batch_size": contest.settings.batch_size},
         "verdict": verdict(comparison),
         **{standing.name: asdict(standing) for standing in comparison.runs},
-        "notes": [*notes, *_notes_on(generated, material.data.class_names)],
+        "notes": [*notes, *_notes_on(generated, material.data.class_names, contest.settings.batch_size)],
         "settings": settings.plain(),
         "environment": environment(),
     }
@@ -82,8 +82,11 @@ def _generator_of(path: Path) -> str | None:
     return read_json(made_with)["identity"]["generator"] if made_with.exists() else None
 
 
-def _notes_on(generated: Generated, class_names: Sequence[str]) -> list[str]:
+def _notes_on(generated: Generated, class_names: Sequence[str], batch_size: int | None) -> list[str]:
     notes = []
+    if batch_size and len(generated.labels) < batch_size:
+        count = counted(len(generated.labels), "image")
+        notes.append(f"the generated ones fill no batch: alone they train in steps of {count} each")
     if generated.copies:
         notes.append(f"pixel for pixel images of the real data: {generated.copies:,} of the generated ones")
     found = set(generated.labels.tolist())
@@ -179,7 +182,7 @@ def in_words(findings: Findings) -> str:
     images, budget = findings["images"], findings["budget"]
     lines = [
         f"{images['real']:,} real and {images['generated']:,} generated images, {budget['folds']} folds, "
-        f"{budget['steps']:,} steps of {budget['batch_size']} images each",
+        f"{budget['steps']:,} steps of up to {budget['batch_size']} images each",
         "trained on   macro F1   95 % interval     difference to real",
     ]
     for arm in ARMS:
