@@ -267,12 +267,12 @@ def test_pictures_to_judge_are_labelled(tmp_path):
     assert pictures_to_judge(Path("folder"), tmp_path, None, 0, "cpu") == (Path("folder"), None)
 
 
-def test_a_run_is_measured_in_another_number_format_too(tmp_path):
+def test_pictures_made_in_another_way_lie_in_another_folder(tmp_path):
     run = trained("dcgan", tmp_path)
     counts = {"bird": 2, "ship": 1}
     first = make_pictures(run, tmp_path / "out", counts, 0, "cpu")
     described = read_json(run / "generator.json")
-    write_json(run / "generator.json", {**described, "precision": {**described["precision"], "number_format": "bf16"}})
+    write_json(run / "generator.json", {**described, "precision": {**described["precision"], "channels_last": False}})
     assert make_pictures(run, tmp_path / "out", counts, 0, "cpu") != first
 
 
