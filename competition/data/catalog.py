@@ -77,17 +77,14 @@ def open_catalog(
     Raises UserError when nothing can be trained or predicted from it; smaller faults become ``problems``.
     """
     source = Path(data).absolute()
-    files = list_all(source)
-    readable = {name: path for name, path in files.items() if is_image(name) or is_table(name)}
-    draft = Draft(_without_wrapper(readable), problems=unread_files(files))
+    draft = _draft_of(source)
     tables = _find_tables(draft, {"train": train_csv, "val": val_csv, "test": test_csv}, source)
     pool = _image_pool(images, source) if images is not None else None
     if not draft.images and not pool:
         endings = first_few(sorted(IMAGE_SUFFIXES), len(IMAGE_SUFFIXES))
         raise UserError(f"{source}: holds no images ({endings}). Name the folder with them.")
     _refuse_unspellable([*draft.images, *(pool or {})], source)
-    wanted = {"id": id_column, "label": label_column, "group": group_column}
-    reader = CsvReader(draft, tables, pool, wanted)
+    reader = CsvReader(draft, tables, pool, {"id": id_column, "label": label_column, "group": group_column})
     if train_csv is None and images is None:
         _leave_out_class_list(draft, tables, reader)
     if "train" in tables or (_TABLES_OF_TEST & tables.keys() and not draft.labelled_tops()):
@@ -101,16 +98,15 @@ def open_catalog(
     table = draft.as_table()
     _refuse_unlabelled(table, source, fewest_classes)
     draft.report_sample_columns()
-    return Catalog(
-        table,
-        source,
-        layout,
-        draft.id_column,
-        draft.label_column,
-        draft.submission_ids,
-        draft.problems,
-        draft.sample_columns,
-    )
+    submission = (draft.id_column, draft.label_column, draft.submission_ids)
+    return Catalog(table, source, layout, *submission, draft.problems, draft.sample_columns)
+
+
+def _draft_of(source: Path) -> Draft:
+    """Return a draft of the images and tables of a folder or zip, and what it says of the other files."""
+    files = list_all(source)
+    readable = {name: path for name, path in files.items() if is_image(name) or is_table(name)}
+    return Draft(_without_wrapper(readable), problems=unread_files(files))
 
 
 def _leave_out_class_list(draft: Draft, tables: dict[str, str], reader: CsvReader) -> None:

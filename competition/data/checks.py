@@ -162,8 +162,7 @@ def _leaks(table: pd.DataFrame, facts: pd.DataFrame) -> list[Problem]:
     problems = []
     for name, values in properties.items():
         problems += _leak(name, values, labels)
-    stems = [_name_stem(name) for name in names]
-    return problems + _leak("file name", stems, labels, UNSEEN, severity="warning")
+    return problems + _leak("file name", [_name_stem(name) for name in names], labels, "warning", "No network sees it.")
 
 
 def _name_stem(name: str) -> str:
@@ -177,16 +176,16 @@ def _name_stem(name: str) -> str:
     return letters
 
 
-SEEN = "Save all images in the same way, or the score means nothing."
-UNSEEN = "No network sees it; it matters only to whoever is given the files and asked for their labels."
-
-
 def _leak(
-    name: str, values: list[str], labels: np.ndarray, advice: str = SEEN, severity: str = "error"
+    name: str,
+    values: list[str],
+    labels: np.ndarray,
+    severity: str = "error",
+    advice: str = "Save all images in the same way, or the score means nothing.",
 ) -> list[Problem]:
     """A property leaks when each value means one label and chance cannot explain it.
 
-    ``refused`` when every label has values of its own; a warning when single labels do.
+    As severe as that when every label has values of its own; a warning when single labels do.
     """
     counts = pd.crosstab(pd.Series(values), pd.Series(labels))
     if len(counts) < 2 or counts.to_numpy().sum() < 4:

@@ -103,8 +103,7 @@ def predict_fold(
         OSError: the predictions cannot be stored, see ``must_keep``.
     """
     path = stored_path(folder, images, views)
-    stored = _load_stored(path, folder)
-    if stored is not None:
+    if (stored := _load_stored(path, folder)) is not None:
         on_batch(len(images.rows))
         return stored
     if not (folder / "model.safetensors").exists():
@@ -114,11 +113,7 @@ def predict_fold(
         )
     probabilities, class_names = run_network(folder, images, views_of(views), device, batch_size, on_batch)
     predictions = Predictions(images.image_ids, class_names, probabilities.astype(np.float16).astype(np.float32))
-    try:
-        _store(path, predictions, _weights_hash(folder))
-    except OSError as error:
-        if must_keep or error.errno not in UNWRITABLE:
-            raise
+    _store(path, predictions, _weights_hash(folder), must_keep)
     return predictions
 
 
@@ -142,7 +137,7 @@ def _weights_hash(folder: Path) -> str:
     return str(read_json(path).get("sha256", "")) if path.exists() else ""
 
 
-def _store(path: Path, predictions: Predictions, weights: str) -> None:
+def _store(path: Path, predictions: Predictions, weights: str, must_keep: bool) -> None:
     buffer = io.BytesIO()
     np.savez(
         buffer,
@@ -151,7 +146,11 @@ def _store(path: Path, predictions: Predictions, weights: str) -> None:
         probabilities=predictions.probabilities.astype(np.float16),
         weights=np.asarray(weights, dtype=np.str_),
     )
-    write_atomically(path, buffer.getvalue())
+    try:
+        write_atomically(path, buffer.getvalue())
+    except OSError as error:
+        if must_keep or error.errno not in UNWRITABLE:
+            raise
 
 
 def _load_stored(path: Path, folder: Path) -> Predictions | None:
