@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     unfinished = steps.unfinished_folds(run)
     if unfinished:
         on = "the same command without --only-folds trains them" if settings.only_folds else "the same command goes on"
-        print(f"{run.folder}: folds {unfinished} are not finished; {on}")
+        print(f"{run.folder}: not finished: fold {', '.join(map(str, unfinished))}; {on}")
         return 0 if in_time else 3
     score = steps.pool_and_score(run)
     print(steps.describe(score))

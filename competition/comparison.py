@@ -203,7 +203,7 @@ def _same_classes(first: Contender, other: Contender) -> Predictions:
     names, found = first.predictions.class_names, other.predictions.class_names
     if set(names) != set(found):
         differ = sorted(set(names) ^ set(found))
-        raise UserError(f"{first.name} and {other.name} know different classes: {first_few(differ)} only one of them")
+        raise UserError(f"{first.name} and {other.name} know different classes; in one alone: {first_few(differ)}")
     return other.predictions if names == found else _reordered(other.predictions, names)
 
 

@@ -123,7 +123,7 @@ def test_other_folds_are_told():
     ("second", "message"),
     [
         (made([0], [0], ids=["z"]), "no image in common"),
-        (made([0, 1], [0, 1], names=("cat", "elk", "dog")), "a and b know different classes: elk, fox"),
+        (made([0, 1], [0, 1], names=("cat", "elk", "dog")), "a and b know different classes; in one alone: elk, fox"),
         (made([0, 1], [0, 2]), "a and b give 1 image other labels: i00001"),
     ],
 )

@@ -53,7 +53,7 @@ def test_every_problem_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("id,label\n1,a\n2,\n", r"'label' is empty or NaN in 1 rows: line 3"),
+        ("id,label\n1,a\n2,\n", r"'label' is empty or NaN in 1 row: line 3"),
         ("id,label\n1,a\n2,nan\n", r"'label' is empty or NaN"),
         ("id,label\n1,a\n,b\n", r"'id' is empty"),
         ("id\n1\n2\n", "which column is the label"),

@@ -212,7 +212,7 @@ def test_images_nobody_names_are_told(door: Door, tmp_path: Path) -> None:
     root = csv_layout(tmp_path / "data")
     save(root / "images" / "spare.png", picture(77))
     code, text = door.check(root)
-    assert (code, "WARNING image present but not named: 1 images" in text) == (0, True)
+    assert (code, "WARNING image present but not named: 1 image without" in text) == (0, True)
     assert "images/spare.png" in text
 
 

@@ -178,7 +178,7 @@ def test_labelled_test_images_of_a_new_class_are_predicted_without_a_score(folde
 def test_folds_that_a_command_leaves_out_are_told(folders, place, capsys):
     words = ["--data", folders, "--run", "runs/f", *place, *TINY, "--epochs", "1"]
     _, out, _ = answer(train.main, [*words, "--only-folds", "0"], capsys)
-    assert "folds [1] are not finished; the same command without --only-folds trains them" in out
+    assert "not finished: fold 1; the same command without --only-folds trains them" in out
     code, out, err = answer(train.main, words, capsys)
     assert code == 0
     assert "fold 1: done" in out + err

@@ -56,7 +56,7 @@ def test_a_run_without_a_name_finds_itself_again(folders, place, capsys):
     stamp = (run / "fold_0" / "model.safetensors").stat().st_mtime_ns
     code, out, _ = answer(train.main, words, capsys)
     assert code == 0
-    assert "folds [1] are not finished" in out
+    assert "not finished: fold 1" in out
     assert (run / "fold_0" / "model.safetensors").stat().st_mtime_ns == stamp
 
 

@@ -12,7 +12,7 @@ from competition.data.archive import is_image, natural_key, real_paths
 from competition.data.csvfile import CsvFile, read_csv
 from competition.data.draft import Draft, Problem
 from competition.data.naming import match_images, split_of_folder, without_extension
-from competition.errors import UserError, first_few
+from competition.errors import UserError, counted, first_few
 
 _ID_NAMES = ("image_id", "id", "image", "file", "filename", "file_name", "name", "path", "img", "uuid")
 _LABEL_NAMES = ("label", "class", "target", "category", "labels", "y", "class_name", "class_id")
@@ -145,16 +145,16 @@ class CsvReader:
     def _report_shared(self, path: str, split: str, shared: list[str]) -> None:
         if shared:
             names = sorted(set(shared))
-            message = f"{path} gives {len(names)} images the ids of others in train; here they begin with {split}/."
+            message = f"{path} gives {counted(len(names), 'image')} an id of train; here it begins with {split}/."
             self.draft.problems.append(Problem("id of two images", message, names, "warning"))
 
     def _report_twice(self, path: str, twice: list[str], torn: list[str]) -> None:
         if twice:
-            message = f"{path} names {len(set(twice))} images again with the same label; each is used once."
+            message = f"{path} names {counted(len(set(twice)), 'image')} again with the same label; each is used once."
             self.draft.problems.append(Problem("image named twice", message, sorted(set(twice)), "warning"))
         if torn:
             names = sorted(set(torn))
-            message = f"{path} gives {len(names)} images two different labels. Keep the right row of each."
+            message = f"{path} gives {counted(len(names), 'image')} two different labels. Keep the right row of each."
             self.draft.problems.append(
                 Problem("image named twice with different labels", message, names, "error", tuple(names))
             )
@@ -166,7 +166,7 @@ class CsvReader:
             lines = [line for cell, line in zip(cells, table.lines, strict=True) if cell in empty]
             if lines:
                 raise UserError(
-                    f"{table.path}: column {column!r} is empty or NaN in {len(lines)} rows: "
+                    f"{table.path}: column {column!r} is empty or NaN in {counted(len(lines), 'row')}: "
                     f"line {first_few(lines)}. Fill in or remove these rows."
                 )
 
@@ -178,12 +178,14 @@ class CsvReader:
         severity = "warning" if split == "test" else "error"
         advice = "They are predicted from a blank image" if split == "test" else "Add the files or remove the rows"
         if missing:
-            message = f"{path} names {len(missing)} images that are not there. {advice}."
+            message = f"{path} names {counted(len(missing), 'image')} not there. {advice}."
             skip = () if split == "test" else tuple(missing)
             self.draft.problems.append(Problem("image named but missing", message, missing, severity, skip))
         if ambiguous:
             rows = [f"{name} ({first_few(files, 2)})" for name, files in ambiguous.items()]
-            message = f"{path}: {len(rows)} ids fit several files. Write the folder into the id, or use --images."
+            message = (
+                f"{path}: {counted(len(rows), 'id')} for several files. Write the folder into the id, or use --images."
+            )
             skip = () if split == "test" else tuple(ambiguous)
             self.draft.problems.append(Problem("id fits several files", message, rows, severity, skip))
         return found
@@ -221,11 +223,11 @@ class CsvReader:
     def _report_test_lists(self, path: str, before: list[str], cells: list[str]) -> None:
         twice = sorted(name for name, count in Counter(cells).items() if count > 1)
         if twice:
-            message = f"{path} names {len(twice)} test images more than once; each gets one row."
+            message = f"{path} names {counted(len(twice), 'test image')} more than once; each gets one row."
             self.draft.problems.append(Problem("test image named twice", message, twice, "warning"))
         if before and set(before) != set(cells):
             rows = sorted(set(before) ^ set(cells))
-            message = f"{path} and the test list differ in {len(rows)} ids; the submission follows {path}."
+            message = f"{path} and the test list differ in {counted(len(rows), 'id')}; the submission follows {path}."
             self.draft.problems.append(Problem("test lists differ", message, rows, "warning"))
 
     def _read_test_folder(self) -> None:

@@ -6,6 +6,7 @@ import pandas as pd
 
 from competition.data.archive import is_image, real_paths
 from competition.data.naming import splits_of_folders
+from competition.errors import counted
 
 COLUMNS = ("image_id", "path", "label", "split", "group")
 
@@ -61,7 +62,7 @@ class Draft:
         paths = real_paths(self.files[name] for name in names)
         rows = [name for name, path in zip(names, paths, strict=True) if path not in used]
         if rows:
-            message = f"{len(rows)} images have no row in a table and no class folder; they are not used."
+            message = f"{counted(len(rows), 'image')} without a row in a table or a class folder: not used."
             self.problems.append(Problem("image present but not named", message, rows, "warning"))
 
     def report_sample_columns(self) -> None:

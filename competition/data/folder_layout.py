@@ -6,7 +6,7 @@ from competition.data.archive import natural_key
 from competition.data.csvfile import CsvFile, read_csv
 from competition.data.draft import Draft, Problem
 from competition.data.naming import match_images, splits_of_folders
-from competition.errors import UserError, first_few
+from competition.errors import UserError, counted, first_few
 
 
 def read_folders(draft: Draft, tables: dict[str, str], source: Path) -> str:
@@ -93,7 +93,7 @@ def _follow_list(draft: Draft, table: CsvFile, names: list[str]) -> None:
     found, _ = match_images(wanted, names, None)
     missing = [image_id for image_id in wanted if image_id not in found]
     if missing:
-        message = f"{table.path} names {len(missing)} images that are not there. They are predicted from a blank image."
+        message = f"{table.path} names {counted(len(missing), 'image')} not there. A blank image stands for each."
         draft.problems.append(Problem("image named but missing", message, missing, "warning"))
         draft.rows += [(name, str(Path(table.path).parent / name), None, "test", None) for name in missing]
     spelled = {name.partition("/")[2]: image_id for image_id, name in found.items()}
@@ -126,5 +126,5 @@ def _read_manifest(draft: Draft, tables: dict[str, str]) -> tuple[dict[str, str]
 def _compare_manifest(draft: Draft, stated: dict[str, str]) -> None:
     rows = [row[0] for row in draft.rows if row[2] is not None and stated.get(row[0], row[2]) != row[2]]
     if rows:
-        message = f"manifest.csv and the class folder disagree on {len(rows)} labels. Move the files or mend it."
+        message = f"manifest.csv and the folders disagree on {counted(len(rows), 'label')}. Move the files or mend it."
         draft.problems.append(Problem("manifest disagrees", message, rows, "error", tuple(rows)))

@@ -173,7 +173,7 @@ def _classes_in_words(classes: Sequence[ClassChange]) -> str:
         shown = [f"{change.name} ({change.after - change.before:+.3f})" for change in changes]
         return first_few(shown, SHOWN_CLASSES) or "no class for certain"
 
-    by_chance = f"{len(classes) * 0.025:.1f} of {len(classes)} classes would each way by chance"
+    by_chance = f"{len(classes) * 0.025:.1f} of {len(classes)} classes would seem to, each way, by chance alone"
     return f"they hurt {named(worse)} and help {named(better)} ({by_chance})"
 
 

@@ -10,7 +10,7 @@ from competition.config import DataSettings, PredictSettings
 from competition.data.catalog import Catalog
 from competition.data.prepare import decode, find_data
 from competition.ensemble import mean
-from competition.errors import UserError, first_few
+from competition.errors import UserError, counted, first_few
 from competition.logbook import sidecar
 from competition.precision import pick_device
 from competition.prediction.fitting import FittedDecision, FittedEnsemble, fit_decision, fit_ensemble
@@ -81,7 +81,7 @@ def _report_unreadable(images: ImageRows, on_bad: str) -> None:
     if not unreadable.any():
         return
     names = images.image_ids[unreadable]
-    message = f"{len(names)} test images cannot be read: {first_few(names)}"
+    message = f"{counted(len(names), 'test image')} unreadable: {first_few(names)}"
     if on_bad == "fail":
         raise UserError(f"{message}: mend them, or predict them from a blank picture with --on-bad skip")
     print(f"warning: {message}; they are predicted from a blank picture", flush=True)
