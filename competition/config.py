@@ -15,6 +15,10 @@ DATA, NETWORK, TRAINING, MACHINE, OUTPUT = "data", "network", "training", "machi
 UNNORMED = ("imp_cnn", "base_cnn", "vgg11", "vgg13", "vgg16", "vgg19")
 
 
+# Which images, and what of the tables says it: what whoever reads a run's data again takes over from it.
+DATA_FLAGS = ("data", "train_csv", "val_csv", "test_csv", "images", "id_column", "label_column", "group_column")
+
+
 @dataclass(frozen=True)
 class DataSettings(Settings):
     """Where the images are and how they are read.

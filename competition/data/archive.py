@@ -174,7 +174,12 @@ def signature(path: str) -> tuple[int, int]:
 
 def list_files(source: Path) -> dict[str, str]:
     """Return {name relative to ``source``: path} of the images and tables of a folder or a zip; see ``list_all``."""
-    return {name: path for name, path in list_all(source).items() if is_image(name) or is_table(name)}
+    return images_and_tables(list_all(source))
+
+
+def images_and_tables(files: dict[str, str]) -> dict[str, str]:
+    """Return those of the files that are read; see ``list_all``."""
+    return {name: path for name, path in files.items() if is_image(name) or is_table(name)}
 
 
 def list_all(source: Path) -> dict[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from competition.data.archive import IMAGE_SUFFIXES, is_image, is_table, list_all, list_files
+from competition.data.archive import IMAGE_SUFFIXES, images_and_tables, is_image, is_table, list_all, list_files
 from competition.data.csv_layout import CsvReader
 from competition.data.draft import Draft, Problem
 from competition.data.folder_layout import read_folders
@@ -105,8 +105,7 @@ def open_catalog(
 def _draft_of(source: Path) -> Draft:
     """Return a draft of the images and tables of a folder or zip, and what it says of the other files."""
     files = list_all(source)
-    readable = {name: path for name, path in files.items() if is_image(name) or is_table(name)}
-    return Draft(_without_wrapper(readable), problems=unread_files(files))
+    return Draft(_without_wrapper(images_and_tables(files)), problems=unread_files(files))
 
 
 def _leave_out_class_list(draft: Draft, tables: dict[str, str], reader: CsvReader) -> None:

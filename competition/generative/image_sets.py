@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from competition.config import DataSettings
+from competition.config import DATA_FLAGS, DataSettings
 from competition.data.archive import is_image, is_table, list_files
 from competition.data.cache import ImageStore, open_images
 from competition.data.catalog import Catalog, open_catalog
@@ -21,8 +21,6 @@ from competition.generative.checkpoint import DESCRIPTION, read_generator
 from competition.generative.measure_settings import MeasureSettings
 from competition.generative.run import HELD_OUT, reopen_settings
 from competition.runs import counted_seed, read_json
-
-READ_BY = ("train_csv", "val_csv", "test_csv", "images", "id_column", "label_column", "group_column")
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,7 @@ def run_images(folder: Path, held_out: bool) -> ImageSet:
 def data_of(run: Path, settings: DataSettings) -> dict[str, Any]:
     """Return where the images of a run lay in its training and how they were read, where the settings do not say."""
     own = reopen_settings(run)
-    named = {name: getattr(settings, name) or getattr(own, name) for name in READ_BY}
+    named = {name: getattr(settings, name) or getattr(own, name) for name in DATA_FLAGS}
     return {**named, "data": Path(read_json(run / "run.json")["data"]) if own.data else None}
 
 

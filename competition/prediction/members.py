@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from competition.cli import read_run_settings
-from competition.config import DataSettings, TrainSettings
+from competition.config import DATA_FLAGS, DataSettings, TrainSettings
 from competition.ensemble import refuse_different_classes
 from competition.errors import UserError, counted, first_few
 from competition.predictions import Predictions, load_predictions, pool
 from competition.runs import read_json, read_run
 
-DATA_FLAGS = ("data", "train_csv", "val_csv", "test_csv", "images", "id_column", "label_column", "group_column")
 Told = TypeVar("Told", bound=DataSettings)
 
 
