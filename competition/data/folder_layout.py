@@ -78,11 +78,12 @@ def _add_test_folder(draft: Draft, split_of: dict[str, str], tables: dict[str, s
         draft.used.add(draft.files[name])
     ids = [row[0] for row in draft.rows if row[3] == "test"]
     draft.submission_ids = ids or None
-    listed = tables.get("sample") or tables.get("test")
+    listed = next((role for role in ("sample", "test") if role in tables), None)
     if listed and ids:
-        _follow_list(draft, read_csv(listed), names)
-    if "sample" in tables and ids:
-        _take_columns(draft, read_csv(tables["sample"]))
+        table = read_csv(tables[listed])
+        _follow_list(draft, table, names)
+        if listed == "sample":
+            _take_columns(draft, table)
 
 
 def _follow_list(draft: Draft, table: CsvFile, names: list[str]) -> None:
