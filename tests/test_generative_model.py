@@ -136,3 +136,9 @@ def test_the_widest_that_fits_is_taken():
 def test_refused(name, size, changes, said):
     with pytest.raises(UserError, match=said):
         choose_design(GenerateSettings(model=name, **changes), size, CLASSES)
+
+
+def test_one_class_has_nothing_to_guide_towards():
+    with pytest.raises(UserError, match="--guidance weighs the class"):
+        choose_design(GenerateSettings(guidance=1.5), 32, CLASSES[:1])
+    assert not choose_design(GenerateSettings(), 32, CLASSES[:1]).is_conditional

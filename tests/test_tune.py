@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 
 import albumentations
@@ -86,7 +87,9 @@ def test_a_study_leaves_what_it_says_and_goes_on(words, capsys):
     assert code == 0
     lines = said.splitlines()
     assert lines[-1] == "python train.py --config studies/s/best.yaml"
-    assert lines[-2] == "optuna-dashboard studies/s/journal.log"  # no predict.py: neither weights nor test predictions
+    dashboard, _, install = lines[-2].partition("  # after: ")
+    assert dashboard == "optuna-dashboard studies/s/journal.log"  # no predict.py: neither weights nor test predictions
+    assert bool(install) == (find_spec("optuna_dashboard") is None)
     assert trials()[0].params["learning_rate"] == 0.005  # the defaults
     names = {path.name for path in Path("studies/s").iterdir()}
     assert {

@@ -44,8 +44,10 @@ def choose_design(settings: GenerateSettings, image_size: int, class_names: tupl
     """Return the design that the settings ask for, as wide as ``--max-parameters`` allows.
 
     Raises:
-        UserError: no width is small enough, or the given one is too large and not to be pruned.
+        UserError: no width is small enough, the given one is too large and not to be pruned, or guidance of one class.
     """
+    if len(class_names) == 1 and settings.guidance != GenerateSettings().guidance:
+        raise UserError("--guidance weighs the class, and a model of one class is told none: leave it out")
     limit = settings.max_parameters
     widths = WIDTHS.get(settings.model, range(1, LARGEST_WIDTH + 1))
     design = design_from(settings, image_size, class_names, settings.width or widths[0])

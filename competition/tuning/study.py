@@ -12,6 +12,7 @@ import math
 import shlex
 import uuid
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +176,8 @@ def write_results(search: Search) -> None:
 def describe(search: Search) -> str:
     """Return what was found, and the commands that use it."""
     best = best_trial(search)
-    dashboard = shlex.join(["optuna-dashboard", dashboard_address(search)])
+    install = "" if find_spec("optuna_dashboard") else "  # after: pip install -e '.[tuning]'"
+    dashboard = shlex.join(["optuna-dashboard", dashboard_address(search)]) + install
     if best is None:
         return f"{search.folder}: no trial has finished yet\n{dashboard}"
     low, high = best.user_attrs["interval_95"]
