@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from competition.generative.factory import create_model
-from competition.generative.flow import sampling_times
+from competition.generative.flow import learning_times, sampling_times
 from competition.generative.model import Batch
 from competition.generative.unet import sinusoids
 from tests.generative_data import CLASSES, SIZE, design_for
@@ -44,6 +44,19 @@ def test_heun_is_nearer_to_a_bent_path_than_euler():
         model = flow(lambda images, times, weights: images, solver=solver, sampling_steps=10)
         errors[solver] = abs(model.decode(LATENTS, LABELS)[0, 0, 0, 0].item() - math.e)
     assert errors["heun"] < errors["euler"] / 5
+
+
+def test_times_to_learn_from_are_spread_evenly_over_their_distribution():
+    offset = torch.tensor([0.5])
+    times = learning_times(1000, offset)
+    logits = torch.logit(times.double())
+    assert (times.diff() > 0).all()
+    assert logits.mean().item() == pytest.approx(0.6, abs=1e-3)
+    assert logits.std().item() == pytest.approx(1.2, abs=0.01)
+    torch.testing.assert_close(learning_times(1, offset), torch.sigmoid(torch.tensor([0.6])))
+    edges = learning_times(64, torch.tensor([0.0]))
+    assert edges[0] == 0
+    assert edges.isfinite().all()
 
 
 def test_steps_are_shorter_near_the_noise():
