@@ -63,6 +63,11 @@ def test_every_model_has_its_recipe(model, rate, latent):
     assert (recipe.learning_rate, recipe.latent, recipe.is_muon) == (rate, latent, model != "dcgan")
 
 
+@pytest.mark.parametrize(("model", "given", "images"), [("flow", None, 32), ("vae", "auto", 64), ("flow", 100, 100)])
+def test_a_flow_takes_small_steps_unless_told(model, given, images):
+    assert GenerateSettings(model=model, batch_size=given).images_per_step == images
+
+
 def test_only_given_sampling_settings_change_the_design():
     assert ExportSettings().design_changes == {}
     assert ExportSettings(guidance=1.5).design_changes == {"guidance": 1.5}

@@ -55,7 +55,7 @@ class Training:
 
     def __init__(self, run: Run, deadline: float = math.inf) -> None:
         self.run, self.settings, self.deadline = run, run.settings, deadline
-        self.loader = run.pictures.loader(self.settings.batch_size, self.settings.seed)
+        self.loader = run.pictures.loader(self.settings.images_per_step, self.settings.seed)
         self.labels = torch.from_numpy(run.pictures.labels)
         per_epoch = self.loader.batches_per_epoch
         self.total_steps = self.settings.steps or self.settings.epochs * per_epoch

@@ -122,7 +122,7 @@ def choose_precision(
     """
 
     def probe() -> tuple[Precision, dict[str, float]]:
-        batch = torch.from_numpy(pictures.gather(pictures.some(settings.batch_size)))
+        batch = torch.from_numpy(pictures.gather(pictures.some(settings.images_per_step)))
         return probe_precision(starting_model(settings, design), settings, batch, device)
 
     return ask_once(folder, probe, settings.precision, device)

@@ -24,6 +24,7 @@ class Recipe:
     betas: tuple[float, float]  # of Adam or NAdam
     ema: float | None
     latent: int  # channels of a latent map, or length of a latent vector
+    batch_size: int = 64
     is_muon: bool = True  # inside the network; at its edges NAdam
 
 
@@ -33,7 +34,7 @@ RECIPES = {
     "vae": Recipe(2e-3, "cosine", (0.9, 0.99), None, 16),
     # Radford et al. 2015 (arXiv 1511.06434), section 3.
     "dcgan": Recipe(2e-4, "step", (0.5, 0.999), None, 100, is_muon=False),
-    "flow": Recipe(5e-3, "cosine", (0.9, 0.99), 0.999, 0),
+    "flow": Recipe(5e-3, "cosine", (0.9, 0.99), 0.999, 0, batch_size=32),
 }
 
 # What only some models have; told to another, it would be silently without effect.
@@ -111,7 +112,7 @@ class GenerateSettings(DataSettings):
 
     epochs: int = setting(20, TRAINING, "passes over the images", low=1)
     steps: int | None = setting(None, TRAINING, "optimisation steps, in place of --epochs", low=1)
-    batch_size: int = setting(64, TRAINING, "images per step", low=2)
+    batch_size: int | None = setting(None, TRAINING, "images per step; auto: 64, for flow 32", low=2)
     learning_rate: float | None = setting(
         None,
         TRAINING,
@@ -178,6 +179,11 @@ class GenerateSettings(DataSettings):
     def mirrored(self) -> str:
         """The classifier whose convolutions an autoencoder takes, or ``none``."""
         return self.mirror or ("imp_cnn" if self.model == AUTOENCODERS[0] else "none")
+
+    @property
+    def images_per_step(self) -> int:
+        """Images per step."""
+        return self.batch_size or self.recipe.batch_size
 
     @property
     def ema_decay(self) -> float | None:
