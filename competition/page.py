@@ -50,6 +50,21 @@ def render_page(title: str, sections: Sequence[Section], subtitle: str = "") -> 
     )
 
 
+def paragraph(text: str) -> str:
+    """Return a paragraph."""
+    return f"<p>{html.escape(text)}</p>"
+
+
+def heading(text: str) -> str:
+    """Return a heading within a section."""
+    return f"<h3>{html.escape(text)}</h3>"
+
+
+def code(text: str) -> str:
+    """Return a block of commands or settings as it is."""
+    return f"<pre><code>{html.escape(text)}</code></pre>"
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], caption: str = "") -> str:
     """Return a table whose columns sort by click or Enter, with a filter when it is long.
 

@@ -13,12 +13,12 @@ from competition.analysis.activations import DeadFilters, count_dead
 from competition.analysis.extras import is_missing
 from competition.analysis.findings import Findings, describe_row
 from competition.analysis.layers import map_layers, several
-from competition.analysis.parts import gallery, heading, image_picture, paragraph, shortened
+from competition.analysis.parts import gallery, image_picture, shortened
 from competition.analysis.pictures import png, tiled
 from competition.analysis.source import Source
 from competition.checkpoint import Checkpoint
 from competition.errors import UserError, counted
-from competition.page import Cell, Section, picture, table
+from competition.page import Cell, Section, heading, paragraph, picture, table
 
 RIGHT, WRONG = 4, 6  # images whose maps are drawn
 DREAM_LAYERS, DREAM_FILTERS, DREAM_CLASSES = 3, 8, 12

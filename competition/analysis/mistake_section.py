@@ -9,11 +9,11 @@ from competition.analysis import figures, mistakes
 from competition.analysis.drawings import tile
 from competition.analysis.extras import missing_message
 from competition.analysis.findings import LABELS, LOSSES, Findings, describe_row
-from competition.analysis.parts import bullets, chart, folded, gallery, heading, image_picture, paragraph, percent
+from competition.analysis.parts import bullets, chart, folded, gallery, image_picture, percent
 from competition.analysis.pictures import png, shrunk
 from competition.analysis.source import Source
 from competition.errors import first_few
-from competition.page import Section, table
+from competition.page import Section, heading, paragraph, table
 
 PAIRS_SHOWN, EXAMPLES = 6, 4
 LISTED = 200  # likely wrong labels in the table

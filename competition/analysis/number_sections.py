@@ -6,8 +6,8 @@ from typing import Any
 
 from competition.analysis import figures
 from competition.analysis.corruptions import kernel_of
-from competition.analysis.parts import bullets, chart, code, heading, paragraph, percent
-from competition.page import Cell, Section, table
+from competition.analysis.parts import bullets, chart, percent
+from competition.page import Cell, Section, code, heading, paragraph, table
 
 Findings = Mapping[str, Any]
 

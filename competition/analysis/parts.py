@@ -6,29 +6,14 @@ from typing import Any
 
 from competition.analysis.extras import is_missing, missing_message
 from competition.page import figure as embed_figure
-from competition.page import picture
+from competition.page import paragraph, picture
 
 LONGEST = 26  # letters of a name on an axis or below a picture
-
-
-def paragraph(text: str) -> str:
-    """Return a paragraph."""
-    return f"<p>{html.escape(text)}</p>"
 
 
 def bullets(lines: Iterable[str]) -> str:
     """Return a list."""
     return "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>"
-
-
-def heading(text: str) -> str:
-    """Return a heading within a section."""
-    return f"<h3>{html.escape(text)}</h3>"
-
-
-def code(text: str) -> str:
-    """Return a block of commands or settings as it is."""
-    return f"<pre><code>{html.escape(text)}</code></pre>"
 
 
 def folded(summary: str, inside: str) -> str:

@@ -4,7 +4,6 @@ It shows what is there: a run that was not measured or judged lacks those parts.
 the settings in which they differ.
 """
 
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from competition.generative import perceptual
 from competition.generative.checkpoint import DESCRIPTION
 from competition.generative.run import reopen_settings
 from competition.generative.watch import alike_words, collapse_words
-from competition.page import Cell, Section, picture, render_page, table
+from competition.page import Cell, Section, paragraph, picture, render_page, table
 from competition.runs import read_history, read_json, write_atomically
 
 MEASURED, JUDGED = Path("measured", "measure.json"), Path("judged", "judge.json")
@@ -103,13 +102,13 @@ def _overview(runs: Sequence[RunFacts]) -> Section:
     text = [table(columns, rows, "Distances: less is better; precision, recall and diversity: more is better")]
     for run in runs:
         if run.result.get("is_collapsed"):
-            text.append(_paragraph(f"{run.name}: {collapse_words(run.result['steps'], run.result['kept_step'])}"))
+            text.append(paragraph(f"{run.name}: {collapse_words(run.result['steps'], run.result['kept_step'])}"))
         if run.result.get("alike_classes"):
-            text.append(_paragraph(f"{run.name}: {alike_words(run.result['alike_classes'])}"))
+            text.append(paragraph(f"{run.name}: {alike_words(run.result['alike_classes'])}"))
         if not run.result:
-            text.append(_paragraph(f"{run.name} is not finished"))
+            text.append(paragraph(f"{run.name} is not finished"))
         for name in run.outdated:
-            text.append(_paragraph(f"{run.name}: {name} is of an earlier model and left out: {name.stem} it again"))
+            text.append(paragraph(f"{run.name}: {name} is of an earlier model and left out: {name.stem} it again"))
     return Section("Overview", "".join(text), "overview")
 
 
@@ -123,7 +122,7 @@ def _figures(run: RunFacts) -> dict[str, float]:
 def _differences(runs: Sequence[RunFacts]) -> Section:
     names = [name for name in runs[0].settings if len({repr(run.settings.get(name)) for run in runs}) > 1]
     rows: list[list[Cell]] = [[name, *(str(run.settings.get(name)) for run in runs)] for name in names if name != "run"]
-    text = table(["setting", *(run.name for run in runs)], rows) if rows else _paragraph("all settings are the same")
+    text = table(["setting", *(run.name for run in runs)], rows) if rows else paragraph("all settings are the same")
     return Section("What differs", text, "differences")
 
 
@@ -135,7 +134,7 @@ def _samples(runs: Sequence[RunFacts]) -> Section:
             step = int(sheet.stem.removeprefix("step_"))
             words = f"{run.name}, step {step:,}"
             parts.append(picture(sheet.read_bytes(), f"pictures that {run.name} made at step {step:,}", words))
-    return Section("Samples", "".join(parts) or _paragraph("no sheets yet"), "samples")
+    return Section("Samples", "".join(parts) or paragraph("no sheets yet"), "samples")
 
 
 def _losses(runs: Sequence[RunFacts]) -> Section:
@@ -144,7 +143,7 @@ def _losses(runs: Sequence[RunFacts]) -> Section:
         for run in runs
         if (path := run.folder / "losses.png").exists()
     ]
-    return Section("Losses", "".join(parts) or _paragraph("no losses yet"), "losses")
+    return Section("Losses", "".join(parts) or paragraph("no losses yet"), "losses")
 
 
 def _interpolations(run: RunFacts) -> str:
@@ -168,7 +167,7 @@ def _neighbours(run: RunFacts) -> str:
     found = run.measured.get("nearest training images")
     if not found:
         return ""
-    text = _paragraph(f"{run.name}: {found['verdict']}.")
+    text = paragraph(f"{run.name}: {found['verdict']}.")
     sheet = run.folder / MEASURED.parent / "neighbours.png"
     if sheet.exists():
         alt = f"generated pictures of {run.name}, each above the training image nearest to it"
@@ -192,19 +191,15 @@ def _judgement(run: RunFacts) -> str:
     ]
     heads = ["class", "F1, real", "F1, both", "difference, low", "difference, high"]
     caption = "F1 of each class, and the 95 % interval of the difference"
-    return _paragraph(run.judged["verdict"]) + table(columns, rows, run.name) + table(heads, classes, caption)
+    return paragraph(run.judged["verdict"]) + table(columns, rows, run.name) + table(heads, classes, caption)
 
 
 def _notes(run: RunFacts) -> str:
     notes = [*run.measured.get("notes", []), *run.judged.get("notes", [])]
-    return "".join(_paragraph(f"{run.name}: {note}") for note in notes)
+    return "".join(paragraph(f"{run.name}: {note}") for note in notes)
 
 
 def _maybe(heading: str, anchor: str, parts: Sequence[str]) -> list[Section]:
     """Return a section of what the runs have to say, or none."""
     text = "".join(parts)
     return [Section(heading, text, anchor)] if text else []
-
-
-def _paragraph(text: str) -> str:
-    return f"<p>{html.escape(text)}</p>"

@@ -102,7 +102,7 @@ def slice_figure(trials: Sequence[FrozenTrial], dimension: Dimension) -> Any:
     values = dimension.values
     figure = go.Figure(
         go.Scatter(
-            x=drawn if isinstance(values, Range) else [html.escape(_word(value)) for value in drawn],
+            x=drawn if isinstance(values, Range) else [html.escape(shown(value)) for value in drawn],
             y=[trial.values[0] for trial in having],
             mode="markers",
             marker={
@@ -118,7 +118,7 @@ def slice_figure(trials: Sequence[FrozenTrial], dimension: Dimension) -> Any:
     if isinstance(values, Range):
         figure.update_xaxes(type="log" if values.log else "linear", nticks=6)
     else:
-        order = [html.escape(_word(value)) for value in values.grid()]
+        order = [html.escape(shown(value)) for value in values.grid()]
         figure.update_xaxes(type="category", categoryorder="array", categoryarray=order)
     margin = {"l": 55, "r": 15, "t": 30, "b": 45}
     return figure.update_layout(xaxis_title=html.escape(dimension.name), yaxis_nticks=5, height=260, margin=margin)
@@ -195,8 +195,9 @@ def front_figure(trials: Sequence[FrozenTrial], front: Sequence[Point], cost: st
 
 def describe_params(trial: FrozenTrial) -> str:
     """Return a trial's parameters for a hover text, a line each."""
-    return "<br>".join(html.escape(f"{name} {_word(value)}") for name, value in trial.params.items())
+    return "<br>".join(html.escape(f"{name} {shown(value)}") for name, value in trial.params.items())
 
 
-def _word(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return a setting's value to read; best.yaml has all its digits."""
     return "auto" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

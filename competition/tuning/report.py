@@ -1,6 +1,5 @@
 """What a study leaves behind: trials.csv, best.yaml, pareto.csv where it has two objectives, and report.html."""
 
-import html
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from competition.config import TrainSettings
 from competition.errors import counted
-from competition.page import Section, figure, render_page, table
+from competition.page import Section, code, figure, heading, paragraph, render_page, table
 from competition.runs import write_atomically
 from competition.tuning import charts, results
 from competition.tuning.curves import Curve, read_curves
@@ -118,9 +117,9 @@ def best_section(findings: Findings) -> Section:
     )
     if "warning" in best.user_attrs:
         words += f" Note: {best.user_attrs['warning']}."
-    changes = [[name, shown(value)] for name, value in best.user_attrs["settings"].items()]
+    changes = [[name, charts.shown(value)] for name, value in best.user_attrs["settings"].items()]
     settings = table(["setting", "value"], changes, "What differs from the settings under the search")
-    command = f"<pre><code>python train.py --config {html.escape(str(findings.folder / 'best.yaml'))}</code></pre>"
+    command = code(f"python train.py --config {findings.folder / 'best.yaml'}")
     return Section("Best", notes + paragraph(lead + words) + command + (settings if changes else ""), "best")
 
 
@@ -246,7 +245,7 @@ def curves_section(findings: Findings) -> Section | None:
 def _panel(findings: Findings, optimizer: str, curves: Sequence[Curve], span: tuple[float, float]) -> str:
     mine = [curve for curve in curves if curve.optimizer == optimizer]
     chart = findings.chart(lambda: charts.curves_figure(mine, span), f"Validation loss per epoch with {optimizer}")
-    return f"<div><h3>{html.escape(optimizer)}</h3>{chart}</div>"
+    return f"<div>{heading(optimizer)}{chart}</div>"
 
 
 def saving_section(findings: Findings) -> Section | None:
@@ -282,19 +281,9 @@ def trials_section(findings: Findings) -> Section:
 
 def space_section(findings: Findings) -> Section:
     """Show what was searched."""
-    return Section("Space", f"<pre><code>{html.escape(findings.space.describe())}</code></pre>", "space")
+    return Section("Space", code(findings.space.describe()), "space")
 
 
 def panels(pieces: Sequence[str]) -> str:
     """Return pieces side by side, as many as fit."""
     return f'<div class="panels">{"".join(pieces)}</div>'
-
-
-def paragraph(text: str) -> str:
-    """Return a paragraph, escaped."""
-    return f"<p>{html.escape(text)}</p>"
-
-
-def shown(value: Any) -> str:
-    """Return a setting's value to read; best.yaml has all its digits."""
-    return "auto" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
