@@ -108,7 +108,7 @@ class Decision:
                     "kind": trial.kind,
                     "over": trial.over,
                     "gain": trial.gain,
-                    "interval_95": [trial.interval.low, trial.interval.high],
+                    "interval_95": trial.interval.plain(),
                     "kept": trial.kept,
                 }
                 for trial in self.trials

@@ -4,7 +4,7 @@ Everything is computed from one K x K table of counts (rows: true class, columns
 class that is absent is treated the same everywhere.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +51,10 @@ class Interval:
 
     def __str__(self) -> str:
         return f"[{self.low:.3f}, {self.high:.3f}]"
+
+    def plain(self) -> list[float]:
+        """Return both ends as plain data."""
+        return [self.low, self.high]
 
 
 def bootstrap_interval(counts: Counts, draws: int = 1000, seed: int = 0) -> Interval:
@@ -200,23 +204,27 @@ def _joint_codes(truth: NDArray[np.integer], predicted: NDArray[np.integer], cla
     return codes
 
 
-def summary(counts: Counts, class_names: list[str]) -> dict[str, object]:
+def summary(counts: Counts, class_names: Sequence[str]) -> dict[str, object]:
     """Return the whole score as plain data: macro F1, interval, accuracy, and each class."""
-    scores = f1_per_class(counts)
-    interval = bootstrap_interval(counts)
-    hits, true, predicted = np.diagonal(counts), counts.sum(axis=1), counts.sum(axis=0)
     return {
         "macro_f1": macro_f1(counts),
-        "interval_95": [interval.low, interval.high],
+        "interval_95": bootstrap_interval(counts).plain(),
         "accuracy": accuracy(counts),
         "rows": int(counts.sum()),
-        "per_class": {
-            name: {
-                "f1": float(scores[k]),
-                "precision": float(hits[k] / predicted[k]) if predicted[k] else 0.0,
-                "recall": float(hits[k] / true[k]) if true[k] else 0.0,
-                "rows": int(true[k]),
-            }
-            for k, name in enumerate(class_names)
-        },
+        "per_class": per_class(counts, class_names),
+    }
+
+
+def per_class(counts: Counts, class_names: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Return F1, precision, recall and rows of each class as plain data."""
+    scores = f1_per_class(counts)
+    hits, true, predicted = np.diagonal(counts), counts.sum(axis=1), counts.sum(axis=0)
+    return {
+        name: {
+            "f1": float(scores[k]),
+            "precision": float(hits[k] / predicted[k]) if predicted[k] else 0.0,
+            "recall": float(hits[k] / true[k]) if true[k] else 0.0,
+            "rows": int(true[k]),
+        }
+        for k, name in enumerate(class_names)
     }

@@ -78,7 +78,6 @@ def find(source: Source, others: Sequence[str]) -> Findings:
 
 
 def _score(source: Source, counts: metrics.Counts, others: Sequence[str]) -> dict[str, Any]:
-    interval = metrics.bootstrap_interval(counts)
     facts = source.store.facts.iloc[source.rows].reset_index(drop=True)
     settings, score = source.member.settings, source.folder / "score.json"
     test_rows = len(source.catalog.submission_ids or source.catalog.of("test"))
@@ -88,7 +87,7 @@ def _score(source: Source, counts: metrics.Counts, others: Sequence[str]) -> dic
     baseline = None if missing else scores.baseline_f1(facts, source.labels, source.folds, len(counts))
     return {
         "macro_f1": metrics.macro_f1(counts),
-        "interval_95": [interval.low, interval.high],
+        "interval_95": metrics.bootstrap_interval(counts).plain(),
         "accuracy": metrics.accuracy(counts),
         "rows": int(counts.sum()),
         "classes": len(counts),
@@ -99,7 +98,7 @@ def _score(source: Source, counts: metrics.Counts, others: Sequence[str]) -> dic
         "folds_missing": missing,
         "per_class": scores.class_rows(counts, source.class_names),
         "baseline_macro_f1": baseline,
-        "leaderboard": {"rows": test_rows, "interval_95": [band.low, band.high]} if band else None,
+        "leaderboard": {"rows": test_rows, "interval_95": band.plain()} if band else None,
         "others": [_other(source, member) for name in others for member in open_members([name], allow_partial=True)],
     }
 
@@ -115,7 +114,7 @@ def _other(source: Source, member: Member) -> dict[str, Any]:
         "macro_f1": found.runs[1].macro_f1,
         "images": found.images,
         "gain": difference.macro_f1,
-        "gain_interval_95": [difference.interval.low, difference.interval.high],
+        "gain_interval_95": difference.interval.plain(),
         "notes": list(found.notes),
     }
 

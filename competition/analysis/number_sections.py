@@ -7,6 +7,7 @@ from typing import Any
 from competition.analysis import figures
 from competition.analysis.corruptions import kernel_of
 from competition.analysis.parts import bullets, chart, percent
+from competition.metrics import Interval
 from competition.page import Cell, Section, code, heading, paragraph, table
 
 Findings = Mapping[str, Any]
@@ -182,6 +183,5 @@ def advice_section(findings: Findings) -> Section:
 def subtitle(findings: Findings) -> str:
     """Return the score in one line."""
     score = findings["score"]
-    low, high = score["interval_95"]
-    line = f"macro F1 {score['macro_f1']:.4f} [{low:.3f}, {high:.3f}] out of fold"
+    line = f"macro F1 {score['macro_f1']:.4f} {Interval(*score['interval_95'])} out of fold"
     return f"{line}; {score['rows']:,} images, {score['classes']} classes, accuracy {percent(score['accuracy'])}"

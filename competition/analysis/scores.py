@@ -15,14 +15,14 @@ from competition.predictions import load_predictions
 
 def class_rows(counts: metrics.Counts, class_names: Sequence[str]) -> list[dict[str, Any]]:
     """Return one row per class: F1, precision, recall, images, and the class it is most often taken for."""
-    values = metrics.summary(counts, list(class_names))["per_class"]
+    values = metrics.per_class(counts, class_names)
     rows = []
     for number, name in enumerate(class_names):
         wrong = counts[number].copy()
         wrong[number] = 0
         other = int(wrong.argmax())
         taken_for = {"taken_for": class_names[other], "times": int(wrong[other])} if wrong[other] else {}
-        rows.append({"class": name, **values[name], **taken_for})  # type: ignore[index]
+        rows.append({"class": name, **values[name], **taken_for})
     return rows
 
 

@@ -88,10 +88,9 @@ class FittedDecision:
 
     def score(self) -> dict[str, Any]:
         """Return macro F1 with its interval, and the counts behind it, as plain data."""
-        interval = metrics.bootstrap_interval(self.counts)
         return {
             "macro_f1": metrics.macro_f1(self.counts),
-            "interval_95": [interval.low, interval.high],
+            "interval_95": metrics.bootstrap_interval(self.counts).plain(),
             "rows": int(self.counts.sum()),
             "confusion": self._confusion(),
         }

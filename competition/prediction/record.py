@@ -52,7 +52,6 @@ def describe_submission(
 
 def _describe_ensemble(settings: PredictSettings, ensemble: FittedEnsemble) -> dict[str, Any]:
     combination, counts = ensemble.combination, ensemble.nested.confusion()
-    interval = metrics.bootstrap_interval(counts)
     return {
         "asked": settings.ensemble,
         "method": combination.method if ensemble.selection else "single",
@@ -61,7 +60,7 @@ def _describe_ensemble(settings: PredictSettings, ensemble: FittedEnsemble) -> d
         else dict(zip(ensemble.nested.class_names, combination.bias.tolist(), strict=True)),
         "out_of_fold_images": len(ensemble.nested.image_ids),
         "nested_macro_f1": metrics.macro_f1(counts),
-        "nested_interval_95": [interval.low, interval.high],
+        "nested_interval_95": metrics.bootstrap_interval(counts).plain(),
         "methods": _describe_methods(ensemble.selection) if ensemble.selection else None,
     }
 
@@ -70,9 +69,9 @@ def _describe_methods(selection: Selection) -> dict[str, Any]:
     return {
         item.method: {
             "nested_macro_f1": item.macro_f1,
-            "interval_95": [item.interval.low, item.interval.high],
+            "interval_95": item.interval.plain(),
             "less_chosen": difference.value,
-            "less_chosen_interval_95": [difference.interval.low, difference.interval.high],
+            "less_chosen_interval_95": difference.interval.plain(),
         }
         for item, difference in zip(selection.estimates, selection.differences, strict=True)
     }

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from competition.config import TrainSettings
 from competition.errors import counted
+from competition.metrics import Interval
 from competition.page import Section, code, figure, heading, paragraph, render_page, table
 from competition.runs import write_atomically
 from competition.tuning import charts, results
@@ -105,9 +106,9 @@ def best_section(findings: Findings) -> Section:
     notes = "" if findings.has_charts else paragraph(NO_PLOTLY)
     if best is None:
         return Section("Best", notes + paragraph("No trial has finished yet."), "best")
-    low, high = best.user_attrs["interval_95"]
+    interval = Interval(*best.user_attrs["interval_95"])
     first = findings.trials[0]
-    lead = f"Trial {best.number}: out-of-fold macro F1 {best.values[0]:.4f}, 95 % interval [{low:.3f}, {high:.3f}]. "
+    lead = f"Trial {best.number}: out-of-fold macro F1 {best.values[0]:.4f}, 95 % interval {interval}. "
     if first.state == TrialState.COMPLETE and first.number != best.number:
         lead += f"Trial 0, where the search began, has {first.values[0]:.4f}. "
     picked = "the best" if findings.rule == "score" else f"picked by the rule '{findings.rule}'"

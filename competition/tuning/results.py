@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from competition.config import TrainSettings
 from competition.errors import UserError, counted, did_you_mean
+from competition.metrics import Interval
 from competition.runs import write_atomically
 
 RULES = ("score", "cost", "knee", "within")
@@ -111,11 +112,10 @@ def write_best(path: Path, trials: Sequence[FrozenTrial], base: TrainSettings, r
     best = best_of(trials, rule)
     if best is None:
         return
-    low, high = best.user_attrs["interval_95"]
     picked = "the best" if rule == "score" else f"picked by the rule '{rule}'"
     header = (
         f"# Trial {best.number} of {path.parent}: out-of-fold macro F1 {best.values[0]:.4f}, 95 % interval "
-        f"[{low:.3f}, {high:.3f}],\n"
+        f"{Interval(*best.user_attrs['interval_95'])},\n"
         f"# {picked} of {counted(len(complete_trials(trials)), 'finished trial')}. A score picked as the best of many "
         "is optimistic: expect less on new images.\n"
     )

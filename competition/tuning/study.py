@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial
 
 from competition.config import TrainSettings
 from competition.errors import UserError, counted
+from competition.metrics import Interval
 from competition.runs import environment, read_json, refuse_other_identity, write_json
 from competition.training.inputs import automatic_batch_size
 from competition.training.material import data_name
@@ -180,11 +181,10 @@ def describe(search: Search) -> str:
     dashboard = shlex.join(["optuna-dashboard", dashboard_address(search)]) + install
     if best is None:
         return f"{search.folder}: no trial has finished yet\n{dashboard}"
-    low, high = best.user_attrs["interval_95"]
     picked = "best" if search.settings.pick == "score" else f"picked by {search.settings.pick}"
     lines = [
         f"{picked}: trial {best.number}, out-of-fold macro F1 {best.values[0]:.4f}, 95 % interval "
-        f"[{low:.3f}, {high:.3f}] (the best of many: expect less on new images)",
+        f"{Interval(*best.user_attrs['interval_95'])} (the best of many: expect less on new images)",
         f"all: {search.folder / 'report.html'}",
         dashboard,
     ]
