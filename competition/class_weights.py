@@ -8,6 +8,8 @@ along the whole path follows from cumulative counts: one sort per class, and the
 import numpy as np
 from numpy.typing import NDArray
 
+from competition.metrics import f1
+
 Numbers = int | NDArray[np.integer]
 
 SWEEPS = 10
@@ -115,8 +117,7 @@ class _Table:
         return (own + np.cumsum(change)) / self.classes
 
     def _f1(self, classes: Numbers, more_hits: Numbers, more_predicted: Numbers) -> NDArray[np.float64]:
-        rows = np.asarray(self.true[classes] + self.predicted[classes] + more_predicted, dtype=np.float64)
-        return 2.0 * (self.hits[classes] + more_hits) / np.maximum(rows, 1.0)  # no rows: no hits either, so 0
+        return f1(self.hits[classes] + more_hits, self.true[classes], self.predicted[classes] + more_predicted)
 
     def _move(self, k: int, shift: float) -> None:
         self.bias[k] += shift

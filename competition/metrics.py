@@ -21,10 +21,11 @@ def confusion(truth: NDArray[np.integer], predicted: NDArray[np.integer], classe
 
 def f1_per_class(counts: Counts) -> NDArray[np.float64]:
     """Return F1 of each class; 0 for a class neither true nor predicted. (K, K) -> (K,)."""
-    return _f1(np.diagonal(counts), counts.sum(axis=1), counts.sum(axis=0))
+    return f1(np.diagonal(counts), counts.sum(axis=1), counts.sum(axis=0))
 
 
-def _f1(hits: NDArray[np.number], true: NDArray[np.number], predicted: NDArray[np.number]) -> NDArray[np.float64]:
+def f1(hits: NDArray[np.number], true: NDArray[np.number], predicted: NDArray[np.number]) -> NDArray[np.float64]:
+    """Return F1 of hits among so many true and predicted rows, 0 where there are neither; shapes broadcast."""
     total = (true + predicted).astype(np.float64)
     return np.divide(2.0 * hits, total, out=np.zeros_like(total), where=total > 0)
 
@@ -146,7 +147,7 @@ class _Cells:
         right = self.true == self.predicted
         hits = np.bincount(self.true[right], drawn[right], self.classes)
         true, predicted = (np.bincount(side, drawn, self.classes) for side in (self.true, self.predicted))
-        scores = _f1(hits, true, predicted)
+        scores = f1(hits, true, predicted)
         return float((scores[true + predicted > 0] if only_present else scores).mean())
 
 
@@ -176,7 +177,7 @@ def paired_f1_draws(
         rows = np.bincount(true, drawn, classes)
         for run, guess in enumerate(guesses):
             hits = np.bincount(true[right[run]], drawn[right[run]], classes)
-            scores[draw, run] = _f1(hits, rows, np.bincount(guess, drawn, classes))
+            scores[draw, run] = f1(hits, rows, np.bincount(guess, drawn, classes))
     return scores
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from competition.ensemble.combination import in_threads
+from competition.metrics import f1
 
 EXACT_CLASSES = 12  # up to here every class is kept
 KEPT_CLASSES = 8
@@ -29,8 +30,7 @@ class Counts:
 
     def macro_f1(self, true: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return macro F1 of each candidate. (K,) true counts -> (G,)."""
-        total = (true + self.predicted).astype(np.float64)
-        return np.divide(2.0 * self.hits, total, out=np.zeros_like(total), where=total > 0).mean(axis=1)
+        return f1(self.hits, true, self.predicted).mean(axis=1)
 
 
 @dataclass(frozen=True)
