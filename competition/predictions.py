@@ -27,6 +27,7 @@ class Predictions:
         probabilities: (N, K) float32, rows sum to 1.
         labels: (N,) class numbers, or None where the truth is not known.
         folds: (N,) number of the fold that predicted each row, or None.
+        weights: the hash of the weights that predicted, or None where it was not noted.
     """
 
     image_ids: NDArray[np.str_]
@@ -34,6 +35,7 @@ class Predictions:
     probabilities: NDArray[np.float32]
     labels: NDArray[np.int64] | None = None
     folds: NDArray[np.int64] | None = None
+    weights: str | None = None
 
     def predicted(self) -> NDArray[np.str_]:
         """Return the most probable class name of each row."""
@@ -69,9 +71,9 @@ def save_predictions(path: Path, predictions: Predictions) -> None:
         "class_names": np.asarray(predictions.class_names, dtype=np.str_),
         "probabilities": predictions.probabilities.astype(kind),
     }
-    for name in ("labels", "folds"):
+    for name in ("labels", "folds", "weights"):
         if getattr(predictions, name) is not None:
-            arrays[name] = getattr(predictions, name)
+            arrays[name] = np.asarray(getattr(predictions, name))
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
     write_atomically(path, buffer.getvalue())
@@ -91,6 +93,7 @@ def load_predictions(path: Path) -> Predictions:
                 probabilities=arrays["probabilities"].astype(np.float32, copy=False),
                 labels=arrays["labels"] if "labels" in arrays else None,
                 folds=arrays["folds"] if "folds" in arrays else None,
+                weights=str(arrays["weights"]) if "weights" in arrays else None,
             )
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None

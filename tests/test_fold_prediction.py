@@ -150,7 +150,7 @@ def refuse_writing(monkeypatch, number):
     def refuse(path, data):
         raise OSError(number, "nothing is written", str(path))
 
-    monkeypatch.setattr(module, "write_atomically", refuse)
+    monkeypatch.setattr("competition.predictions.write_atomically", refuse)
 
 
 def test_a_damaged_file_is_named(folder, images):

@@ -1,5 +1,7 @@
 """Predictions are joined by id and class name."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,9 +19,14 @@ def test_round_trip(tmp_path):
     saved = predictions(["b", "a"], [0.25, 0.75], fold=3)
     save_predictions(tmp_path / "p.npz", saved)
     loaded = load_predictions(tmp_path / "p.npz")
-    assert loaded.class_names == saved.class_names
+    assert (loaded.class_names, loaded.weights) == (saved.class_names, None)
     for name in ("image_ids", "probabilities", "labels", "folds"):
         np.testing.assert_array_equal(getattr(loaded, name), getattr(saved, name))
+
+
+def test_the_hash_of_the_weights_is_kept(tmp_path):
+    save_predictions(tmp_path / "p.npz", replace(predictions(["b"], [0.25]), weights="abc"))
+    assert load_predictions(tmp_path / "p.npz").weights == "abc"
 
 
 def test_csv_has_readable_columns(tmp_path):

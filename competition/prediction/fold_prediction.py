@@ -8,9 +8,8 @@ Several processes may predict the same fold: each writes the same file, whole or
 
 import errno
 import hashlib
-import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -25,8 +24,8 @@ from competition.data.catalog import Catalog
 from competition.data.loader import Images, Loader, image_keys
 from competition.errors import UserError
 from competition.inference import View, views_of
-from competition.predictions import Predictions, load_predictions
-from competition.runs import read_json, write_atomically
+from competition.predictions import Predictions, load_predictions, save_predictions
+from competition.runs import read_json
 
 UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
 
@@ -112,8 +111,13 @@ def predict_fold(
             "train it again, or leave its run out (a study: tune with --predict-test, or leave out the whole)"
         )
     probabilities, class_names = run_network(folder, images, views_of(views), device, batch_size, on_batch)
-    predictions = Predictions(images.image_ids, class_names, probabilities.astype(np.float16).astype(np.float32))
-    _store(path, predictions, _weights_hash(folder), must_keep)
+    half: NDArray[np.float16] = probabilities.astype(np.float16)
+    predictions = Predictions(images.image_ids, class_names, half.astype(np.float32), weights=weights_hash(folder))
+    try:
+        save_predictions(path, replace(predictions, probabilities=half))  # type: ignore[arg-type]
+    except OSError as error:
+        if must_keep or error.errno not in UNWRITABLE:
+            raise
     return predictions
 
 
@@ -132,35 +136,15 @@ def run_network(
     return checkpoint.predict(network, loader, device, views, on_batch), checkpoint.class_names
 
 
-def _weights_hash(folder: Path) -> str:
+def weights_hash(folder: Path) -> str | None:
+    """Return the hash of a fold's weights, or None where they were deleted."""
     path = folder / "model.json"
-    return str(read_json(path).get("sha256", "")) if path.exists() else ""
-
-
-def _store(path: Path, predictions: Predictions, weights: str, must_keep: bool) -> None:
-    buffer = io.BytesIO()
-    np.savez(
-        buffer,
-        image_ids=predictions.image_ids,
-        class_names=np.asarray(predictions.class_names, dtype=np.str_),
-        probabilities=predictions.probabilities.astype(np.float16),
-        weights=np.asarray(weights, dtype=np.str_),
-    )
-    try:
-        write_atomically(path, buffer.getvalue())
-    except OSError as error:
-        if must_keep or error.errno not in UNWRITABLE:
-            raise
+    return read_json(path).get("sha256") if path.exists() else None
 
 
 def _load_stored(path: Path, folder: Path) -> Predictions | None:
     """Return stored predictions, unless there are none or the folder's weights are no longer those that made them."""
     if not path.exists():
         return None
-    stored = load_predictions(path)
-    with np.load(path, allow_pickle=False) as arrays:
-        made_by = str(arrays["weights"]) if "weights" in arrays else ""
-    now = _weights_hash(folder)
-    if now and now != made_by:
-        return None
-    return stored
+    stored, now = load_predictions(path), weights_hash(folder)
+    return stored if now in (None, stored.weights) else None

@@ -9,6 +9,7 @@ from competition.config import PredictSettings
 from competition.data.catalog import Catalog
 from competition.ensemble.selection import Selection
 from competition.prediction.fitting import FittedDecision, FittedEnsemble
+from competition.prediction.fold_prediction import weights_hash
 from competition.prediction.members import Member
 from competition.predictions import Predictions
 from competition.runs import environment, hash_file, read_json
@@ -84,19 +85,13 @@ def _describe_member(member: Member, weight: float) -> dict[str, Any]:
         "weight": weight,
         "model": member.settings.model,
         "folds": [folder.name for folder in member.fold_folders],
-        "weights": [_weights_hash(folder) for folder in member.fold_folders],
+        "weights": [weights_hash(folder) for folder in member.fold_folders],
         "views": member.views,
         "fold_file": run["fold_file"],
         "fold_hash": run["identity"]["fold_hash"],
         "out_of_fold": {key: read_json(score)[key] for key in ("macro_f1", "interval_95")} if score.exists() else None,
         "cautions": member.cautions,
     }
-
-
-def _weights_hash(folder: Path) -> str | None:
-    """Return the hash of a fold's weights, or None where they were deleted."""
-    path = folder / "model.json"
-    return str(read_json(path)["sha256"]) if path.exists() else None
 
 
 def revision() -> str | None:
