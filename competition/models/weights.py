@@ -4,7 +4,7 @@ import json
 import pickle
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,6 @@ from torch import Tensor, nn
 
 from competition.errors import UserError, first_few
 from competition.models.freezing import classifier_names
-from competition.models.freezing import freeze as freeze  # transfer is imported from here as one
-from competition.models.freezing import set_train_mode as set_train_mode
 from competition.models.published import OFFLINE_PACKAGES, State, download, package_file, rename_efficientnet_keys
 from competition.runs import hash_file
 
@@ -29,15 +27,13 @@ Colour = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class WeightsInfo:
-    """What a set of weights wants (pixels in 0..1, RGB), and what of it did not fit."""
+    """What a set of weights wants (pixels in 0..1, RGB)."""
 
     mean: Colour
     std: Colour
     image_size: int  # px, side of the square the weights were trained on
     source: str
     options: dict[str, Any] = field(default_factory=dict)  # create_network must be given these, or layers will not fit
-    missing: tuple[str, ...] = ()  # left as the network had them: its classifier, where the file has none that fits
-    unexpected: tuple[str, ...] = ()  # in the file, not used: its classifier
 
 
 @dataclass(frozen=True)
@@ -63,8 +59,8 @@ def load_weights(network: nn.Module, source: str, *, name: str) -> WeightsInfo:
         state = rename_efficientnet_keys(read_state(installed), network)
     else:
         state = download(network, name)
-    missing, unexpected = load_fitting(network, state, info.source)
-    return replace(info, missing=missing, unexpected=unexpected)
+    load_fitting(network, state, info.source)
+    return info
 
 
 def describe_weights(source: str, *, name: str) -> WeightsInfo:
@@ -199,8 +195,8 @@ def _image_size(content: Mapping[str, Any], path: Path) -> int | None:
     return size
 
 
-def load_fitting(network: nn.Module, state: State, source: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Load ``state`` strictly but for the classifier; return the names (missing, unexpected), all the classifier's."""
+def load_fitting(network: nn.Module, state: State, source: str) -> None:
+    """Load ``state`` strictly but for the classifier, which stays as it is where the state has none that fits."""
     state = _adapt(network, state)
     own = network.state_dict()
     heads = tuple(name + "." for name in classifier_names(network))
@@ -209,10 +205,9 @@ def load_fitting(network: nn.Module, state: State, source: str) -> tuple[tuple[s
     else:
         own_head = {key for key in state if key.startswith(heads) and key not in own}
     fitting = {key: value for key, value in state.items() if key not in own_head}
-    missing = tuple(key for key in own if key not in fitting and not key.endswith("num_batches_tracked"))
+    missing = [key for key in own if key not in fitting and not key.endswith("num_batches_tracked")]
     _refuse_misfits(own, fitting, [key for key in missing if not key.startswith(heads)], source)
     network.load_state_dict(fitting, strict=False)
-    return missing, tuple(sorted(own_head))
 
 
 def _refuse_misfits(own: State, state: State, missing: list[str], source: str) -> None:
