@@ -1,19 +1,9 @@
-"""Gradient ascent: it climbs, and parameterisation, transforms and objective are independent of one another."""
+"""Gradient ascent: it climbs whatever the objective; its transforms move the pictures."""
 
 import pytest
 import torch
 
-from competition.analysis.dream import (
-    class_logit,
-    dream,
-    filter_mean,
-    frequencies,
-    jittered,
-    one_after_another,
-    pixels,
-    turned,
-    unmoved,
-)
+from competition.analysis.dream import class_logit, dream, filter_mean, frequencies, jittered, one_after_another, turned
 from competition.errors import UserError
 from competition.models.factory import create_network
 
@@ -31,23 +21,20 @@ def normalise(pictures):
     return pictures * 2 - 1
 
 
-@pytest.mark.parametrize("parameterise", [pixels, frequencies])
-@pytest.mark.parametrize("transform", [unmoved, jittered(), turned(), one_after_another(jittered(), turned())])
 @pytest.mark.parametrize("objective", [class_logit([0, 2]), filter_mean("layer2", [1, 5])])
-def test_every_combination_climbs(network, parameterise, transform, objective):
-    start, to_pictures = parameterise(2, SIDE, torch.Generator().manual_seed(0))
+def test_every_objective_is_climbed(network, objective):
+    start, to_pictures = frequencies(2, SIDE, torch.Generator().manual_seed(0))
     with torch.no_grad():
         before = objective(network, normalise(to_pictures(start)))
-    found, after = dream(network, objective, 2, SIDE, normalise, parameterise, transform, steps=8)
+    found, after = dream(network, objective, 2, SIDE, normalise, steps=8)
     assert (after > before).all()
     assert found.shape == (2, 3, SIDE, SIDE)
     assert 0 <= found.min() <= found.max() <= 1
 
 
-@pytest.mark.parametrize("parameterise", [pixels, frequencies])
-def test_pictures_start_near_grey_and_repeat_with_the_seed(parameterise):
-    first, to_pictures = parameterise(2, SIDE, torch.Generator().manual_seed(0))
-    second, _ = parameterise(2, SIDE, torch.Generator().manual_seed(0))
+def test_pictures_start_near_grey_and_repeat_with_the_seed():
+    first, to_pictures = frequencies(2, SIDE, torch.Generator().manual_seed(0))
+    second, _ = frequencies(2, SIDE, torch.Generator().manual_seed(0))
     assert torch.equal(first, second)
     pictures = to_pictures(first)
     assert pictures.shape == (2, 3, SIDE, SIDE)

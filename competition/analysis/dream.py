@@ -1,8 +1,7 @@
 """What a filter or a class looks for: a picture made by gradient ascent on the input.
 
-Three independent functions meet in `dream` (Olah et al. 2017, distill.pub/2017/feature-visualization): a
-parameterisation turns numbers into a picture, transforms move it so that no single pixel counts, an objective says what
-to climb.
+Three independent functions meet in `dream` (Olah et al. 2017, distill.pub/2017/feature-visualization): frequencies
+become a picture, transforms move it so that no single pixel counts, an objective says what to climb.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,8 +12,6 @@ from torch import Tensor, nn
 from competition.analysis.layers import as_map, recorded
 from competition.errors import UserError
 
-# (count, side, generator) -> (numbers to climb with, function from them to pictures (B, 3, H, W) in 0..1)
-Parameterisation = Callable[[int, int, torch.Generator], tuple[Tensor, Callable[[Tensor], Tensor]]]
 Transform = Callable[[Tensor, torch.Generator], Tensor]  # pictures -> pictures of the same shape
 Objective = Callable[[nn.Module, Tensor], Tensor]  # network, input -> (B,) values
 
@@ -24,16 +21,14 @@ LEARNING_RATE = 0.05
 COLOURS = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03))
 
 
-# ---- parameterisations ----
-
-
-def pixels(count: int, side: int, generator: torch.Generator) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """Climb with the pixels themselves: the sharpest, and the noisiest."""
-    return torch.randn(count, 3, side, side, generator=generator) * 0.1, torch.sigmoid
+# ---- the picture ----
 
 
 def frequencies(count: int, side: int, generator: torch.Generator) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """Climb with Fourier coefficients, each scaled by 1 / frequency, and decorrelated colours: smooth pictures."""
+    """Climb with Fourier coefficients, each scaled by 1 / frequency, and decorrelated colours: smooth pictures.
+
+    Returns the numbers to climb with, and a function from them to pictures (B, 3, H, W) in 0..1.
+    """
     rows, columns = torch.fft.fftfreq(side)[:, None], torch.fft.rfftfreq(side)[None]
     scale = 1.0 / torch.sqrt(rows**2 + columns**2).clamp(min=1.0 / side)
     start = torch.randn(
@@ -50,11 +45,6 @@ def frequencies(count: int, side: int, generator: torch.Generator) -> tuple[Tens
 
 
 # ---- transforms ----
-
-
-def unmoved(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Leave the pictures where they are."""
-    return pictures
 
 
 def jittered(share: float = 0.1) -> Transform:
@@ -128,8 +118,6 @@ def dream(
     count: int,
     side: int,
     normalise: Callable[[Tensor], Tensor],
-    parameterise: Parameterisation = frequencies,
-    transform: Transform | None = None,
     steps: int = STEPS,
     seed: int = 0,
 ) -> tuple[Tensor, Tensor]:
@@ -141,15 +129,13 @@ def dream(
         count: pictures.
         side: of the square, in pixels.
         normalise: pictures in 0..1 -> the network's input.
-        parameterise: see `frequencies`.
-        transform: `jittered` and `turned` where not given.
         steps: of Adam.
         seed: another seed begins elsewhere.
     """
     device = next(network.parameters()).device
     generator = torch.Generator().manual_seed(seed)
-    move = transform or one_after_another(jittered(), turned())
-    start, to_pictures = parameterise(count, side, generator)
+    move = one_after_another(jittered(), turned())
+    start, to_pictures = frequencies(count, side, generator)
     numbers = start.to(device).requires_grad_(True)
     optimizer = torch.optim.Adam([numbers], lr=LEARNING_RATE)
     with torch.enable_grad():
