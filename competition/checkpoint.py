@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from competition.data.loader import Loader
 from competition.errors import UserError
@@ -80,6 +80,7 @@ def open_checkpoint(folder: Path) -> tuple[nn.Module, Checkpoint]:
     """
     from competition.models.budget import reshape_to
     from competition.models.factory import create_network
+    from competition.models.weights import read_state
 
     checkpoint = read_checkpoint(folder)
     network = create_network(
@@ -89,7 +90,7 @@ def open_checkpoint(folder: Path) -> tuple[nn.Module, Checkpoint]:
         dropout=checkpoint.dropout,
         options=checkpoint.model_options,
     )
-    return reshape_to(network, read_weights(folder / "model.safetensors")).eval(), checkpoint
+    return reshape_to(network, read_state(folder / "model.safetensors")).eval(), checkpoint
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
@@ -119,14 +120,3 @@ def hash_weights(run: Path, folds: int) -> str:
     """Return 16 hex digits that change with the weights of any fold of a run."""
     weights = "".join(hash_file(run / f"fold_{fold}" / "model.safetensors") for fold in range(folds))
     return f"{counted_seed(weights):016x}"
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file; raises UserError when it is damaged."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} cannot be read as safetensors: {error}") from None

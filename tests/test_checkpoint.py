@@ -6,10 +6,11 @@ import pickle
 import pytest
 import torch
 
-from competition.checkpoint import Checkpoint, open_checkpoint, read_weights, save_checkpoint
+from competition.checkpoint import Checkpoint, open_checkpoint, save_checkpoint
 from competition.errors import UserError
 from competition.inference import Preprocessing
 from competition.models.factory import create_network
+from competition.models.weights import read_state
 from competition.precision import Precision
 from competition.runs import hash_file
 
@@ -69,7 +70,7 @@ def test_a_pickle_under_the_right_name_is_refused_and_not_run(saved, tmp_path):
     description = json.loads((folder / "model.json").read_text())
     description["sha256"] = hash_file(folder / "model.safetensors")
     (folder / "model.json").write_text(json.dumps(description))
-    with pytest.raises(UserError, match="cannot be read as safetensors"):
+    with pytest.raises(UserError, match="cannot be read as weights"):
         open_checkpoint(folder)
     assert not target.exists()
 
@@ -87,5 +88,5 @@ def test_layers_that_share_their_weights_are_saved(tmp_path):
     network.again = network.get_classifier()
     preprocessing = Preprocessing(32, "crop", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     save_checkpoint(tmp_path, network, Checkpoint("plain_cnn", {}, ("a", "b", "c"), preprocessing, Precision()))
-    stored = read_weights(tmp_path / "model.safetensors")
+    stored = read_state(tmp_path / "model.safetensors")
     assert torch.equal(stored["again.weight"], network.again.weight)
