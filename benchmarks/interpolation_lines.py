@@ -20,11 +20,11 @@ settle()  # before torch, as the scripts do
 
 import numpy as np
 import torch
+from lines import SIZE, draw_lines, score_paths
 
 from competition.generative.design import Design
 from competition.generative.factory import create_model
 from competition.generative.learner import Learner
-from competition.generative.lines import SIZE, draw_lines, score_paths
 from competition.generative.model import GenerativeModel
 from competition.generative.settings import GenerateSettings
 from competition.precision import Precision, pick_device

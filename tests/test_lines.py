@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from competition.generative.lines import draw_lines, nearest_lines, roughness, score_paths
+from benchmarks.lines import draw_lines, nearest_lines, roughness, score_paths
 
 
 def test_a_line_runs_from_the_centre_to_the_right():
