@@ -15,16 +15,16 @@ the same rows. A rung is kept when the 95 % interval of its gain lies above 0, s
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from competition import metrics
 from competition.class_weights import ascend
-from competition.errors import UserError, did_you_mean
+from competition.errors import UserError
 
-KINDS = ("argmax", "auto", "prior", "weights")
+Kind = Literal["argmax", "auto", "prior", "weights"]
 TAUS = np.arange(-10, 21) / 10
 ROWS_FOR_WEIGHTS = 100  # rows of the rarest class below which `auto` does not try a weight per class
 SMALLEST = 1e-7  # probability; float32 tells 1 from 1 - p down to there
@@ -66,7 +66,7 @@ class Decision:
     """How probabilities become class numbers.
 
     Attributes:
-        asked: what was asked for, one of `KINDS`.
+        asked: what was asked for.
         kind: what it came to: ``argmax``, ``prior`` or ``weights``.
         temperature: T.
         tau: exponent of the prior; None unless ``kind`` is ``prior``.
@@ -75,7 +75,7 @@ class Decision:
         skipped: why the last rung was not tried, or an empty string.
     """
 
-    asked: str
+    asked: Kind
     kind: str
     temperature: float
     tau: float | None
@@ -117,7 +117,7 @@ class Decision:
         }
 
 
-def fit_decision(kind: str, probabilities: NDArray[np.floating], labels: Classes, folds: Classes) -> Decision:
+def fit_decision(kind: Kind, probabilities: NDArray[np.floating], labels: Classes, folds: Classes) -> Decision:
     """Choose how to decide from out-of-fold predictions.
 
     Args:
@@ -127,10 +127,8 @@ def fit_decision(kind: str, probabilities: NDArray[np.floating], labels: Classes
         folds: (N,) fold that predicted each row.
 
     Raises:
-        UserError: an unknown kind, or fewer than two folds.
+        UserError: fewer than two folds.
     """
-    if kind not in KINDS:
-        raise UserError(f"--decide {kind!r}{did_you_mean(kind, KINDS)}; there are {', '.join(KINDS)}")
     classes = probabilities.shape[1]
     if kind == "argmax":
         return Decision(kind, kind, 1.0, None, np.ones(classes))
@@ -139,7 +137,7 @@ def fit_decision(kind: str, probabilities: NDArray[np.floating], labels: Classes
     return _climb(kind, probabilities, labels, folds)
 
 
-def _climb(kind: str, probabilities: NDArray[np.floating], labels: Classes, folds: Classes) -> Decision:
+def _climb(kind: Kind, probabilities: NDArray[np.floating], labels: Classes, folds: Classes) -> Decision:
     classes = probabilities.shape[1]
     temperature = fit_temperature(probabilities, labels)
     scores = _scores(probabilities, temperature)

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from competition.errors import UserError
 from competition.models.factory import create_network
 from competition.models.freezing import freeze, set_train_mode
 
@@ -72,8 +71,3 @@ def test_an_unfrozen_network_trains_everywhere():
     network = create_network("mycnn", 3, image_size=16).eval()
     set_train_mode(network)
     assert all(module.training for module in network.modules())
-
-
-def test_an_unknown_part_is_refused():
-    with pytest.raises(UserError, match="all-but-last-block"):
-        freeze(create_network("mycnn", 3, image_size=16), "some")

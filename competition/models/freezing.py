@@ -7,8 +7,6 @@ from typing import Literal
 from timm.models import group_parameters
 from torch import nn
 
-from competition.errors import UserError
-
 Freeze = Literal["none", "all", "all-but-last-block"]
 
 
@@ -26,8 +24,6 @@ def freeze(network: nn.Module, part: Freeze) -> None:
         trainable = classifier_parameters(network)
     elif part == "all-but-last-block":
         trainable = classifier_parameters(network) | _last_block(network)
-    elif part != "none":
-        raise UserError(f"unknown part to freeze {part!r}: choose none, all or all-but-last-block")
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name in trainable)
 

@@ -103,7 +103,7 @@ class FittedDecision:
         }
 
 
-def fit_decision(ensemble: FittedEnsemble, kind: str) -> FittedDecision:
+def fit_decision(ensemble: FittedEnsemble, kind: decisions.Kind) -> FittedDecision:
     """Fit ``--decide`` on the ensemble's nested out-of-fold probabilities, and print what it gains."""
     nested = ensemble.nested
     assert nested.labels is not None

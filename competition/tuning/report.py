@@ -45,7 +45,7 @@ class Findings:
     trials: list[FrozenTrial]
     space: Space
     base: TrainSettings
-    rule: str
+    rule: results.Rule
     has_charts: bool
 
     @property
@@ -69,7 +69,9 @@ class Findings:
         return figure(make(), alt) if self.has_charts else ""
 
 
-def write_report(folder: Path, study: optuna.Study, space: Space, base: TrainSettings, rule: str = "score") -> None:
+def write_report(
+    folder: Path, study: optuna.Study, space: Space, base: TrainSettings, rule: results.Rule = "score"
+) -> None:
     """Write the files of a study into its folder; best.yaml, the trial the rule picks, only once one has finished."""
     trials = study.get_trials(deepcopy=False)
     results.write_csv(folder / "trials.csv", results.trial_rows(trials))
@@ -132,7 +134,7 @@ def front_section(findings: Findings) -> Section | None:
     chart = findings.chart(
         lambda: charts.front_figure(findings.trials, front, findings.cost), f"Macro F1 against {findings.cost}"
     )
-    names = {
+    names: dict[results.Rule, str] = {
         "score": "highest macro F1",
         "within": f"cheapest within {results.WITHIN:g} of it",
         "knee": "farthest from the line between the ends",

@@ -5,17 +5,17 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import yaml
 from optuna.trial import FrozenTrial, TrialState
 
 from competition.config import TrainSettings
-from competition.errors import UserError, counted, did_you_mean
+from competition.errors import UserError, counted
 from competition.metrics import Interval
 from competition.runs import write_atomically
 
-RULES = ("score", "cost", "knee", "within")
+Rule = Literal["score", "cost", "knee", "within"]
 WITHIN = 0.01  # of macro F1: what the rule ``within`` gives away for a cheaper network
 
 
@@ -39,7 +39,7 @@ def complete_trials(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     return [trial for trial in trials if trial.state == TrialState.COMPLETE]
 
 
-def best_of(trials: Sequence[FrozenTrial], rule: str = "score") -> FrozenTrial | None:
+def best_of(trials: Sequence[FrozenTrial], rule: Rule = "score") -> FrozenTrial | None:
     """Return the complete trial with the highest macro F1, the earliest of equals, or what another rule picks."""
     complete = complete_trials(trials)
     if rule == "score" or not complete:
@@ -107,7 +107,7 @@ def settings_of(trial: FrozenTrial, base: TrainSettings) -> TrainSettings:
     return base.replace(**trial.user_attrs["settings"])
 
 
-def write_best(path: Path, trials: Sequence[FrozenTrial], base: TrainSettings, rule: str = "score") -> None:
+def write_best(path: Path, trials: Sequence[FrozenTrial], base: TrainSettings, rule: Rule = "score") -> None:
     """Write the settings of the best trial for ``train.py --config``; nothing while no trial has finished."""
     best = best_of(trials, rule)
     if best is None:
@@ -141,7 +141,7 @@ def pareto_front(trials: Sequence[FrozenTrial]) -> list[Point]:
     return front
 
 
-def pick(front: Sequence[Point], rule: str) -> Point:
+def pick(front: Sequence[Point], rule: Rule) -> Point:
     """Return one point of a Pareto front.
 
     Args:
@@ -151,10 +151,8 @@ def pick(front: Sequence[Point], rule: str) -> Point:
             counted in its range over the front.
 
     Raises:
-        UserError: an unknown rule, or no point.
+        UserError: no point.
     """
-    if rule not in RULES:
-        raise UserError(f"unknown rule {rule!r}{did_you_mean(rule, RULES)}: choose from {', '.join(RULES)}")
     if not front:
         raise UserError("no trial has finished: there is nothing to pick")
     cheapest, best = front[0], front[-1]
@@ -173,7 +171,7 @@ def _above_line(point: Point, cheapest: Point, best: Point) -> float:
 
 def write_front(path: Path, front: Sequence[Point], cost: str) -> None:
     """Write the Pareto front and which rule picks which of its trials."""
-    picked = {rule: pick(front, rule).number for rule in RULES} if front else {}
+    picked = {rule: pick(front, rule).number for rule in get_args(Rule)} if front else {}
     rows = [
         {
             "trial": point.number,
