@@ -92,6 +92,19 @@ class FlattenHead(nn.Module):
         return self.layers(x.flatten(1))
 
 
+class Residual(nn.Module):
+    """y = last(body(x) + skip(x)); ``skip`` and ``last`` are the identity unless given."""
+
+    def __init__(self, body: nn.Module, skip: nn.Module | None = None, last: nn.Module | None = None) -> None:
+        super().__init__()
+        self.body = body
+        self.skip = skip or nn.Identity()
+        self.last = last or nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.body(x) + self.skip(x))  # (B, C, H, W) -> (B, C', H/stride, W/stride)
+
+
 def activation_class(name: str) -> Callable[..., nn.Module]:
     """Look an activation up by name; raises UserError for an unknown one."""
     if name not in ACTIVATIONS:

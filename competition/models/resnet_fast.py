@@ -10,28 +10,16 @@ from timm.models import build_model_with_cfg, register_model
 from torch import Tensor, nn
 
 from competition.errors import UserError
-from competition.models.common import OwnNetwork, conv_norm, initialise_convolutions, make_activation, pretrained_cfg
+from competition.models.common import (
+    OwnNetwork,
+    Residual,
+    conv_norm,
+    initialise_convolutions,
+    make_activation,
+    pretrained_cfg,
+)
 
 default_cfgs = {"resnet_fast": pretrained_cfg("stem.0", 64)}
-
-
-class Residual(nn.Module):
-    """y = act(x + droppath(norm(conv(act(norm(conv(x))))))), both convolutions 3x3 and dense.
-
-    The last norm starts at zero: a new block is its skip.
-    """
-
-    def __init__(self, channels: int, activation: str, drop_path: float) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            conv_norm(channels, channels, 3, activation=activation), conv_norm(channels, channels, 3)
-        )
-        nn.init.zeros_(self.body[1][1].weight)  # type: ignore[index]
-        self.drop_path = DropPath(drop_path)
-        self.last = make_activation(activation)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.last(x + self.drop_path(self.body(x)))  # (B, C, H, W) -> the same
 
 
 class ResNetFast(OwnNetwork):
@@ -71,7 +59,7 @@ class ResNetFast(OwnNetwork):
         for width, depth in zip(widths, depths, strict=True):
             stage = widen(channels, width, activation)
             for _ in range(depth):
-                stage.append(Residual(width, activation, next(drop_paths)))
+                stage.append(residual(width, activation, next(drop_paths)))
             self.blocks.append(stage)  # (B, 64, 16, 16), (B, 256, 8, 8), (B, 256, 4, 4)
             channels = width
         self.num_features = channels
@@ -82,6 +70,16 @@ class ResNetFast(OwnNetwork):
 
     def pool_features(self, x: Tensor) -> Tensor:
         return x.mean((2, 3))  # (B, C, h, w) -> (B, C)
+
+
+def residual(channels: int, activation: str, drop_path: float) -> Residual:
+    """Return y = act(x + droppath(norm(conv(act(norm(conv(x))))))), both convolutions 3x3 and dense.
+
+    The last norm starts at zero: a new block is its skip.
+    """
+    first, second = conv_norm(channels, channels, 3, activation=activation), conv_norm(channels, channels, 3)
+    nn.init.zeros_(second[1].weight)  # type: ignore[arg-type]
+    return Residual(nn.Sequential(first, second, DropPath(drop_path)), last=make_activation(activation))
 
 
 def widen(in_channels: int, channels: int, activation: str) -> nn.Sequential:

@@ -6,26 +6,20 @@ from typing import Any
 from timm.models import build_model_with_cfg, register_model
 from torch import Tensor, nn
 
-from competition.models.common import OwnNetwork, conv_norm, initialise_convolutions, make_activation, pretrained_cfg
+from competition.models.common import (
+    OwnNetwork,
+    Residual,
+    conv_norm,
+    initialise_convolutions,
+    make_activation,
+    pretrained_cfg,
+)
 
 default_cfgs = {
     "resnet_ab": pretrained_cfg("stem.0", 32),
     "mycnn": pretrained_cfg("stem.0", 32),
     "resnet_small": pretrained_cfg("stem.0.0", 64),
 }
-
-
-class Residual(nn.Module):
-    """y = last(body(x) + skip(x)); ``skip`` and ``last`` are the identity unless given."""
-
-    def __init__(self, body: nn.Module, skip: nn.Module | None = None, last: nn.Module | None = None) -> None:
-        super().__init__()
-        self.body = body
-        self.skip = skip or nn.Identity()
-        self.last = last or nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.last(self.body(x) + self.skip(x))  # (B, C, H, W) -> (B, C', H/stride, W/stride)
 
 
 class ResNetAB(OwnNetwork):
