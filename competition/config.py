@@ -48,6 +48,11 @@ class DataSettings(Settings):
         16.0, DATA, "largest cache; a larger set is decoded as needed", unit="GB", low=0, high=1_000_000, identity=False
     )
 
+    @property
+    def is_strict(self) -> bool:
+        """Whether bad images are refused; the sample's damaged file is there to be found, not to stop a first try."""
+        return self.on_bad == "fail" and self.data is not None
+
 
 @dataclass(frozen=True)
 class CheckSettings(DataSettings):

@@ -96,7 +96,7 @@ def _labelled_images(settings: HostSettings) -> tuple[pd.DataFrame, list[str]]:
     bad = {name for problem in catalog.problems if problem.severity == "error" for name in problem.image_ids}
     good = (facts["error"] == "").to_numpy() & ~table["image_id"].isin(bad).to_numpy()
     left_out = table["image_id"][~good].tolist()
-    if left_out and settings.on_bad == "fail":
+    if left_out and settings.is_strict:
         raise UserError(
             f"{counted(len(left_out), 'image')} cannot be used: {first_few(left_out)}: python -m competition check "
             "says why; mend them, or leave them out with --on-bad skip"

@@ -91,9 +91,7 @@ def prepare_images(
     if problems:
         print(format_report(problems, catalog), flush=True)
     errors = [problem for problem in problems if problem.severity == "error"]
-    # The sample's corrupt file is there to be reported, not to stop a first try.
-    is_strict = settings.on_bad == "fail" and settings.data is not None
-    fatal = [problem for problem in errors if is_strict or not problem.image_ids]
+    fatal = [problem for problem in errors if settings.is_strict or not problem.image_ids]
     if fatal:
         hint = " (or leave those images out with --on-bad skip)" if all(problem.image_ids for problem in fatal) else ""
         raise UserError(f"{catalog.source}: the errors above stop the training: mend them{hint}")

@@ -31,13 +31,13 @@ class ImageSet:
         name: what they are, for messages.
         catalog: its table has at least image_id, path and label (None where there is none).
         rows: (N,) which rows of the table are meant; the others are decoded with them, as a training does.
-        on_bad: a run's own answer to unreadable images, which its training gave before.
+        is_strict: whether unreadable images are refused; a run's own are not where its training left them out.
     """
 
     name: str
     catalog: Catalog
     rows: NDArray[np.intp]
-    on_bad: str = "fail"
+    is_strict: bool = True
 
 
 @dataclass(frozen=True)
@@ -140,8 +140,8 @@ def run_images(folder: Path, held_out: bool) -> ImageSet:
         )
     is_own = table["label"].isin(run["identity"]["class_names"]) & (table["split"] == "train")
     rows = np.flatnonzero(is_own & (table["image_id"].isin(kept_out) == held_out))
-    on_bad = settings.on_bad if settings.data else "skip"  # the sample's broken image is there to be left out
-    return ImageSet(f"images {'held out of' if held_out else 'that trained'} {folder}", catalog, rows, on_bad)
+    name = f"images {'held out of' if held_out else 'that trained'} {folder}"
+    return ImageSet(name, catalog, rows, settings.is_strict)
 
 
 def data_of(run: Path, settings: DataSettings) -> dict[str, Any]:
@@ -225,7 +225,7 @@ def decode_set(images: ImageSet, side: int, settings: MeasureSettings) -> Decode
     )
     names, errors = table["image_id"].to_numpy(), store.facts["error"].to_numpy()
     bad = [f"{names[row]} ({errors[row]})" for row in images.rows if errors[row]]
-    if bad and "skip" not in (settings.on_bad, images.on_bad):
+    if bad and images.is_strict and settings.on_bad == "fail":
         raise UserError(
             f"{images.name}: {counted(len(bad), 'image')} cannot be read: {first_few(bad)}: mend them, or leave them "
             "out with --on-bad skip"

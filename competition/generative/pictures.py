@@ -145,8 +145,7 @@ def named_classes(text: str, known: Collection[str]) -> list[str]:
 def _readable(table: pd.DataFrame, facts: pd.DataFrame, settings: GenerateSettings) -> pd.DataFrame:
     errors = facts["error"].to_numpy()[table["row"]]
     bad = [f"{name} ({error})" for name, error in zip(table["image_id"], errors, strict=True) if error]
-    # The sample's damaged file is there for `check` to find, not to stop a first try.
-    if bad and settings.on_bad == "fail" and settings.data is not None:
+    if bad and settings.is_strict:
         raise UserError(
             f"{counted(len(bad), 'image')} cannot be read: {first_few(bad)}: mend them, or leave them out with "
             "--on-bad skip"
