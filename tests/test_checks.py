@@ -83,7 +83,9 @@ def test_damaged_training_images_are_errors_and_test_images_warnings(root: Path)
     ]
     report = format_report(problems, catalog)
     assert "train/a/0.png (empty: 0 bytes)" in report
-    assert report.endswith("leave out 3 images with --on-bad skip.")
+    assert report.endswith("3 errors, 1 warning. Mend the files, or leave out 3 images with --on-bad skip.")
+    lenient = format_report(problems, catalog, is_strict=False)
+    assert lenient.endswith("3 errors, 1 warning; left out of the training: 3 images")
 
 
 def test_classes_too_small_count_readable_images(root: Path) -> None:

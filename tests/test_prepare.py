@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from competition.__main__ import main
 from competition.config import DataSettings
 from competition.data.prepare import find_data, natural_size, prepare_images
 from competition.errors import UserError
@@ -43,3 +44,23 @@ def test_damaged_images_of_ones_own_stop_the_training(tmp_path):
         prepare_images(settings, find_data(settings), 16, "squash", 2)
     images = prepare_images(settings.replace(on_bad="skip"), find_data(settings), 16, "squash", 2)
     assert len(images.labelled()) == 7
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ([], 2, "or leave out 1 image with --on-bad skip.\n"),
+        (["--on-bad", "skip"], 0, "left out of the training: 1 image\n"),
+        (["--on-bad", "skip", "--folds", "4"], 2, "Mend first: class too small for the folds.\n"),  # no help
+    ],
+)
+def test_check_refuses_what_the_training_refuses(tmp_path, capsys, words, code, said):
+    settings = write(tmp_path / "data", [(16, 16)] * 8)
+    (tmp_path / "data" / "class0" / "0.png").write_bytes(b"damaged")
+    assert main(["check", str(settings.data), "--cache-dir", str(settings.cache_dir), "--folds", "2", *words]) == code
+    assert capsys.readouterr().out.endswith(said)
+
+
+def test_check_passes_the_sample_as_the_training_does(small_sample, tmp_path, capsys):
+    assert main(["check", "--cache-dir", str(tmp_path / "cache")]) == 0
+    assert capsys.readouterr().out.endswith("left out of the training: 1 image\n")

@@ -50,16 +50,15 @@ def duplicate_groups(facts: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:
     return pd.factorize(groups.numbers())[0].astype(np.int64)
 
 
-def format_report(problems: list[Problem], catalog: Catalog) -> str:
-    """Return the problems as text: what, how many, the first few names, and what to do in the end."""
-    table = catalog.table
-    splits = ", ".join(f"{count:,} {split}" for split, count in _split_counts(table))
+def format_report(problems: list[Problem], catalog: Catalog, is_strict: bool = True) -> str:
+    """Return the problems as text; ``is_strict`` says that bad images stop the training, else they are left out."""
+    splits = ", ".join(f"{count:,} {split}" for split, count in _split_counts(catalog.table))
     lines = [f"{catalog.source} ({catalog.layout}): {splits} images, {len(catalog.class_names)} classes"]
     for problem in problems:
         lines.append(f"{problem.severity.upper():<8}{problem.kind}: {problem.message}")
         if problem.rows:
             lines.append(f"        {first_few(problem.rows, NAMES_SHOWN)}")
-    lines.append(_what_to_do(problems))
+    lines.append(_what_to_do(problems, is_strict))
     return "\n".join(lines)
 
 
@@ -68,19 +67,20 @@ def _split_counts(table: pd.DataFrame) -> list[tuple[str, int]]:
     return [(split, counts[split]) for split in ("train", "val", "test") if counts[split]]
 
 
-def _what_to_do(problems: list[Problem]) -> str:
+def _what_to_do(problems: list[Problem], is_strict: bool) -> str:
     errors = [problem for problem in problems if problem.severity == "error"]
     warnings = len(problems) - len(errors)
     stubborn = [problem.kind for problem in errors if not problem.image_ids]
-    skipped = len({image_id for problem in errors for image_id in problem.image_ids})
+    images = counted(len({image_id for problem in errors for image_id in problem.image_ids}), "image")
     if not problems:
         return "No problems found."
     if not errors:
         return f"{counted(warnings, 'warning')}, no errors: training can start."
-    found = f"{counted(len(errors), 'error')}, {counted(warnings, 'warning')}."
+    found = f"{counted(len(errors), 'error')}, {counted(warnings, 'warning')}"
     if stubborn:
-        return f"{found} Mend first: {first_few(stubborn)}."
-    return f"{found} Mend the files, or leave out {counted(skipped, 'image')} with --on-bad skip."
+        return f"{found}. Mend first: {first_few(stubborn)}."
+    advice = f". Mend the files, or leave out {images} with --on-bad skip."
+    return found + (advice if is_strict else f"; left out of the training: {images}")
 
 
 # ---- single images ----

@@ -13,7 +13,7 @@ from competition.data.cache import ImageStore, open_images
 from competition.data.catalog import Catalog, Problem, open_catalog
 from competition.data.checks import check, duplicate_groups, format_report
 from competition.data.sample import render_sample
-from competition.errors import UserError, counted
+from competition.errors import UserError
 
 LARGEST_AUTOMATIC_SIZE = 128  # px; larger pictures are shrunk unless --image-size says otherwise
 
@@ -89,18 +89,21 @@ def prepare_images(
     store = decode(settings, catalog, image_size, resize)
     problems = check(catalog, store.facts, folds=folds, are_dealt=are_dealt)
     if problems:
-        print(format_report(problems, catalog), flush=True)
-    errors = [problem for problem in problems if problem.severity == "error"]
-    fatal = [problem for problem in errors if settings.is_strict or not problem.image_ids]
+        print(format_report(problems, catalog, settings.is_strict), flush=True)
+    fatal = fatal_problems(settings, problems)
     if fatal:
         hint = " (or leave those images out with --on-bad skip)" if all(problem.image_ids for problem in fatal) else ""
         raise UserError(f"{catalog.source}: the errors above stop the training: mend them{hint}")
-    bad = {name for problem in errors for name in problem.image_ids}
-    if bad:
-        print(f"left out of the training: {counted(len(bad), 'image')}", flush=True)
+    bad = {name for problem in problems if problem.severity == "error" for name in problem.image_ids}
     table = catalog.table.assign(row=np.arange(len(catalog.table)))
     table = table[~(table["image_id"].isin(bad) & (table["split"] != "test"))].reset_index(drop=True)
     return PreparedImages(catalog, table, store, image_size, problems)
+
+
+def fatal_problems(settings: DataSettings, problems: list[Problem]) -> list[Problem]:
+    """Return the problems that stop a training: errors whose images are not left out, or that no image makes."""
+    errors = [problem for problem in problems if problem.severity == "error"]
+    return [problem for problem in errors if settings.is_strict or not problem.image_ids]
 
 
 def natural_size(catalog: Catalog, largest: int = LARGEST_AUTOMATIC_SIZE) -> int:

@@ -16,10 +16,10 @@ def main(argv: Sequence[str]) -> int:
     settings = read_settings(CheckSettings, values | ({"data": path} if path else {}))
 
     from competition.data.checks import check, format_report
-    from competition.data.prepare import decode, find_data, natural_size
+    from competition.data.prepare import decode, fatal_problems, find_data, natural_size
 
     catalog = find_data(settings)
     store = decode(settings, catalog, natural_size(catalog), "squash")
     problems = check(catalog, store.facts, folds=settings.folds)
-    print(format_report(problems, catalog))
-    return 2 if any(problem.severity == "error" for problem in problems) else 0
+    print(format_report(problems, catalog, settings.is_strict))
+    return 2 if fatal_problems(settings, problems) else 0
