@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from competition.__main__ import VERBS
+from competition.__main__ import VERBS, main
 from competition.cli import Parser, add_settings, read_settings
 from competition.config import TrainSettings
 from competition.errors import UserError
@@ -38,6 +38,12 @@ def test_every_setting_has_a_flag():
 def test_an_unknown_flag_is_answered_with_the_nearest_one():
     with pytest.raises(UserError, match="unknown flag --epoch .did you mean '--epochs'"):
         parse("--epoch", "3")
+
+
+@pytest.mark.parametrize(("verb", "flag"), [("host", "--cache-limit"), ("report", "--on-bad"), ("look", "--on-bad")])
+def test_a_flag_without_effect_is_no_flag(verb, flag):
+    with pytest.raises(UserError, match=f"unknown flag {flag}"):
+        main([verb, "somewhere", flag, "1"])
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ def main(argv: Sequence[str]) -> int:
     """Write the competition and say what it holds."""
     parser = Parser(__doc__ or "", prog="python -m competition host")
     parser.add_argument("path", nargs="?", metavar="FOLDER", help="labelled images; without it, the embedded sample")
-    add_settings(parser, HostSettings)
+    add_settings(parser, HostSettings, leave_out=("cache_limit",))  # no decoded image is kept
     values = vars(parser.parse(argv))
     path = values.pop("path")
     settings = read_settings(HostSettings, values | ({"data": path} if path else {}))

@@ -18,7 +18,7 @@ def main(argv: Sequence[str]) -> int:
     """Write the picture and say what it shows."""
     parser = Parser(__doc__ or "", prog="python -m competition look")
     parser.add_argument("run", metavar="RUN", help="run folder, such as runs/NAME")
-    add_settings(parser, LookSettings)
+    add_settings(parser, LookSettings, leave_out=("on_bad",))  # the run has decided that
     values = vars(parser.parse(argv))
     run = values.pop("run")
     settings = read_settings(LookSettings, values)

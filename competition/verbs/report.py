@@ -17,7 +17,7 @@ def main(argv: Sequence[str]) -> int:
     """Write the page and say where it is."""
     parser = Parser(__doc__ or "", prog="python -m competition report")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, such as runs/NAME; the first is described")
-    add_settings(parser, ReportSettings)
+    add_settings(parser, ReportSettings, leave_out=("on_bad",))  # the run has decided that
     values = vars(parser.parse(argv))
     runs = values.pop("runs")
     settings = read_settings(ReportSettings, values)
