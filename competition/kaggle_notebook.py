@@ -24,6 +24,7 @@ from competition.runs import read_json, version_of, write_atomically, write_json
 
 # What Kaggle's image lacks or has in other versions; installed without dependencies, so its torch stays.
 PACKAGES = ("albumentations", "albucore", "simsimd", "stringzilla", "timm", "torch-pruning")
+OLDEST = {"numpy": "2.0", "torch": "2.6"}  # of what is left as it is, as setup.cfg has them
 SCRIPTS = ("train.py", "predict.py")
 ARCHIVE = "toolkit.archive"  # a zip; Kaggle unpacks what is called .zip
 DATA_SETTINGS = ("data", "train_csv", "val_csv", "test_csv", "images")
@@ -168,6 +169,14 @@ zipfile.ZipFile(packed).extractall(home)
 data = next(path for path in inputs.rglob("{competition}") if path.is_dir())
 print(data, sorted(path.name for path in data.iterdir())[:10])""",
     """# Kaggle's own torch stays: only what the toolkit needs in its own version is installed.
+from importlib.metadata import version
+
+def numbers(text):
+    return [int(part) for part in text.split(".")[:2]]
+
+for name, least in {oldest}.items():
+    if numbers(version(name)) < numbers(least):
+        raise RuntimeError(f"{name} {version(name)} is too old, the toolkit needs {least}: take the latest environment")
 wheels = [path.parent for path in inputs.rglob("albumentations-*.whl")]
 words = ["--no-index", "--find-links", str(wheels[0])] if wheels else []
 requirements = str(packed.with_name("requirements.txt"))
@@ -185,14 +194,14 @@ print(open(run + "/score.json").read()[:600])""",
 
 def _write_notebook(folder: Path, competition: str, plan: Plan, needs_internet: bool) -> None:
     title = plan.notebook.partition("/")[2]
-    run = title.removeprefix("train-")
+    values = {"competition": competition, "run": title.removeprefix("train-"), "oldest": str(OLDEST)}
     cells: list[dict[str, Any]] = [
         {
             "cell_type": "code",
             "execution_count": None,
             "metadata": {},
             "outputs": [],
-            "source": cell.replace("{competition}", competition).replace("{run}", run).splitlines(keepends=True),
+            "source": _filled(cell, values).splitlines(keepends=True),
         }
         for cell in _CELLS
     ]
@@ -216,6 +225,13 @@ def _write_notebook(folder: Path, competition: str, plan: Plan, needs_internet: 
             "model_sources": [],
         },
     )
+
+
+def _filled(cell: str, values: dict[str, str]) -> str:
+    """Put values in place of their names in braces; other braces are Python's."""
+    for name, value in values.items():
+        cell = cell.replace(f"{{{name}}}", value)
+    return cell
 
 
 def push(client: Any, plan: Plan) -> str:

@@ -1,5 +1,6 @@
 """The notebook that trains a run on Kaggle: complete folders, cells that run, a push through the real client."""
 
+import configparser
 import json
 import os
 import subprocess
@@ -15,7 +16,8 @@ from competition.__main__ import main
 from competition.cli import read_settings
 from competition.config import TrainSettings
 from competition.errors import UserError
-from competition.kaggle_notebook import PACKAGES, make_folders, pack_toolkit, slug_of
+from competition.kaggle_notebook import OLDEST, PACKAGES, make_folders, pack_toolkit, slug_of
+from tests.conftest import REPOSITORY
 from tests.fake_kaggle import TOKEN
 from tests.test_kaggle import _no_home, fake, refusal  # noqa: F401 (fixtures)
 
@@ -79,8 +81,8 @@ def test_the_toolkit_is_whole_and_the_same_each_time(run, tmp_path):
     assert "--epochs" in shown.stdout
 
 
-def test_the_cells_run(run, tmp_path, monkeypatch):
-    """With Kaggle's folders moved: unpack for real, and see the commands."""
+def run_cells(run, tmp_path, monkeypatch):
+    """With Kaggle's folders moved: unpack for real, and return the commands and the place."""
     plan = make_folders(run, "cats", "somebody", tmp_path / "out", with_wheels=False)
     place = tmp_path / "kaggle"
     (place / "input" / "deeper" / "cats").mkdir(parents=True)
@@ -92,6 +94,25 @@ def test_the_cells_run(run, tmp_path, monkeypatch):
     names = {}
     for cell in json.loads((plan.folder / "notebook" / "train.ipynb").read_text())["cells"]:
         exec("".join(cell["source"]).replace("/kaggle", str(place)), names)
+    return commands, place
+
+
+def test_an_image_with_too_old_a_package_is_told(run, tmp_path, monkeypatch):
+    found = {"numpy": "1.26.4", "torch": "2.6.0+cu124"}
+    monkeypatch.setattr("importlib.metadata.version", lambda name: found.get(name, "1.0"))
+    with pytest.raises(RuntimeError, match="numpy 1.26.4 is too old, the toolkit needs 2.0"):
+        run_cells(run, tmp_path, monkeypatch)
+
+
+def test_what_is_too_old_is_what_the_setup_says():
+    setup = configparser.ConfigParser()
+    setup.read(REPOSITORY / "setup.cfg")
+    lines = [line.partition(" >= ") for line in setup["options"]["install_requires"].split("\n")]
+    assert {name: least for name, _, least in lines if least and name not in PACKAGES} == OLDEST
+
+
+def test_the_cells_run(run, tmp_path, monkeypatch):
+    commands, place = run_cells(run, tmp_path, monkeypatch)
     assert (place / "working" / "toolkit" / "train.py").exists()
     pip, train, predict = commands
     assert "--no-deps" in pip
