@@ -2,11 +2,12 @@
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from competition.__main__ import main
 from competition.config import DataSettings
-from competition.data.prepare import find_data, natural_size, prepare_images
+from competition.data.prepare import find_data, fingerprint, natural_size, prepare_images
 from competition.errors import UserError
 
 
@@ -64,3 +65,12 @@ def test_check_refuses_what_the_training_refuses(tmp_path, capsys, words, code, 
 def test_check_passes_the_sample_as_the_training_does(small_sample, tmp_path, capsys):
     assert main(["check", "--cache-dir", str(tmp_path / "cache")]) == 0
     assert capsys.readouterr().out.endswith("left out of the training: 1 image\n")
+
+
+def test_the_fingerprint_holds_ids_labels_and_contents_in_whatever_order():
+    facts = pd.DataFrame({"content_hash": np.array([7, 2**64 - 1, 0], dtype=np.uint64)})
+    table = pd.DataFrame({"image_id": ["b", "a"], "label": ["cat", "dog"], "row": [1, 0]})
+    assert fingerprint(table, facts) == "1a2a7b7d55a9d283"  # begun runs store it: it may not change
+    assert fingerprint(table.iloc[::-1], facts) == fingerprint(table, facts)
+    others = [table.assign(label="cat"), table.assign(image_id=["b", "c"]), table.assign(row=[1, 2])]
+    assert len({fingerprint(other, facts) for other in [table, *others]}) == 4

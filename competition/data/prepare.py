@@ -14,6 +14,7 @@ from competition.data.catalog import Catalog, Problem, open_catalog
 from competition.data.checks import check, duplicate_groups, format_report
 from competition.data.sample import render_sample
 from competition.errors import UserError
+from competition.runs import counted_seed
 
 LARGEST_AUTOMATIC_SIZE = 128  # px; larger pictures are shrunk unless --image-size says otherwise
 
@@ -104,6 +105,13 @@ def fatal_problems(settings: DataSettings, problems: list[Problem]) -> list[Prob
     """Return the problems that stop a training: errors whose images are not left out, or that no image makes."""
     errors = [problem for problem in problems if problem.severity == "error"]
     return [problem for problem in errors if settings.is_strict or not problem.image_ids]
+
+
+def fingerprint(table: pd.DataFrame, facts: pd.DataFrame) -> str:
+    """Return 16 hex digits of ids, labels and contents, in whatever order and place; ``row`` leads to the facts."""
+    contents = facts["content_hash"].to_numpy()[table["row"]]
+    rows = sorted(zip(table["image_id"], table["label"], contents.tolist(), strict=True))
+    return f"{counted_seed(repr(rows)):016x}"
 
 
 def natural_size(catalog: Catalog, largest: int = LARGEST_AUTOMATIC_SIZE) -> int:

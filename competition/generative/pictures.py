@@ -14,7 +14,7 @@ from torch import Tensor
 from competition.data.catalog import Catalog
 from competition.data.checks import duplicate_groups
 from competition.data.loader import Images, Loader, image_keys
-from competition.data.prepare import decode, find_data, natural_size
+from competition.data.prepare import decode, find_data, fingerprint, natural_size
 from competition.errors import UserError, counted, did_you_mean, first_few
 from competition.generative.settings import GenerateSettings
 from competition.runs import counted_seed
@@ -101,8 +101,6 @@ def load_pictures(settings: GenerateSettings, image_size: int | None = None) -> 
     held_out, table = table.loc[is_held_out, "image_id"].tolist(), table[~is_held_out].reset_index(drop=True)
     _refuse_too_few(table["label"].tolist(), names)
     _say_sizes(store.facts.iloc[table["row"]], size, settings.resize)
-    contents = store.facts["content_hash"].to_numpy()[table["row"]].tolist()
-    rows = sorted(zip(table["image_id"], table["label"], contents, strict=True))
     return Pictures(
         image_ids=np.asarray(table["image_id"].tolist(), dtype=np.str_),
         labels=np.array([names.index(label) for label in table["label"]], dtype=np.int64),
@@ -112,7 +110,7 @@ def load_pictures(settings: GenerateSettings, image_size: int | None = None) -> 
         image_size=size,
         held_out=held_out,
         source=str(catalog.source),
-        fingerprint=f"{counted_seed(repr(rows)):016x}",
+        fingerprint=fingerprint(table, store.facts),
     )
 
 

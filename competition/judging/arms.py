@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from competition.config import TrainSettings
 from competition.data.catalog import Catalog, open_catalog
 from competition.data.loader import Images, image_keys
-from competition.data.prepare import decode
+from competition.data.prepare import decode, fingerprint
 from competition.errors import UserError, counted, did_you_mean, first_few
 from competition.folds import held_out
 from competition.inference import Preprocessing
@@ -128,15 +128,13 @@ def open_generated(path: Path, settings: TrainSettings, per_class: int | None, m
     if per_class is not None:
         order = np.argsort([counted_seed(settings.seed, "judge", name) for name in table["image_id"]])
         table = table.iloc[order].groupby("label", sort=False).head(per_class)
-    contents = store.facts["content_hash"].to_numpy()[table["row"]].tolist()
-    told = sorted(zip(table["image_id"], table["label"], contents, strict=True))
     return Generated(
         labels=np.array([names.index(label) for label in table["label"]], dtype=np.int64),
         # A generated image may be named like a real one, and is another image.
         keys=image_keys([f"generated/{name}" for name in table["image_id"]]),
         rows=table["row"].to_numpy(np.int64),
         store=store,
-        fingerprint=f"{counted_seed(repr(told)):016x}",
+        fingerprint=fingerprint(table, store.facts),
         copies=int(store.facts["pixel_hash"].iloc[table["row"]].isin(material.images.store.facts["pixel_hash"]).sum()),
     )
 

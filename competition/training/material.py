@@ -12,11 +12,11 @@ import pandas as pd
 from competition.config import TrainSettings
 from competition.data.catalog import Catalog
 from competition.data.loader import image_keys
-from competition.data.prepare import PreparedImages, prepare_images
+from competition.data.prepare import PreparedImages, fingerprint, prepare_images
 from competition.errors import UserError, counted, first_few
 from competition.folds import ANOTHER, FOLDER, load_folds, make_folds, save_folds, straddling
 from competition.predictions import class_numbers
-from competition.runs import counted_seed, hash_file, read_run
+from competition.runs import hash_file, read_run
 from competition.training.inputs import TrainingData
 
 
@@ -49,7 +49,8 @@ def open_material(settings: TrainSettings, catalog: Catalog, image_size: int) ->
     if settings.holdout:
         refuse_unusable_holdout(set(images.of("val")["label"]), set(table["label"]))
     path, folds = open_folds(settings, images, table)
-    return Material(images, training_data(images, table), folds, path, fingerprint(images, table), hash_file(path))
+    images_hash = fingerprint(table, images.store.facts)
+    return Material(images, training_data(images, table), folds, path, images_hash, hash_file(path))
 
 
 def unlike_folds(run: Path, material: Material) -> list[str]:
@@ -70,13 +71,6 @@ def refuse_unusable_holdout(held_out: set[str], trained: set[str]) -> None:
     unknown = sorted(held_out - trained)
     if unknown:
         raise UserError(f"--holdout: classes only the validation split has cannot be scored: {first_few(unknown)}")
-
-
-def fingerprint(images: PreparedImages, table: pd.DataFrame) -> str:
-    """Return 16 hex digits of what is trained on: ids, labels and contents, in whatever order and place."""
-    contents = images.store.facts["content_hash"].to_numpy()[table["row"]]
-    rows = sorted(zip(table["image_id"], table["label"], contents.tolist(), strict=True))
-    return f"{counted_seed(repr(rows)):016x}"
 
 
 def data_name(settings: TrainSettings) -> str:
