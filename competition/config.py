@@ -4,7 +4,7 @@ Command-line flags, YAML keys and attribute names are the same words.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,16 +15,9 @@ DATA, NETWORK, TRAINING, MACHINE, OUTPUT = "data", "network", "training", "machi
 UNNORMED = ("imp_cnn", "base_cnn", "vgg11", "vgg13", "vgg16", "vgg19")
 
 
-# Which images, and what of the tables says it: what whoever reads a run's data again takes over from it.
-DATA_FLAGS = ("data", "train_csv", "val_csv", "test_csv", "images", "id_column", "label_column", "group_column")
-
-
 @dataclass(frozen=True)
-class DataSettings(Settings):
-    """Where the images are and how they are read.
-
-    None of it is part of a run's identity: a run knows its images by their contents, wherever they lie.
-    """
+class SourceSettings(Settings):
+    """Where the images are, and what of the tables says it."""
 
     data: Path | None = setting(
         None, DATA, "folder or zip of the competition; without it, the embedded sample", identity=False
@@ -38,6 +31,16 @@ class DataSettings(Settings):
     id_column: str | None = setting(None, DATA, "column of image ids in the CSVs", identity=False)
     label_column: str | None = setting(None, DATA, "column of labels in the CSVs", identity=False)
     group_column: str | None = setting(None, DATA, "column whose equal values must share a fold", identity=False)
+
+
+# What whoever reads a run's data again takes over from it.
+DATA_FLAGS = tuple(item.name for item in fields(SourceSettings))
+
+
+@dataclass(frozen=True)
+class DecodeSettings(Settings):
+    """How images are read."""
+
     on_bad: Literal["fail", "skip"] = setting(
         "fail", DATA, "bad images: refuse to start, or leave them out and say so", identity=False
     )
@@ -47,6 +50,14 @@ class DataSettings(Settings):
     cache_limit: float = setting(
         16.0, DATA, "largest cache; a larger set is decoded as needed", unit="GB", low=0, high=1_000_000, identity=False
     )
+
+
+@dataclass(frozen=True)
+class DataSettings(DecodeSettings, SourceSettings):  # in this order --help names the source first
+    """Where the images are and how they are read.
+
+    None of it is part of a run's identity: a run knows its images by their contents, wherever they lie.
+    """
 
     @property
     def is_strict(self) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from competition.config import DataSettings
+from competition.config import DataSettings, DecodeSettings
 from competition.data import archive
 from competition.data.cache import ImageStore, open_images
 from competition.data.catalog import Catalog, Problem, open_catalog
@@ -68,7 +68,7 @@ def find_data(settings: DataSettings, fewest_classes: int = 2) -> Catalog:
     )
 
 
-def decode(settings: DataSettings, catalog: Catalog, image_size: int, resize: str) -> ImageStore:
+def decode(settings: DecodeSettings, catalog: Catalog, image_size: int, resize: str) -> ImageStore:
     """Return the decoded images of a whole catalog, from the cache where it has them."""
     return open_images(
         catalog.table,

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from competition.config import DATA_FLAGS, DataSettings
 from competition.data.archive import is_image, is_table, list_files
-from competition.data.cache import ImageStore, open_images
+from competition.data.cache import ImageStore
 from competition.data.catalog import Catalog, open_catalog
 from competition.data.decode import Resize
-from competition.data.prepare import find_data, natural_size
+from competition.data.prepare import decode, find_data, natural_size
 from competition.errors import UserError, counted, first_few
 from competition.generative.checkpoint import DESCRIPTION, read_generator
 from competition.generative.measure_settings import MeasureSettings
@@ -216,13 +216,7 @@ def decode_set(images: ImageSet, side: int, settings: MeasureSettings) -> Decode
         UserError: images that cannot be read, unless ``--on-bad skip`` was given here or in the set's own training.
     """
     table = images.catalog.table
-    store = open_images(
-        table,
-        image_size=side,
-        resize=settings.resize or "squash",
-        cache_dir=settings.cache_dir,
-        limit_bytes=int(settings.cache_limit * 1e9),
-    )
+    store = decode(settings, images.catalog, side, settings.resize or "squash")
     names, errors = table["image_id"].to_numpy(), store.facts["error"].to_numpy()
     bad = [f"{names[row]} ({errors[row]})" for row in images.rows if errors[row]]
     if bad and images.is_strict and settings.on_bad == "fail":

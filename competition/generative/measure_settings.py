@@ -4,15 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from competition.config import DATA, MACHINE, NETWORK, OUTPUT, TRAINING
+from competition.config import DATA, MACHINE, NETWORK, OUTPUT, TRAINING, DecodeSettings
 from competition.settings import Settings, setting
 
 DEFAULT_FEATURES = "tf_efficientnet_lite0"
 
 
 @dataclass(frozen=True)
-class MeasureSettings(Settings):
-    """Everything ``generate measure`` can be told beside what is measured."""
+class ComparedSettings(Settings):
+    """What is compared with what, and how large."""
 
     against: Path | None = setting(
         None, DATA, "real images: a folder, a zip, or a run, whose held-out images are meant; auto: those of RUN"
@@ -34,18 +34,12 @@ class MeasureSettings(Settings):
     resize: Literal["squash", "crop", "letterbox"] | None = setting(
         None, DATA, "how a picture that is not square becomes one; auto: as in the run's training, else squash"
     )
-    on_bad: Literal["fail", "skip"] = setting("fail", DATA, "images that cannot be read: refuse, or leave them out")
-    cache_dir: Path = setting(
-        Path("~/.cache/competition"), DATA, "where decoded images and features are kept for later runs"
-    )
-    cache_limit: float = setting(
-        16.0,
-        DATA,
-        "largest cache of decoded images; a larger set is decoded as needed",
-        unit="GB",
-        low=0,
-        high=1_000_000,
-    )
+
+
+@dataclass(frozen=True)
+class MeasureSettings(DecodeSettings, ComparedSettings):  # in this order --help names what is compared first
+    """Everything ``generate measure`` can be told beside what is measured."""
+
     features: str = setting(
         DEFAULT_FEATURES,
         NETWORK,
