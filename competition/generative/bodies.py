@@ -20,7 +20,7 @@ class Mirror:
     activation: type[nn.Module]
 
 
-# As `competition.models.seed_cnns` builds them; a wing does not import the networks' floor.
+# As `competition.models.seed_cnns` builds them; written out, since no network need be built then. A test compares.
 MIRRORS = {
     "imp_cnn": Mirror(((32, 32), (64,), (128, 256)), (3, 3, 3), nn.ELU),
     "plain_cnn": Mirror(((64,), (128,), (256,)), (5, 3, 3), nn.ReLU),
