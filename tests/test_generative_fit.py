@@ -50,6 +50,12 @@ def test_a_run_leaves_its_files_and_opens_without_its_command(model, data, tmp_p
     assert sorted(path.name for path in (tmp_path / "run" / "sheets").iterdir())[-1] == "step_0000006.png"
 
 
+def test_a_run_on_hosted_images_is_named_after_their_competition(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = begin(settings_for("vae", write_pictures(tmp_path / "birds" / "public")))
+    assert run.folder.name.startswith("birds-public-vae-")  # as train.py has it
+
+
 def test_a_finished_run_is_not_trained_again(data, tmp_path):
     run = begin(settings_for("dcgan", data, run=tmp_path / "run"))
     first = fit(run)

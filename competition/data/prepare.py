@@ -52,6 +52,15 @@ def sample_folder(settings: DataSettings) -> Path:
     return settings.cache_dir / "sample"
 
 
+def data_name(settings: DataSettings) -> str:
+    """Return the short name of the data for file names."""
+    if not settings.data:
+        return "sample"
+    path = settings.data.resolve()
+    # `host` calls what it shares public, whatever it is about.
+    return f"{path.parent.name}-public" if path.name == "public" and path.parent.name else path.stem
+
+
 def find_data(settings: DataSettings, fewest_classes: int = 2) -> Catalog:
     """Return the catalog of ``--data``, or of the embedded sample, rendered on first use."""
     data = settings.data or render_sample(sample_folder(settings))

@@ -19,6 +19,7 @@ import torch
 import yaml
 
 from competition.cli import read_run_settings
+from competition.data.prepare import data_name
 from competition.errors import UserError
 from competition.generative.design import Design
 from competition.generative.factory import choose_design, create_model, parameter_count
@@ -66,8 +67,8 @@ def open_run(settings: GenerateSettings) -> Run:
         "images": len(pictures.labels),
         "images_hash": pictures.fingerprint,
     }
-    name = settings.data.resolve().stem if settings.data else "sample"
-    folder = settings.run or Path("runs") / f"{name}-{settings.model}-{counted_seed(repr(identity)):016x}"[:-8]
+    name = f"{data_name(settings)}-{settings.model}-{counted_seed(repr(identity)):016x}"[:-8]
+    folder = settings.run or Path("runs") / name
     refuse_other_run(folder, identity)
     answer = choose_precision(folder, settings, design, pictures, device)
     claim_folder(folder, settings, identity, pictures)

@@ -12,7 +12,7 @@ import pandas as pd
 from competition.config import TrainSettings
 from competition.data.catalog import Catalog
 from competition.data.loader import image_keys
-from competition.data.prepare import PreparedImages, fingerprint, prepare_images
+from competition.data.prepare import PreparedImages, data_name, fingerprint, prepare_images
 from competition.errors import UserError, counted, first_few
 from competition.folds import ANOTHER, FOLDER, load_folds, make_folds, save_folds, straddling
 from competition.predictions import class_numbers
@@ -71,15 +71,6 @@ def refuse_unusable_holdout(held_out: set[str], trained: set[str]) -> None:
     unknown = sorted(held_out - trained)
     if unknown:
         raise UserError(f"--holdout: classes only the validation split has cannot be scored: {first_few(unknown)}")
-
-
-def data_name(settings: TrainSettings) -> str:
-    """Return the short name of the data for file names."""
-    if not settings.data:
-        return "sample"
-    path = settings.data.resolve()
-    # `host` calls what it shares public, whatever it is about.
-    return f"{path.parent.name}-public" if path.name == "public" and path.parent.name else path.stem
 
 
 def open_folds(settings: TrainSettings, images: PreparedImages, table: pd.DataFrame) -> tuple[Path, pd.DataFrame]:
