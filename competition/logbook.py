@@ -5,20 +5,19 @@ file hash. Nothing here needs torch.
 """
 
 import csv
-import fcntl
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from competition.data.csvfile import read_csv
 from competition.errors import UserError, did_you_mean, first_few
 from competition.metrics import Counts
-from competition.runs import hash_file, read_json, write_atomically
+from competition.runs import hash_file, locked, read_json, write_atomically
 
 LOGBOOK = "logbook.csv"
 
@@ -103,17 +102,12 @@ def write_logbook(folder: Path, entries: list[Entry]) -> None:
 @contextmanager
 def changing_logbook(folder: Path) -> Iterator[list[Entry]]:
     """Give the entries to be changed in place, and write them at the end; others wait meanwhile."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock: IO[str] = open(folder / f".{LOGBOOK}.lock", "a")  # noqa: SIM115 (must outlive this line)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(folder / f".{LOGBOOK}.lock", str(folder / LOGBOOK), wait=True):
         entries = read_logbook(folder)
         before = list(entries)
         yield entries
         if entries != before:
             write_logbook(folder, entries)
-    finally:
-        lock.close()
 
 
 def entry_of(path: Path) -> Entry:

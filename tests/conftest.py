@@ -1,5 +1,7 @@
 """Shared by all tests: one thread per process (they run side by side), seeds, an image store, a tiny run."""
 
+import errno
+import fcntl
 import os
 import random
 import shutil
@@ -39,6 +41,16 @@ def no_probe():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(machine, "probe_precision", lambda *_: (Precision(), {}))
         yield
+
+
+@pytest.fixture
+def without_locks(monkeypatch):
+    """A file system that knows no locks."""
+
+    def fail(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", fail)
 
 
 class ArrayImages:

@@ -1,7 +1,6 @@
 """A cache is made whole or not at all: killed, raced, out of space."""
 
 import errno
-import fcntl
 import os
 import shutil
 import signal
@@ -91,11 +90,8 @@ def test_two_processes_decode_once(table: pd.DataFrame, tmp_path: Path, monkeypa
     assert not list((tmp_path / "cache").glob("*.tmp-*"))
 
 
-def test_without_locks_nothing_is_swept(table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_locks(*_: object) -> None:
-        raise OSError(errno.ENOSYS, "Function not implemented")
-
-    monkeypatch.setattr(fcntl, "flock", no_locks)
+@pytest.mark.usefixtures("without_locks")
+def test_without_locks_nothing_is_swept(table: pd.DataFrame, tmp_path: Path) -> None:
     opened(table[:3], tmp_path / "cache")
     (key,) = (path.parent.name for path in (tmp_path / "cache").glob("*/meta.json"))
     shutil.rmtree(tmp_path / "cache" / key)

@@ -144,6 +144,13 @@ def enter(folder, number):
             find_entry(entries, path)
 
 
+def test_scores_are_entered_where_there_are_no_locks(tmp_path, without_locks):
+    made(tmp_path)
+    add_new_submissions(tmp_path)
+    assert set_scores(tmp_path, "a", 0.7, None).public == 0.7
+    assert [entry.public for entry in read_logbook(tmp_path)] == [0.7]
+
+
 def test_writers_wait_for_each_other(tmp_path):
     context = multiprocessing.get_context("fork")
     writers = [context.Process(target=enter, args=(str(tmp_path), number)) for number in range(4)]

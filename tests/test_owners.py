@@ -29,6 +29,12 @@ def test_a_killed_worker_is_known_to_be_dead(tmp_path):
     assert is_alive(tmp_path, name) is None
 
 
+def test_without_locks_nobody_knows_who_lives(tmp_path, without_locks):
+    worker = Worker(tmp_path)
+    assert is_alive(tmp_path, worker.name) is None
+    worker.leave()
+
+
 def test_names_differ_within_a_process_too(tmp_path):
     names = {Worker(tmp_path).name, Worker(tmp_path).name, worker_name()}
     assert len(names) == 3

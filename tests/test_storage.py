@@ -48,6 +48,13 @@ def test_sqlite_is_for_one_process(tmp_path):
     assert first.shown.startswith("sqlite")
 
 
+@pytest.mark.parametrize("url", [None, "sqlite:///s.db"])
+def test_what_needs_locks_is_refused_where_there_are_none(tmp_path, monkeypatch, without_locks, url):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"no locks, .*give --storage postgresql://, or work in a folder on a local"):
+        open_storage(url, tmp_path / "study", "s")
+
+
 def test_other_errors_are_not_tried_again(tmp_path):
     storage = open_storage(None, tmp_path, "s")
 

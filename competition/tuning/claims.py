@@ -173,6 +173,7 @@ class Claims:
         known = is_alive(self.folder, owner)
         if known is not None:
             return known
+        # Without a heartbeat there are locks, or the study was refused; so no lock file means that it has left.
         return self.storage.has_heartbeat and not is_silent
 
     def _queue_again(self, trial: FrozenTrial, why: str, deaths: int) -> None:

@@ -1,6 +1,5 @@
 """The journal file: safe with several processes of one machine, mended where a killed writer left a line cut."""
 
-import fcntl
 import os
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,12 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from competition.errors import UserError
+from competition.runs import take_lock
+
+NO_LOCKS = (
+    "its file system has no locks, and without them two processes at once would damage a study: give "
+    "--storage postgresql://, or work in a folder on a local disk"
+)
 
 
 class JournalLock:
@@ -22,9 +27,11 @@ class JournalLock:
         self._file: Any = None
 
     def acquire(self) -> bool:
-        """Wait for the lock."""
+        """Wait for the lock; raises UserError where the file system has none."""
         self._file = open(self._journal.with_suffix(".lock"), "a")  # noqa: SIM115 (released by its own method)
-        fcntl.flock(self._file, fcntl.LOCK_EX)
+        if not take_lock(self._file, wait=True):
+            self.release()
+            raise UserError(f"{self._journal}: {NO_LOCKS}")
         mend_last_line(self._journal)
         return True
 
@@ -52,7 +59,7 @@ def mend_last_line(path: Path) -> None:
 
 
 def open_journal(path: Path) -> JournalStorage:
-    """Open a journal file, mended; raises UserError when a line within it is damaged."""
+    """Open a journal file, mended; raises UserError without locks, or when a line within it is damaged."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = JournalLock(path)
     lock.acquire()

@@ -4,13 +4,14 @@ studies/NAME/workers/HOST-PID-TIME.lock   held by a living worker through the ke
 studies/NAME/workers/HOST-PID-TIME.json   what it is doing, for the display
 """
 
-import fcntl
 import json
 import os
 import platform
 import time
 from pathlib import Path
 from typing import Any
+
+from competition.runs import take_lock
 
 STATUS_SECONDS = 1.0  # between two notes of what a worker is doing
 
@@ -28,7 +29,7 @@ class Worker:
         self._folder = study_folder / "workers"
         self._folder.mkdir(parents=True, exist_ok=True)
         self._lock = open(_lock_path(self._folder, self.name), "a")  # noqa: SIM115 (held while the process lives)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        take_lock(self._lock, wait=True)
         self._last_status = 0.0
 
     def tell(self, status: dict[str, Any], now: bool = False) -> None:
@@ -48,16 +49,15 @@ class Worker:
 
 
 def is_alive(study_folder: Path, name: str) -> bool | None:
-    """Return whether a worker holds its lock; None where this machine cannot know."""
+    """Return whether a worker holds its lock; None where this machine cannot know: no lock file, or no locks."""
     path = _lock_path(study_folder / "workers", name)
     if not path.exists():
         return None
     with open(path, "a") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            return False if take_lock(file) else None
+        except BlockingIOError:
             return True
-    return False
 
 
 def forget(study_folder: Path, name: str) -> None:

@@ -1,8 +1,5 @@
 """What the trials of a study share in one process: the catalog, the decoded images, the folds, the number format."""
 
-import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +9,7 @@ from competition.config import TrainSettings
 from competition.data.catalog import Catalog
 from competition.data.prepare import find_data, natural_size
 from competition.inference import Preprocessing
-from competition.runs import counted_seed
+from competition.runs import counted_seed, locked
 from competition.training.cross_validation import Run, choose_preprocessing, claim_folder, identity_of, settle
 from competition.training.inputs import Machine
 from competition.training.machine import choose_machine
@@ -70,15 +67,7 @@ class Shelf:
         size = preprocessing.image_size
         kind = counted_seed(settings.model, size, settings.precision, settings.device)
         folder = self._folder / "precision" / f"{settings.model.replace('/', '_')}-{size}-{kind:016x}"[:-8]
-        with _one_at_a_time(folder):
+        with locked(folder / "lock", str(folder), wait=True):
             probed = choose_machine(folder, settings, material.data, preprocessing)
             probed.answer.save(folder)
         return replace(probed.machine, workers=probed.machine.workers // self._workers)
-
-
-@contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

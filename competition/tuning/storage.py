@@ -4,7 +4,6 @@ A journal file (the default) serves the processes of one machine, SQLite one pro
 password leaves this module: `shown` is what messages and files may name.
 """
 
-import fcntl
 import math
 import threading
 import time
@@ -18,8 +17,8 @@ import optuna
 from optuna.storages import BaseStorage, RDBStorage
 
 from competition.errors import UserError, did_you_mean, without_passwords
-from competition.runs import counted_seed
-from competition.tuning.journal import open_journal
+from competition.runs import counted_seed, locked, take_lock
+from competition.tuning.journal import NO_LOCKS, open_journal
 
 PATIENCE = 120.0  # s that a storage which answered before is waited for
 FIRST_PATIENCE = 20.0  # s that one is waited for at the start, where a wrong address is likelier
@@ -96,7 +95,10 @@ def open_storage(url: str | None, folder: Path, study: str) -> StudyStorage:
 
 
 class LocalStorage:
-    """A journal file or SQLite, with a kernel lock in the study's folder; SQLite is for one process."""
+    """A journal file or SQLite, with a kernel lock in the study's folder; SQLite is for one process.
+
+    Both are refused where the file system has no locks: a living worker could not be told from a dead one.
+    """
 
     has_heartbeat = False
 
@@ -105,12 +107,14 @@ class LocalStorage:
         self._sole = open(folder / "sole.lock", "a") if is_for_one else None  # noqa: SIM115 (held while it is used)
         if self._sole is not None:
             try:
-                fcntl.flock(self._sole, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+                has_locks = take_lock(self._sole)
+            except BlockingIOError:
                 raise UserError(
                     f"{folder}: another process is at work, and SQLite locks when several write: wait for it, or "
                     "begin a study without --storage (a journal file) or with postgresql://"
                 ) from None
+            if not has_locks:
+                raise UserError(f"{folder}: {NO_LOCKS}")
 
     def beat(self, trial_id: int) -> None:
         """Do nothing: the kernel knows who lives."""
@@ -123,12 +127,9 @@ class LocalStorage:
         """Return none."""
         return set()
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> AbstractContextManager[None]:
         """Wait for the lock and hold it."""
-        with open(self._path, "a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        return locked(self._path, str(self._path), wait=True)
 
     def patiently(self, action: Callable[[], Answer]) -> Answer:
         """Return the action's answer: a file is there or it is not."""
