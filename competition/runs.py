@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
@@ -27,15 +28,17 @@ from competition.errors import UserError, without_passwords
 NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
 
 
-def write_atomically(path: Path, data: bytes | str) -> None:
-    """Write a whole file or nothing: beside it, flushed to disk, then renamed over it."""
+def write_atomically(path: Path, data: bytes | str, sync: bool = True) -> None:
+    """Write a whole file or nothing: beside it, flushed to disk unless ``sync`` is off, then renamed over it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    # Hosts and containers that share a folder can have the same PID at the same time.
+    beside = path.with_name(f".{path.name}.tmp-{os.getpid()}-{time.time_ns()}")
     try:
         with open(beside, "wb") as file:
             file.write(data.encode() if isinstance(data, str) else data)
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         os.replace(beside, path)
     except BaseException as error:
         beside.unlink(missing_ok=True)

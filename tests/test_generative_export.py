@@ -100,7 +100,7 @@ def test_a_full_disk_costs_nothing_and_the_same_call_goes_on(runs, tmp_path, mon
     before = pictures(tmp_path / "out")
     assert 0 < len(before) < 21
     assert not (tmp_path / "out" / "manifest.csv").exists()
-    assert not list((tmp_path / "out").rglob("*.tmp"))
+    assert not list((tmp_path / "out").rglob("*.tmp*"))
     stamps = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in before}
     _, made = write(runs("vae"), tmp_path / "out", per_class=7)
     assert made == 21 - len(before)

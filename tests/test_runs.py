@@ -26,6 +26,21 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path, monk
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_writers_of_two_hosts_with_the_same_pid_do_not_touch_each_others_file(tmp_path, monkeypatch):
+    path, fsync, contents = tmp_path / "a.json", os.fsync, []
+
+    def let_the_other_write(number):
+        fsync(number)
+        monkeypatch.setattr(os, "fsync", fsync)
+        runs.write_atomically(path, "theirs")
+        contents.append(path.read_text())
+
+    monkeypatch.setattr(os, "fsync", let_the_other_write)
+    runs.write_atomically(path, "ours")
+    assert [*contents, path.read_text()] == ["theirs", "ours"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_full_disk_is_named_by_the_file_that_was_wanted(tmp_path, monkeypatch, capsys):
     def fail(_):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -25,7 +25,7 @@ import numpy as np
 from competition.data.facts import FACT_BYTES, save_facts
 from competition.errors import UserError
 from competition.progress import Bar
-from competition.runs import take_lock
+from competition.runs import take_lock, write_atomically
 
 if TYPE_CHECKING:
     from competition.data.decode import Decoded, Resize
@@ -123,7 +123,7 @@ def _build(folder: Path, plan: CachePlan, workers: int | None, progress: bool) -
             "offset": offset,
             "errors": {str(row): fact.error for row, fact in enumerate(facts) if fact.error},
         }
-        _write_synced(beside / "meta.json", json.dumps(meta).encode())
+        write_atomically(beside / "meta.json", json.dumps(meta))
         shutil.rmtree(folder, ignore_errors=True)  # a folder without meta.json is nobody's cache
         os.replace(beside, folder)
     except BaseException:
@@ -202,10 +202,3 @@ def _write_images(path: Path, plan: CachePlan, decoded: Iterable["Decoded"]) -> 
         file.flush()
         os.fsync(file.fileno())
     return facts, offset
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())

@@ -7,7 +7,6 @@ OUT/export.json              what the pictures were made with
 
 import csv
 import io
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -181,19 +180,11 @@ def file_name(number: int) -> str:
 
 
 def write_picture(path: Path, data: bytes) -> None:
-    """Write one picture, whole or not at all.
+    """Write one picture, whole or not at all, without waiting for the disk.
 
-    Unlike `runs.write_atomically` it does not wait for the disk: a power cut may cost pictures that the next run makes
-    again, and waiting would cost more than making them.
+    A power cut may cost pictures that the next run makes again, and waiting would cost more than making them.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.tmp")
-    try:
-        beside.write_bytes(data)
-        os.replace(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+    write_atomically(path, data, sync=False)
 
 
 def manifest_rows(
