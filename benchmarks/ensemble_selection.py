@@ -23,11 +23,11 @@ settle()
 
 import numpy as np
 
-from competition.data.cache_build import usable_cores
 from competition.ensemble import report
 from competition.ensemble.selection import select_ensemble
 from competition.ensemble.stack import join_members
 from competition.predictions import Predictions, load_predictions, save_predictions
+from competition.process import usable_cores
 
 FOLDS = 5
 

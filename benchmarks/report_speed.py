@@ -5,7 +5,6 @@ A page for many classes without training one:  --classes 100 --images 5000 (a ma
 """
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from statistics import median
 
 import numpy as np
 
+from competition.process import usable_cores
 from competition.runs import environment, write_json
 
 
@@ -42,8 +42,7 @@ def main() -> None:
             megabytes = page.stat().st_size / 1e6
     print(f"report of {run}: {median(seconds):.1f} s [{min(seconds):.1f}, {max(seconds):.1f}], page {megabytes:.1f} MB")
     env = environment()
-    usable = len(os.sched_getaffinity(0))
-    print(f"{env['processor']}, {usable} of {env['cores']} cores, versions {env['versions']}")
+    print(f"{env['processor']}, {usable_cores()} of {env['cores']} cores, versions {env['versions']}")
 
 
 def make_run(place: Path, classes: int, images: int) -> Path:

@@ -24,11 +24,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from competition.config import HostSettings
-from competition.data.cache_build import usable_cores
 from competition.data.catalog import Problem, open_catalog
 from competition.data.checks import check, duplicate_groups
 from competition.data.prepare import decode, find_data, natural_size
 from competition.errors import UserError, counted, first_few
+from competition.process import usable_cores
 from competition.runs import counted_seed, write_atomically
 
 ID, LABEL, USAGE = "Image", "Class", "Usage"

@@ -32,3 +32,8 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError, TypeError):
         return False  # another C library: musl, macOS, Windows
     return bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use: fewer than the machine has where a scheduler pins it."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,6 +1,9 @@
 """How a run is run: asked once, then read."""
 
+import os
+
 import pytest
+import torch
 
 from competition.config import TrainSettings
 from competition.runs import write_json
@@ -24,3 +27,13 @@ def test_the_probes_choice_is_used_by_every_later_start(has_bf16, asked, used, t
     (tmp_path / "precision.json").unlink()
     probed.answer.save(tmp_path)  # nothing was asked, so there is nothing to write
     assert not list(tmp_path.iterdir())
+
+
+def test_as_many_workers_load_as_cores_may_be_used(tmp_path, monkeypatch):
+    monkeypatch.setattr("competition.training.machine.pick_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr("competition.precision.has_bf16", lambda device: True)
+    write_json(tmp_path / "precision.json", {"number_format": "bf16", "channels_last": False})
+    for cores, workers in ((2, 2), (64, 8)):  # of a machine that has more, perhaps
+        monkeypatch.setattr(os, "sched_getaffinity", lambda process, cores=cores: set(range(cores)), raising=False)
+        probed = choose_machine(tmp_path, TrainSettings(), data=None, preprocessing=None)
+        assert probed.machine.workers == workers

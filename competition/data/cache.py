@@ -21,8 +21,9 @@ import numpy as np
 import pandas as pd
 
 from competition.data.archive import signature
-from competition.data.cache_build import CachePlan, is_whole, make_cache, usable_cores
+from competition.data.cache_build import CachePlan, is_whole, make_cache
 from competition.data.facts import load_facts
+from competition.process import usable_cores
 
 if TYPE_CHECKING:
     from competition.data.decode import Resize

@@ -24,6 +24,7 @@ import numpy as np
 
 from competition.data.facts import FACT_BYTES, save_facts
 from competition.errors import UserError
+from competition.process import usable_cores
 from competition.progress import Bar
 from competition.runs import take_lock, write_atomically
 
@@ -73,11 +74,6 @@ def make_cache(folder: Path, plan: CachePlan, workers: int | None, progress: boo
                 _build(folder, plan, workers, progress)
     except OSError as error:
         raise _as_user_error(error, cache_dir, plan) from None
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from competition.data.cache_build import usable_cores
+from competition.process import usable_cores
 
 Method = Literal["best", "mean", "geometric", "rank", "weighted", "greedy", "stacked"]
 Transform = Literal["probability", "log", "rank"]

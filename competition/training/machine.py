@@ -8,6 +8,7 @@ import torch
 from competition.config import TrainSettings
 from competition.inference import Preprocessing
 from competition.precision import Answer, Precision, ask_once, pick_device
+from competition.process import usable_cores
 from competition.training.inputs import Machine, TrainingData
 from competition.training.probe import probe_precision
 from competition.training.start import starting_network
@@ -32,7 +33,7 @@ def choose_machine(folder: Path, settings: TrainSettings, data: TrainingData, pr
     device = pick_device(settings.device)
     workers = settings.workers
     if workers is None:
-        workers = 0 if device.type == "cpu" else min(8, torch.multiprocessing.cpu_count())
+        workers = 0 if device.type == "cpu" else min(8, usable_cores())
     answer = ask_once(folder, lambda: _probe(settings, data, preprocessing, device), settings.precision, device)
     return Probed(Machine(device, answer.precision, workers), answer)
 

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from competition.errors import UserError
+from competition.process import usable_cores
 from competition.tuning.claims import refuse_no_result
 from competition.tuning.display import Board
 from competition.tuning.owners import Worker
@@ -118,8 +119,7 @@ def start_worker(search: Search, log: Path, deadline: float) -> "subprocess.Pope
 
 def worker_environment(workers: int) -> dict[str, str]:
     """Return the environment of one of several workers: threads for its share of the cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = str(max(1, cores // workers))
+    threads = str(max(1, usable_cores() // workers))
     package = str(Path(__file__).parents[2])
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
