@@ -25,7 +25,7 @@ def write_images(folder: Path, count: int, size: int = 12) -> pd.DataFrame:
 
 
 def opened(table: pd.DataFrame, cache_dir: Path, **changes: object) -> ImageStore:
-    settings = {"image_size": 8, "resize": "squash", "limit_bytes": 1 << 30, "progress": False, **changes}
+    settings = {"image_size": 8, "resize": "squash", "limit_bytes": 1 << 30, **changes}
     return open_images(table, cache_dir=cache_dir, **settings)  # type: ignore[arg-type]
 
 

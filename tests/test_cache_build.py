@@ -41,7 +41,7 @@ def gated(path, *args):
 decode.decode_file = gated
 table = pd.read_csv(sys.argv[1], dtype=str)
 print("go", flush=True)
-cache.open_images(table, image_size=8, resize="squash", cache_dir=Path(sys.argv[2]), limit_bytes=1 << 30, workers=1)
+cache.open_images(table, image_size=8, resize="squash", cache_dir=Path(sys.argv[2]), limit_bytes=1 << 30)
 print("done", flush=True)
 """
 
@@ -132,7 +132,7 @@ def test_cache_dir_that_is_a_file(table: pd.DataFrame, tmp_path: Path) -> None:
 
 
 def test_progress_without_a_terminal(table: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    opened(table, tmp_path / "cache", progress=True)
+    opened(table, tmp_path / "cache")
     assert capsys.readouterr().err.startswith("decoding: 70/70 images in ")
 
 

@@ -34,9 +34,7 @@ def plain(per_class: int = 6) -> dict[str, Image.Image]:
 
 def facts_of(catalog: Catalog, root: Path) -> pd.DataFrame:
     cache_dir = root.parent / "cache"
-    return open_images(
-        catalog.table, image_size=16, resize="squash", cache_dir=cache_dir, limit_bytes=1 << 30, progress=False
-    ).facts
+    return open_images(catalog.table, image_size=16, resize="squash", cache_dir=cache_dir, limit_bytes=1 << 30).facts
 
 
 def found(root: Path, folds: int = 3) -> dict[str, Problem]:

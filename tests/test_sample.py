@@ -45,9 +45,7 @@ def test_is_a_whole_competition(folder: Path) -> None:
 
 def test_checks_have_something_to_say(folder: Path, tmp_path: Path) -> None:
     catalog = open_catalog(folder)
-    store = open_images(
-        catalog.table, image_size=32, resize="squash", cache_dir=tmp_path, limit_bytes=1 << 30, progress=False
-    )
+    store = open_images(catalog.table, image_size=32, resize="squash", cache_dir=tmp_path, limit_bytes=1 << 30)
     problems = check(catalog, store.facts, folds=5)
     assert [(problem.kind, len(problem.rows), problem.severity) for problem in problems] == [
         ("truncated image", 1, "error"),

@@ -42,7 +42,7 @@ class ImageStore:
         shape: (N, S, S, 3).
     """
 
-    def __init__(self, folder: Path, paths: Sequence[str], workers: int | None = None) -> None:
+    def __init__(self, folder: Path, paths: Sequence[str]) -> None:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         self.folder = folder
         self.fingerprint: str = folder.name.removesuffix(_FACTS_ONLY)
@@ -52,7 +52,6 @@ class ImageStore:
         self._offset: int = meta["offset"]
         self._errors: dict[str, str] = meta["errors"]
         self._paths = None if self.is_stored else list(paths)  # needed only to decode again
-        self._workers = workers
         self._forget()
 
     def _forget(self) -> None:
@@ -140,19 +139,12 @@ class ImageStore:
     def _threads(self) -> ThreadPoolExecutor:
         """Threads do not survive a fork, so each process has its own."""
         if self._pool is None or self._pool[0] != os.getpid():
-            self._pool = (os.getpid(), ThreadPoolExecutor(self._workers or usable_cores()))
+            self._pool = (os.getpid(), ThreadPoolExecutor(usable_cores()))
         return self._pool[1]
 
 
 def open_images(
-    table: pd.DataFrame,
-    *,
-    image_size: int,
-    resize: "Resize",
-    cache_dir: Path,
-    limit_bytes: int,
-    workers: int | None = None,
-    progress: bool = True,
+    table: pd.DataFrame, *, image_size: int, resize: "Resize", cache_dir: Path, limit_bytes: int
 ) -> ImageStore:
     """Open the cache of these images, decoding them first when there is none.
 
@@ -165,8 +157,8 @@ def open_images(
     plan = CachePlan(paths, image_size, resize, len(paths) * image_size * image_size * 3 <= limit_bytes)
     folder = Path(cache_dir).expanduser() / (key if plan.is_stored else key + _FACTS_ONLY)
     if not is_whole(folder):
-        make_cache(folder, plan, workers, progress)
-    return ImageStore(folder, paths, workers)
+        make_cache(folder, plan)
+    return ImageStore(folder, paths)
 
 
 def cache_key(paths: Sequence[str], image_size: int, resize: str) -> str:

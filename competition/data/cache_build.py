@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,7 +59,7 @@ def is_whole(folder: Path) -> bool:
     return (folder / "meta.json").is_file()
 
 
-def make_cache(folder: Path, plan: CachePlan, workers: int | None, progress: bool) -> None:
+def make_cache(folder: Path, plan: CachePlan) -> None:
     """Decode everything into ``folder``, unless another process has just done so.
 
     Raises UserError when the disk is full, the folder cannot be written, or an image cannot be read this time.
@@ -67,17 +67,17 @@ def make_cache(folder: Path, plan: CachePlan, workers: int | None, progress: boo
     cache_dir = folder.parent
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
-        with _locked(folder, progress) as has_locks:
+        with _locked(folder) as has_locks:
             if not is_whole(folder):
                 if has_locks:  # else nobody knows who still decodes
                     _sweep(cache_dir, folder)
-                _build(folder, plan, workers, progress)
+                _build(folder, plan)
     except OSError as error:
         raise _as_user_error(error, cache_dir, plan) from None
 
 
 @contextmanager
-def _locked(folder: Path, progress: bool) -> Iterator[bool]:
+def _locked(folder: Path) -> Iterator[bool]:
     """Hold ``FOLDER.lock``; wait while another process decodes the same images.
 
     Yields False where the file system has no locks: the rename still keeps caches whole.
@@ -86,8 +86,7 @@ def _locked(folder: Path, progress: bool) -> Iterator[bool]:
         try:
             has_locks = take_lock(file)
         except BlockingIOError:
-            if progress:
-                print(f"Another process is decoding these images; waiting for {folder}", file=sys.stderr)
+            print(f"Another process is decoding these images; waiting for {folder}", file=sys.stderr)
             has_locks = take_lock(file, wait=True)
         yield has_locks
 
@@ -104,12 +103,12 @@ def _sweep(cache_dir: Path, mine: Path) -> None:
                 shutil.rmtree(left, ignore_errors=True)
 
 
-def _build(folder: Path, plan: CachePlan, workers: int | None, progress: bool) -> None:
+def _build(folder: Path, plan: CachePlan) -> None:
     _require_space(folder.parent, plan.bytes_needed())
     beside = folder.with_name(f"{folder.name}.tmp-{os.getpid()}-{time.time_ns()}")
     beside.mkdir()
     try:
-        decoded = _decode_all(plan, workers, progress)
+        decoded = _decode_all(plan)
         facts, offset = _write_images(beside / "images.npy", plan, decoded)
         save_facts(beside / "facts.npz", facts)
         meta = {
@@ -147,21 +146,20 @@ def _as_user_error(error: OSError, cache_dir: Path, plan: CachePlan) -> UserErro
     return UserError(f"{cache_dir}: cannot be written ({error}). Name another folder with --cache-dir.")
 
 
-def _decode_all(plan: CachePlan, workers: int | None, progress: bool) -> Iterator["Decoded"]:
+def _decode_all(plan: CachePlan) -> Iterator["Decoded"]:
     """Yield every image in order. Threads: decoders release the interpreter lock, nothing is pickled."""
     from competition.data.decode import decode_file
 
     def decode(start: int) -> list["Decoded"]:
         return [decode_file(path, plan.image_size, plan.resize) for path in plan.paths[start : start + DECODE_CHUNK]]
 
-    count = max(1, workers or usable_cores())
+    count = usable_cores()
     pool = ThreadPoolExecutor(count)
     try:
-        with Bar("decoding", len(plan.paths)) if progress else nullcontext() as bar:
+        with Bar("decoding", len(plan.paths)) as bar:
             for chunk in _map_in_order(pool, decode, range(0, len(plan.paths), DECODE_CHUNK), ahead=2 * count):
                 yield from chunk
-                if bar is not None:
-                    bar.advance(len(chunk))
+                bar.advance(len(chunk))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
