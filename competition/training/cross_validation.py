@@ -12,7 +12,7 @@ from competition import metrics
 from competition.checkpoint import open_checkpoint, read_checkpoint
 from competition.config import TrainSettings
 from competition.data.catalog import Catalog
-from competition.data.prepare import find_data, natural_size
+from competition.data.prepare import data_name, find_data, natural_size
 from competition.ensemble import mean
 from competition.errors import UserError, counted, first_few
 from competition.folds import held_out
@@ -26,7 +26,7 @@ from competition.training.display import Display
 from competition.training.fit import fit_fold, is_finished
 from competition.training.inputs import FoldJob, Machine, TrainingData
 from competition.training.machine import choose_machine
-from competition.training.material import Material, data_name, open_material, training_data, unlike_folds
+from competition.training.material import Material, open_material, training_data, unlike_folds
 from competition.training.pseudo_labels import Teacher, open_teacher
 from competition.training.record import refuse_missing_tensorboard
 from competition.training.start import refuse_unfit, starting_contents

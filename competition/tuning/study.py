@@ -21,11 +21,11 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from competition.config import TrainSettings
+from competition.data.prepare import data_name
 from competition.errors import UserError, counted
 from competition.metrics import Interval
 from competition.runs import environment, read_json, refuse_other_identity, write_json
 from competition.training.inputs import automatic_batch_size
-from competition.training.material import data_name
 from competition.tuning.claims import Claims
 from competition.tuning.owners import Worker
 from competition.tuning.pruning import create_pruner
