@@ -71,6 +71,11 @@ def read_run(folder: Path) -> dict[str, Any]:
     return values
 
 
+def is_finished(fold_folder: Path) -> bool:
+    """Return whether a fold's folder holds a finished fold: its predictions are written last."""
+    return (fold_folder / "predictions.npz").exists()
+
+
 def refuse_other_identity(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any], flag: str) -> None:
     """Raise UserError that lists what a folder was begun with and what is asked for now; ``flag`` names another."""
     differ = [f"  {name}: {then!r} then, {today!r} now" for name, then, today in _differences(before, now)]

@@ -10,7 +10,7 @@ from competition.config import DATA_FLAGS, DataSettings, TrainSettings
 from competition.ensemble import refuse_different_classes
 from competition.errors import UserError, counted, first_few
 from competition.predictions import Predictions, load_predictions, pool
-from competition.runs import read_json, read_run
+from competition.runs import is_finished, read_json, read_run
 
 Told = TypeVar("Told", bound=DataSettings)
 
@@ -115,7 +115,7 @@ def _open_member(folder: Path, allow_partial: bool, views: int | None) -> Member
 
 def _finished_folds(folder: Path, settings: TrainSettings, allow_partial: bool) -> list[Path]:
     wanted = [folder / f"fold_{fold}" for fold in range(settings.folds * settings.repeats)]
-    finished = [path for path in wanted if (path / "predictions.npz").exists()]
+    finished = [path for path in wanted if is_finished(path)]
     missing = [path.name for path in wanted if path not in finished]
     if not finished:
         raise UserError(f"{folder} has no finished fold: train it first")

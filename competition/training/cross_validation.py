@@ -20,10 +20,18 @@ from competition.inference import Preprocessing, views_of
 from competition.models.factory import check_network
 from competition.models.weights import describe_weights
 from competition.predictions import Predictions, class_numbers, load_predictions, pool, save_csv, save_predictions
-from competition.runs import counted_seed, environment, read_run, refuse_other_identity, write_atomically, write_json
+from competition.runs import (
+    counted_seed,
+    environment,
+    is_finished,
+    read_run,
+    refuse_other_identity,
+    write_atomically,
+    write_json,
+)
 from competition.settings import flag as flag_of
 from competition.training.display import Display
-from competition.training.fit import fit_fold, is_finished
+from competition.training.fit import fit_fold
 from competition.training.inputs import FoldJob, Machine, TrainingData
 from competition.training.machine import choose_machine
 from competition.training.material import Material, open_material, training_data, unlike_folds

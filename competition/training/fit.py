@@ -9,7 +9,6 @@ fold_K/predictions.npz      of the held-out images; written last, so a fold that
 import math
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from competition.errors import UserError
 from competition.inference import predict_probabilities, views_of
 from competition.models.freezing import set_train_mode
 from competition.predictions import Predictions, load_predictions, save_predictions
-from competition.runs import locked
+from competition.runs import is_finished, locked
 from competition.state import load_state, save_state
 from competition.training.display import FoldDisplay
 from competition.training.inputs import FoldJob
@@ -34,11 +33,6 @@ from competition.training.watch import UNWATCHED, TimeUp, Watch
 SAVE_SECONDS = 60.0  # between two saves of the state: what a kill can cost
 CHECK_STEPS = 20  # between two looks at the loss, each of which makes a GPU wait
 PLATEAU_VALIDATIONS = 3  # without gain, after which the plateau schedule halves the learning rate
-
-
-def is_finished(folder: Path) -> bool:
-    """Return whether a fold's folder holds a finished fold."""
-    return (folder / "predictions.npz").exists()
 
 
 def fit_fold(job: FoldJob, display: FoldDisplay, deadline: float = math.inf, watch: Watch = UNWATCHED) -> Predictions:

@@ -20,7 +20,7 @@ from competition.data.prepare import decode
 from competition.errors import UserError, first_few
 from competition.prediction.fold_prediction import ImageRows, predict_fold
 from competition.predictions import in_class_order
-from competition.runs import read_run
+from competition.runs import is_finished, read_run
 from competition.training.inputs import SoftLabelled
 from competition.training.material import Material, unlike_folds
 
@@ -66,7 +66,7 @@ def open_teacher(folder: Path, settings: TrainSettings, material: Material) -> T
         raise UserError(f"--pseudo-labels {folder} is not a run: name a folder that train.py made, such as runs/NAME")
     identity = read_run(folder)["identity"]
     folds = [folder / f"fold_{fold}" for fold in range(settings.folds * settings.repeats)]
-    incomplete = [path.name for path in folds if not (path / "predictions.npz").exists()]
+    incomplete = [path.name for path in folds if not is_finished(path)]
     problems = []
     if incomplete:
         problems.append(f"{first_few(incomplete)} not finished: train it first")
