@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from competition.errors import UserError, did_you_mean
 from competition.models.freezing import classifier_parameters
-from competition.torchvision_operators import declare_missing_operators
 
 CYCLES = 4  # of the cyclic schedule
 # Torch's own, which can move a weight in one pass: AdamW then takes a third of the time, some 3 % of resnet18's step.
@@ -28,7 +27,6 @@ def create_optimizer(
     Raises:
         UserError: an optimiser timm does not know, or that cannot run here.
     """
-    declare_missing_operators()  # timm imports torchvision
     from timm.optim import create_optimizer_v2, list_optimizers
 
     _refuse_optimizer(name, [str(item) for item in list_optimizers()])
