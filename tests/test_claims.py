@@ -6,7 +6,7 @@ import pytest
 from optuna.trial import TrialState
 
 from competition.errors import UserError
-from competition.training.watch import TimeUp
+from competition.state import TimeUp
 from competition.tuning import claims as claims_module
 from competition.tuning import storage as storages
 from competition.tuning.claims import MOST_DEATHS, MOST_FAILURES, Nothing, Outcome, counts, refuse_no_result

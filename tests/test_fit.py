@@ -15,11 +15,11 @@ from competition.errors import UserError
 from competition.inference import Preprocessing
 from competition.precision import Precision
 from competition.runs import read_history
+from competition.state import TimeUp
 from competition.training import fit
 from competition.training.display import Display
 from competition.training.fit import FoldTraining, fit_fold
 from competition.training.inputs import FoldJob, Machine, TrainingData
-from competition.training.watch import TimeUp
 from tests.conftest import ArrayImages
 
 SIZE, COUNT = 16, 90

@@ -17,16 +17,12 @@ from competition.generative.sheets import NO_LOSSES, write_losses
 from competition.generative.watch import PATIENCE, Diversity, Watch
 from competition.progress import Bar
 from competition.runs import append_history, locked, read_history, read_json, write_history, write_json
-from competition.state import load_state, save_state
+from competition.state import TimeUp, load_state, save_state
 
 SAVE_SECONDS = 60.0  # between two saves of the state: what a kill can cost
 CHECK_STEPS = 20  # between two looks at the loss, each of which makes a GPU wait
 RECORD_STEPS = 50  # that one line of the history averages over
 SHEETS = 10  # in a training, where --sheet-every does not say
-
-
-class TimeUp(Exception):
-    """The time limit has passed; the state is saved."""
 
 
 def fit(run: Run, deadline: float = math.inf) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from competition.judging.arms import ARMS, Contest, Generated, join, open_genera
 from competition.judging.settings import JudgeSettings
 from competition.predictions import Predictions, load_predictions, pool, save_predictions
 from competition.runs import environment, read_json, write_json
+from competition.state import TimeUp as TimeUp  # what `judge` raises
 from competition.training.cross_validation import (
     choose_preprocessing,
     claim_folder,
@@ -31,7 +32,6 @@ from competition.training.fit import fit_fold
 from competition.training.machine import choose_machine
 from competition.training.material import Material, open_material
 from competition.training.start import refuse_unfit
-from competition.training.watch import TimeUp as TimeUp  # what `judge` raises
 
 FEWEST_SCORED = 50  # images that a generator never saw, from which the score is theirs alone
 SHOWN_CLASSES = 5

@@ -30,6 +30,7 @@ from competition.runs import (
     write_json,
 )
 from competition.settings import flag as flag_of
+from competition.state import TimeUp
 from competition.training.display import Display
 from competition.training.fit import fit_fold
 from competition.training.inputs import FoldJob, Machine, TrainingData
@@ -38,7 +39,6 @@ from competition.training.material import Material, open_material, training_data
 from competition.training.pseudo_labels import Teacher, open_teacher
 from competition.training.record import refuse_missing_tensorboard
 from competition.training.start import refuse_unfit, starting_contents
-from competition.training.watch import TimeUp
 
 HALF = (0.5, 0.5, 0.5)  # pixels to [-1, 1]
 

@@ -22,13 +22,13 @@ from competition.inference import predict_probabilities, views_of
 from competition.models.freezing import set_train_mode
 from competition.predictions import Predictions, load_predictions, save_predictions
 from competition.runs import is_finished, locked
-from competition.state import load_state, save_state
+from competition.state import TimeUp, load_state, save_state
 from competition.training.display import FoldDisplay
 from competition.training.inputs import FoldJob
 from competition.training.learner import Learner
 from competition.training.record import Recorder
 from competition.training.state import Progress
-from competition.training.watch import UNWATCHED, TimeUp, Watch
+from competition.training.watch import UNWATCHED, Watch
 
 SAVE_SECONDS = 60.0  # between two saves of the state: what a kill can cost
 CHECK_STEPS = 20  # between two looks at the loss, each of which makes a GPU wait

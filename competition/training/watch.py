@@ -3,10 +3,6 @@
 from typing import Protocol
 
 
-class TimeUp(Exception):
-    """The time limit has passed, or somebody wants to stop; the state is saved."""
-
-
 class Watch(Protocol):
     """Somebody who may end a fold before its time."""
 

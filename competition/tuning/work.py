@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 
 from competition.errors import UserError
 from competition.runs import write_atomically
-from competition.training.watch import TimeUp
+from competition.state import TimeUp
 from competition.tuning.claims import Claim, Claims, Nothing, Objective, Outcome
 from competition.tuning.storage import StorageDown, StudyStorage
 
