@@ -18,7 +18,7 @@ from competition.runs import read_history
 from competition.state import TimeUp
 from competition.training import fit
 from competition.training.display import Display
-from competition.training.fit import FoldTraining, fit_fold
+from competition.training.fit import Counters, FoldTraining, fit_fold
 from competition.training.inputs import FoldJob, Machine, TrainingData
 from tests.conftest import ArrayImages
 
@@ -240,3 +240,9 @@ def test_tensorboard_gets_the_same_numbers(data, tmp_path):
     events = event_accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     expected = [record["train_loss"] for record in read_history(tmp_path / "history.jsonl") if "train_loss" in record]
     assert [event.value for event in events.Scalars("train_loss")] == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_new_epoch_resets_the_sums():
+    progress = Counters(epoch=1, batch=3, step=9, loss_sum=2.0, hits=3.0, images=7)
+    progress.begin_epoch(2)
+    assert progress == Counters(epoch=2, step=9)

@@ -7,15 +7,15 @@ import torch
 
 from competition.errors import UserError
 from competition.state import load_state, save_state
-from competition.training.state import Progress
+from competition.training.fit import Counters
 
 
 def test_round_trip(tmp_path):
     assert load_state(tmp_path, "fold") is None
-    progress = Progress(epoch=2, batch=1, step=9, loss_sum=0.1 + 0.2, images=5)
+    progress = Counters(epoch=2, batch=1, step=9, loss_sum=0.1 + 0.2, images=5)
     save_state(tmp_path, {"progress": vars(progress), "weights": {"a": torch.arange(3)}})
     state = load_state(tmp_path, "fold")
-    assert Progress(**state["progress"]) == progress
+    assert Counters(**state["progress"]) == progress
     assert torch.equal(state["weights"]["a"], torch.arange(3))
 
 
@@ -24,9 +24,3 @@ def test_a_damaged_state_says_what_to_do(tmp_path, content):
     (tmp_path / "state.pt").write_bytes(content)
     with pytest.raises(UserError, match="delete it to begin the fold anew"):
         load_state(tmp_path, "fold")
-
-
-def test_a_new_epoch_resets_the_sums():
-    progress = Progress(epoch=1, batch=3, step=9, loss_sum=2.0, hits=3.0, images=7)
-    progress.begin_epoch(2)
-    assert progress == Progress(epoch=2, step=9)

@@ -9,6 +9,7 @@ fold_K/predictions.npz      of the held-out images; written last, so a fold that
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -27,7 +28,6 @@ from competition.training.display import FoldDisplay
 from competition.training.inputs import FoldJob
 from competition.training.learner import Learner
 from competition.training.record import Recorder
-from competition.training.state import Progress
 from competition.training.watch import UNWATCHED, Watch
 
 SAVE_SECONDS = 60.0  # between two saves of the state: what a kill can cost
@@ -58,6 +58,26 @@ def fit_fold(job: FoldJob, display: FoldDisplay, deadline: float = math.inf, wat
         return training.finish()
 
 
+@dataclass
+class Counters:
+    """Everything about a training that changes, apart from the weights."""
+
+    epoch: int = 0
+    batch: int = 0  # next batch of the epoch
+    step: int = 0
+    loss_sum: float = 0.0
+    hits: float = 0.0
+    images: int = 0
+    plateau_factor: float = 1.0
+    best: float = -math.inf
+    validations_without_gain: int = 0
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Reset what is summed over an epoch."""
+        self.epoch, self.batch, self.images = epoch, 0, 0
+        self.loss_sum = self.hits = 0.0
+
+
 class FoldTraining:
     """One fold under way: the loop over epochs, its records and its state."""
 
@@ -77,7 +97,7 @@ class FoldTraining:
         self.total_steps = self.settings.steps or self.settings.epochs * self.loader.batches_per_epoch
         self.recorder = Recorder(job.fold, job.folder, display, self.settings.tensorboard)
         self.learner = Learner(job, self.total_steps, self.recorder.note)
-        self.progress = Progress()
+        self.progress = Counters()
         self.best_weights: dict[str, Tensor] | None = None
         self.last_save = time.perf_counter()
 
@@ -254,7 +274,7 @@ class FoldTraining:
         """Go on from the saved state, if there is one; later records of the history are taken back."""
         state = load_state(self.job.folder, "fold")
         if state is not None:
-            self.progress = Progress(**state["progress"])
+            self.progress = Counters(**state["progress"])
             self.learner.load_state_dict(state["learner"])
             self.best_weights = state["best_weights"]
             self.recorder.note(f"going on from epoch {self.progress.epoch + 1}, step {self.progress.step}")
