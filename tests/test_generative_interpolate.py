@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from competition.errors import UserError
 from competition.generative.interpolate import interpolate
@@ -50,6 +51,16 @@ def test_an_image_file_of_another_size_is_an_end(runs, tmp_path):
     settings = InterpolateSettings(search=2, out=tmp_path / "paths.png")
     done = interpolate(runs["acai"], str(tmp_path / "mine.png"), "ship", settings)
     assert [pair[0] for pair in done.pairs] == [str(tmp_path / "mine.png")] * 2
+
+
+def test_an_image_file_of_the_same_size_brings_no_warning(runs, tmp_path, recwarn):
+    cv2.imwrite(str(tmp_path / "mine.png"), np.full((SIZE, SIZE, 3), 200, np.uint8))
+    torch.set_warn_always(True)  # else once in a process, which may have been before
+    try:
+        interpolate(runs["acai"], str(tmp_path / "mine.png"), "ship", InterpolateSettings(out=tmp_path / "paths.png"))
+    finally:
+        torch.set_warn_always(False)
+    assert not [str(warning.message) for warning in recwarn if "not writable" in str(warning.message)]
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,7 @@ class EndFinder:
             )
         if is_file:
             pixels = read_pixels(text, self._generator.design.image_size, self._generator.resize)
+            pixels = pixels.copy()  # PIL's own are read-only where nothing was resized, and torch warns of such
             return self._repeated(self._encoded([text], pixels[None], None))
         pictures = self.pictures()
         if text not in pictures.image_ids:
