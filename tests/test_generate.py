@@ -108,7 +108,7 @@ def test_a_limit_that_no_width_meets_asks_for_no_smaller_width(tmp_path):
     data = write_pictures(tmp_path / "data")
     words = ["--data", str(data), "--cache-dir", str(tmp_path / "cache"), "--image-size", "8", "--model", "dcgan"]
     with pytest.raises(UserError, match="take a smaller --latent, or raise the limit"):
-        main(["train", *words, "--max-parameters", "100", "--run", str(tmp_path / "run")])
+        main(["train", *words, "--max-parameters", "1000", "--run", str(tmp_path / "run")])
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,15 @@ def test_the_widest_that_fits_is_taken():
         ("dcgan", 24, {}, "--image-size 24: dcgan doubles"),
         ("acai", 24, {}, "--image-size 24 does not halve down to --latent-width 4"),
         ("autoencoder", 20, {}, "mirroring imp_cnn needs a multiple of 8"),
-        ("autoencoder", 32, {"max_parameters": 1000}, "mirroring imp_cnn has .* raise the limit"),
+        ("autoencoder", 32, {"max_parameters": 1000}, "autoencoder mirroring imp_cnn has .* is 1,000: raise the limit"),
+        (
+            "acai",
+            32,
+            {"mirror": "dilated_cnn", "latent": 1},
+            "acai mirroring dilated_cnn has .* is 1,000,052: add --prune magnitude, or raise the limit",
+        ),
+        ("flow", 32, {"max_parameters": 1000}, "flow with --width 4 has .* is 1,000: raise the limit"),
+        ("dcgan", 32, {"width": 60}, "take a smaller --width, add --prune magnitude, or raise the limit"),
         ("flow", 33, {}, "--image-size 33 must be a multiple of 4"),
         ("flow", 32, {"width": 6}, "--width 6 one of 4"),
         (
@@ -136,6 +144,13 @@ def test_the_widest_that_fits_is_taken():
 def test_refused(name, size, changes, said):
     with pytest.raises(UserError, match=said):
         choose_design(GenerateSettings(model=name, **changes), size, CLASSES)
+
+
+def test_a_smaller_latent_is_advised_where_it_would_fit():
+    settings = GenerateSettings(model="autoencoder", latent=2000)
+    with pytest.raises(UserError, match="take a smaller --latent, add --prune magnitude, or raise"):
+        choose_design(settings, 32, CLASSES)
+    assert choose_design(settings.replace(latent=1), 32, CLASSES).latent == 1
 
 
 def test_one_class_has_nothing_to_guide_towards():

@@ -53,12 +53,7 @@ def choose_design(settings: GenerateSettings, image_size: int, class_names: tupl
     design = design_from(settings, image_size, class_names, settings.width or widths[0])
     count = parameter_count(design)
     if count > limit and settings.prune == "none":
-        what = f"mirroring {design.mirror}" if design.mirror != "none" else f"--width {design.width}"
-        smaller = "--latent" if settings.width is None else "--width or --latent"
-        raise UserError(
-            f"{settings.model} with {what} has {count:,} parameters, --max-parameters is {limit:,}: "
-            f"take a smaller {smaller}, or raise the limit"
-        )
+        _refuse_too_large(design, count, limit, is_given=settings.width is not None)
     if count > limit:
         _refuse_unprunable(design, limit)
     if settings.width is not None or design.mirror != "none":
@@ -67,11 +62,36 @@ def choose_design(settings: GenerateSettings, image_size: int, class_names: tupl
     return designs[bisect(designs, limit, key=parameter_count) - 1]
 
 
+def _refuse_too_large(design: Design, count: int, limit: int, is_given: bool) -> None:
+    """Name the ways out that were tried and lead below the limit; ``is_given``: the width is the user's."""
+    least = {"--width": {"width": WIDTHS.get(design.model, (1,))[0]}, "--latent": {"latent": 1}}
+    counts = {flag: parameter_count(dataclasses.replace(design, **change)) for flag, change in least.items()}
+    fitting = [flag for flag in counts if counts[flag] <= limit]
+    ways = [f"take a smaller {' or '.join(fitting)}"] if fitting else []
+    if (is_given or design.mirror != "none") and _fixed_parameters(design) < limit:
+        ways.append("add --prune magnitude")
+    raise UserError(
+        f"{_named(design)} has {count:,} parameters, --max-parameters is {limit:,}: "
+        f"{', '.join([*ways, 'or raise the limit' if ways else 'raise the limit'])}"
+    )
+
+
 def _refuse_unprunable(design: Design, limit: int) -> None:
-    with torch.device("meta"):
-        fixed = fixed_parameters(create_model(design).parameter_groups())
+    fixed = _fixed_parameters(design)
     if fixed >= limit:
+        smaller = "take a smaller --width, or " if design.mirror == "none" else ""
         raise UserError(
-            f"--prune magnitude leaves biases and norms alone, and {design.model} with --width {design.width} has "
-            f"{fixed:,} of them; --max-parameters is {limit:,}: take a smaller --width, or raise the limit"
+            f"--prune magnitude leaves biases and norms alone, and {_named(design)} has {fixed:,} of them; "
+            f"--max-parameters is {limit:,}: {smaller}raise the limit"
         )
+
+
+def _fixed_parameters(design: Design) -> int:
+    with torch.device("meta"):
+        return fixed_parameters(create_model(design).parameter_groups())
+
+
+def _named(design: Design) -> str:
+    if design.mirror != "none":
+        return f"{design.model} mirroring {design.mirror}"
+    return f"{design.model} with --width {design.width}"
