@@ -67,7 +67,7 @@ def test_an_image_file_of_the_same_size_brings_no_warning(runs, tmp_path, recwar
     ("model", "source", "said"),
     [
         ("acai", "brid", r"--from brid: no class, image or file of that name \(did you mean 'bird'\?\)"),
-        ("dcgan", "brid", r"--from brid: dcgan: it knows no such class \(did you mean 'bird'\?\)"),
+        ("dcgan", "brid", r"--from brid: dcgan: it knows no such class \(did you mean 'bird'\?\); .*, or sample: "),
         ("flow", __file__, "it has no encoder for images"),
     ],
 )
@@ -76,10 +76,35 @@ def test_ends_that_do_not_exist(runs, model, source, said):
         interpolate(runs[model], source, "horse", InterpolateSettings())
 
 
-def test_a_model_without_classes_has_no_class_to_begin_from(tmp_path):
+@pytest.mark.parametrize("model", ["dcgan", "vae"])
+def test_two_drawn_latents_are_ends_of_a_model_that_was_told_no_classes(model, tmp_path):
+    run = trained(model, tmp_path, unconditional=True)
+    done = interpolate(run, "sample", "sample", InterpolateSettings(search=3, frames=3))
+    assert done.sheet.name == "interpolation_sample_sample.png"
+    ends = [name for pair in done.pairs for name in pair[:2]]
+    assert len(set(ends)) == 6
+    assert all(name.startswith("sample (seed ") for name in ends)
+    assert cv2.imread(str(done.picture)).shape == (SIZE * 8, SIZE * 8, 3)
+
+
+def test_a_drawn_latent_of_a_model_that_was_told_the_classes_names_its_own(runs, tmp_path):
+    settings = InterpolateSettings(search=20, out=tmp_path / "paths.png")
+    done = interpolate(runs["dcgan"], "sample", "horse", settings)
+    assert {first.split()[0] for first, _, _ in done.pairs} == {"bird", "horse", "ship"}
+    assert {second.split()[0] for _, second, _ in done.pairs} == {"horse"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("bird", "--from bird: the model was not told the classes: name sample: a picture of any class"),
+        ("simple", r"it knows no such class \(did you mean 'sample'\?\); name sample: a picture of any class"),
+    ],
+)
+def test_a_model_without_classes_has_no_class_to_begin_from(text, said, tmp_path):
     run = trained("flow", tmp_path, unconditional=True)
-    with pytest.raises(UserError, match="--from bird: the model was not told the classes"):
-        interpolate(run, "bird", "horse", InterpolateSettings())
+    with pytest.raises(UserError, match=said):
+        interpolate(run, text, "horse", InterpolateSettings())
 
 
 def test_a_picture_that_was_kept_out_of_the_training_may_be_named(tmp_path):

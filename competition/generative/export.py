@@ -77,7 +77,8 @@ def exported_classes(text: str, generator: Generator) -> list[str]:
     if not design.is_conditional and len(design.class_names) > 1:
         raise UserError(
             f"the model learned {len(design.class_names)} classes without being told them, so its pictures have no "
-            "label: train it without --unconditional, or on one class"
+            "label to be filed under: train it without --unconditional, or on one class; as it is, measure makes and "
+            "keeps its pictures, and interpolate --from sample --to sample walks between two of them"
         )
     known = list(design.class_names)
     names = known if text == "all" else named_classes(text, known)

@@ -24,6 +24,7 @@ from competition.runs import counted_seed, read_json
 
 SHOWN_PAIRS = 4
 PICTURE_ZOOM = 8
+SAMPLE = "sample"  # the end that is a drawn latent, whatever its class
 LONGEST_NAME = 36  # letters of an end in the name of a sheet: two ends, of up to three bytes a letter, fit a file name
 
 Mix = Callable[[Tensor, Tensor, Tensor | float], Tensor]
@@ -61,7 +62,7 @@ def interpolate(folder: Path, source: str, target: str, settings: InterpolateSet
 
     Args:
         folder: a run of ``generate train``.
-        source: a class, an image of the run's data, or an image file.
+        source: a class, an image of the run's data, an image file, or ``sample``: a drawn latent of any class.
         target: likewise.
         settings: everything else.
 
@@ -130,7 +131,7 @@ def _safe(text: str) -> str:
 
 
 class EndFinder:
-    """Turns a class, an image's name or an image file into one end of the paths.
+    """Turns a class, an image's name, an image file or ``sample`` into one end of the paths.
 
     Args:
         model: where it runs already.
@@ -149,14 +150,16 @@ class EndFinder:
     def find(self, text: str, side: str) -> Ends:
         """Return ``--search`` ends for ``--from`` or ``--to``; a single image is repeated."""
         names = self._generator.design.class_names
-        if text in names:
-            return self._encoded_class(text, side) if self._model.has_encoder else self._sampled(text, side)
+        if text in names and self._model.has_encoder:
+            return self._encoded_class(text, side)
+        if text in (*names, SAMPLE):
+            return self._sampled(text, side)
         is_file = Path(text).is_file()
         if not self._model.has_encoder:
             what = "it has no encoder for images" if is_file else "it knows no such class"
             raise UserError(
-                f"--{side} {text}: {self._generator.design.model}: {what}{did_you_mean(text, names)}; "
-                f"name one of {first_few(names, 20)}"
+                f"--{side} {text}: {self._generator.design.model}: {what}{did_you_mean(text, (*names, SAMPLE))}; "
+                f"name {self._drawable()}"
             )
         if is_file:
             pixels = read_pixels(text, self._generator.design.image_size, self._generator.resize)
@@ -164,7 +167,7 @@ class EndFinder:
             return self._repeated(self._encoded([text], pixels[None], None))
         pictures = self.pictures()
         if text not in pictures.image_ids:
-            known = [*names, *pictures.image_ids.tolist()]
+            known = [*names, SAMPLE, *pictures.image_ids.tolist()]
             raise UserError(
                 f"--{side} {text}: no class, image or file of that name{did_you_mean(text, known)}; "
                 f"the classes are {first_few(names, 20)}"
@@ -172,6 +175,13 @@ class EndFinder:
         position = np.flatnonzero(pictures.image_ids == text)
         labels = torch.from_numpy(pictures.labels[position])
         return self._repeated(self._encoded([text], pictures.gather(position), labels))
+
+    def _drawable(self) -> str:
+        """Return the ends that need no picture."""
+        design = self._generator.design
+        drawn = f"{SAMPLE}: a picture of any class"
+        is_told = design.is_conditional or len(design.class_names) == 1
+        return f"one of {first_few(design.class_names, 20)}, or {drawn}" if is_told else drawn
 
     def pictures(self) -> Pictures:
         """Return the run's own data, opened when it is first needed."""
@@ -211,14 +221,18 @@ class EndFinder:
         return torch.tensor([int(np.argmin(errors))])
 
     def _sampled(self, name: str, side: str) -> Ends:
+        """Return latents as the model draws them: of a class, or each of one that its seed deals out."""
         design, count = self._generator.design, self._settings.search
-        if not design.is_conditional and len(design.class_names) > 1:
-            raise UserError(f"--{side} {name}: the model was not told the classes, so it makes pictures of any class")
-        label = design.class_names.index(name)
         seeds = [counted_seed(self._settings.seed, "pairs", side, number) for number in range(count)]
-        labels = torch.full((count,), label)
+        labels = torch.tensor([seed % max(design.classes, 1) for seed in seeds])
+        if name in design.class_names:
+            if not design.is_conditional and len(design.class_names) > 1:
+                raise UserError(f"--{side} {name}: the model was not told the classes: name {self._drawable()}")
+            labels = torch.full((count,), design.class_names.index(name))
+        names = [design.class_names[label] if design.classes else name for label in labels.tolist()]
         latents = sample_latents(self._model, seeds, labels)
-        return Ends([f"{name} (seed {seed})" for seed in seeds], latents, self._weights(labels), None)
+        named = [f"{what} (seed {seed})" for what, seed in zip(names, seeds, strict=True)]
+        return Ends(named, latents, self._weights(labels), None)
 
     def _weights(self, labels: Tensor) -> Tensor:
         if not self._generator.design.classes:

@@ -66,8 +66,10 @@ def interpolate(argv: Sequence[str]) -> int:
     """Decode what lies between two pictures: alpha * FROM + (1 - alpha) * TO."""
     parser = Parser(interpolate.__doc__ or "", prog="python -m competition generate interpolate")
     parser.add_argument("folder", metavar="RUN", type=Path, help="a run of generate train")
-    parser.add_argument("--from", dest="source", metavar="CLASS|IMAGE", required=True, help="where the path begins")
-    parser.add_argument("--to", dest="target", metavar="CLASS|IMAGE", required=True, help="where it ends")
+    ends = "a class, an image of the run's data, an image file, or sample: a drawn latent of any class"
+    end = "CLASS|IMAGE|sample"
+    parser.add_argument("--from", dest="source", metavar=end, required=True, help=f"where the path begins: {ends}")
+    parser.add_argument("--to", dest="target", metavar=end, required=True, help="where it ends: likewise")
     add_settings(parser, InterpolateSettings)
     values = vars(parser.parse(argv))
     folder, source, target = values.pop("folder"), values.pop("source"), values.pop("target")
