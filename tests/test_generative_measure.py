@@ -213,6 +213,23 @@ def test_missing_extras_are_named_and_the_rest_is_measured(place, tmp_path, caps
     assert "memorised" in in_words(figures)
 
 
+def test_perceptual_distances_to_the_nearest_training_images(place, tmp_path, monkeypatch):
+    def distance(one, other):
+        return np.abs(one.astype(float) - other).mean(axis=(1, 2, 3))
+
+    monkeypatch.setattr(perceptual, "is_available", lambda: True)
+    monkeypatch.setattr(perceptual, "open_perceptual", lambda device: distance)
+    copies = shutil.copytree(place / "trained", tmp_path / "copies")
+    asked = {"against": place / "real", "trained_on": place / "trained", "perceptual": True}
+    figures = taken(place, copies, tmp_path, **asked)
+    found = figures[perceptual.NAME]
+    assert found["generated to nearest training image"] == 0
+    assert found["real to nearest training image"] > 10
+    assert f"{perceptual.NAME}, real to nearest training image: " in in_words(figures)
+    found = taken(place, copies, tmp_path, **{**asked, "trained_on": None})[perceptual.NAME]
+    assert set(found) == {"diversity of generated", "diversity of real"}
+
+
 def test_perceptual_diversity(place, tmp_path):
     pytest.importorskip("stlpips_pytorch")
     with patch("competition.generative.perceptual.PAIRS", 4):

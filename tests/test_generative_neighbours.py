@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
 
-from competition.generative.neighbours import CHUNK, SHEET_COLUMNS, compare_nearness, nearest, pair_sheet
+from competition.generative.neighbours import CHUNK, SHEET_COLUMNS, Pairs, compare_nearness, nearest, pair_sheet
 
 
 def test_nearest_by_hand():
@@ -70,7 +70,7 @@ def test_pairs_stand_nearest_first_above_one_another():
         return SimpleNamespace(gather=lambda positions: pictures[np.asarray(positions)])
 
     distance, which = np.array([3.0, 1.0, 2.0]), np.array([0, 1, 0])
-    sheet = pair_sheet(side([10, 20, 30]), side([40, 50]), distance, which)
+    sheet = pair_sheet(Pairs(side([10, 20, 30]), side([40, 50]), distance, which))
     zoom = 4
     step = (4 + 2) * zoom
     centres = [2 * zoom + 2 * zoom + step * column for column in range(SHEET_COLUMNS)]

@@ -1,22 +1,34 @@
 """Perceptual distance: nothing between equal pictures, symmetric, small pictures too; pairs of one class."""
 
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from competition.generative.perceptual import PAIRS, class_pairs, diversity, open_perceptual
+from competition.generative import perceptual
+from competition.generative.neighbours import Pairs
+from competition.generative.perceptual import PAIRS, class_pairs, diversity, open_perceptual, to_nearest
 
 
-def images_of(labels, pictures=None):
-    labels = np.array(labels, dtype=np.str_)
-    return SimpleNamespace(
-        labels=labels,
-        of_class=lambda name: np.flatnonzero(labels == name),
-        gather=lambda positions: pictures[np.asarray(positions)],
-    )
+class Images:
+    """As much of `Decoded` as is asked for here."""
+
+    def __init__(self, labels, pictures=None):
+        self.labels, self._pictures = np.array(labels, dtype=np.str_), pictures
+
+    def __len__(self):
+        return len(self.labels)
+
+    def of_class(self, name):
+        return np.flatnonzero(self.labels == name)
+
+    def gather(self, positions):
+        return self._pictures[np.asarray(positions)]
+
+
+def mean_difference(one, other):
+    return np.abs(one.astype(float) - other).mean(axis=(1, 2, 3))
 
 
 def test_distances_of_pictures():
@@ -35,20 +47,29 @@ def test_distances_of_pictures():
 
 def test_pairs_are_of_one_class_and_of_two_images():
     labels = ["a"] * 5 + ["b"] * 3 + ["alone"]
-    first, second = class_pairs(images_of(labels), seed=0)
+    first, second = class_pairs(Images(labels), seed=0)
     assert len(first) == PAIRS
     assert (first != second).all()
     assert all(labels[one] == labels[other] for one, other in zip(first, second, strict=True))
     assert {labels[one] for one in first} == {"a", "b"}
-    assert (class_pairs(images_of(labels), seed=0)[0] == first).all()
+    assert (class_pairs(Images(labels), seed=0)[0] == first).all()
 
 
 def test_diversity_is_the_mean_over_pairs():
     pictures = np.zeros((4, 2, 2, 3), np.uint8)
     pictures[[1, 3]] = 8
 
-    def distance(one, other):
-        return np.abs(one.astype(float) - other).mean(axis=(1, 2, 3))
+    assert diversity(mean_difference, Images(["a", "a", "b", "b"], pictures), seed=0) == 8.0
+    assert np.isnan(diversity(mean_difference, Images(["a", "b", "c", "d"], pictures), seed=0))
 
-    assert diversity(distance, images_of(["a", "a", "b", "b"], pictures), seed=0) == 8.0
-    assert np.isnan(diversity(distance, images_of(["a", "b", "c", "d"], pictures), seed=0))
+
+def test_the_distance_to_the_nearest_is_the_mean_over_drawn_pairs(monkeypatch):
+    def side(*values):
+        return Images([""] * len(values), np.stack([np.full((2, 2, 3), value, np.uint8) for value in values]))
+
+    pairs = Pairs(side(10, 20, 30, 40), side(40, 13), np.zeros(4, np.float32), np.array([1, 1, 0, 0]))
+    assert to_nearest(mean_difference, pairs, seed=0) == (3 + 7 + 10 + 0) / 4
+    monkeypatch.setattr(perceptual, "PAIRS", 1)
+    drawn = {to_nearest(mean_difference, pairs, seed) for seed in range(40)}
+    assert drawn == {3, 7, 10, 0}
+    assert to_nearest(mean_difference, pairs, 5) == to_nearest(mean_difference, pairs, 5)

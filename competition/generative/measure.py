@@ -19,7 +19,7 @@ from competition.generative.distances import FEWEST_FOR_FRECHET, FEWEST_IMAGES, 
 from competition.generative.features import FeatureNetwork, cached_features, open_features
 from competition.generative.image_sets import Decoded, beside, drawn_of_class, is_run, resize_of
 from competition.generative.measure_settings import MeasureSettings
-from competition.generative.neighbours import compare_nearness, nearest, pair_sheet
+from competition.generative.neighbours import Pairs, compare_nearness, nearest, pair_sheet
 from competition.generative.sheets import write_png
 from competition.generative.sides import Sides, open_sides
 from competition.precision import pick_device
@@ -56,9 +56,9 @@ def measure(path: Path, settings: MeasureSettings) -> tuple[Path, Figures]:
     }
     features = [looker.look(side) for side in (sides.generated, sides.real)]
     figures |= _distance_figures(network, sides, features[0], features[1], settings.seed, notes)
-    search = settings.neighbours > 0
-    figures["nearest training images"] = _neighbour_figures(sides, features, looker, out, notes) if search else None
-    figures[perceptual.NAME] = _perceptual_figures(sides, settings, device, notes)
+    pairs = _nearest_pairs(sides, features, looker, notes) if settings.neighbours else None
+    figures["nearest training images"] = _neighbour_figures(*pairs, out) if pairs else None
+    figures[perceptual.NAME] = _perceptual_figures(sides, pairs, settings, device, notes)
     figures |= {"notes": notes, "settings": settings.plain(), "environment": environment()}
     write_json(out / "measure.json", figures)
     return out, figures
@@ -134,10 +134,10 @@ def _distance_figures(
     return {**figures, "per_class": per_class}
 
 
-def _neighbour_figures(
-    sides: Sides, features: list[Features], looker: Looker, out: Path, notes: list[str]
-) -> Figures | None:
-    """Search the nearest training images of both sides, and draw the nearest pairs."""
+def _nearest_pairs(
+    sides: Sides, features: list[Features], looker: Looker, notes: list[str]
+) -> tuple[Pairs, Pairs] | None:
+    """Search the nearest training images of generated images, and of the real ones that were not trained on."""
     if sides.trained is None:
         notes.append(f"{UNSEARCHED}: name those images with --trained-on")
         return None
@@ -149,14 +149,21 @@ def _neighbour_figures(
     if not is_new.all():
         notes.append(f"{shared}: left out where copies are looked for")
     trained = looker.look(sides.trained)
-    distance, which = nearest(features[0], trained)
-    found = compare_nearness(distance, nearest(features[1][is_new], trained)[0], len(trained))
-    write_png(out / "neighbours.png", pair_sheet(sides.generated, sides.trained, distance, which))
+    return (
+        Pairs(sides.generated, sides.trained, *nearest(features[0], trained)),
+        Pairs(sides.real.take(np.flatnonzero(is_new)), sides.trained, *nearest(features[1][is_new], trained)),
+    )
+
+
+def _neighbour_figures(generated: Pairs, real: Pairs, out: Path) -> Figures:
+    """Compare how near both lie, and draw the nearest pairs."""
+    found = compare_nearness(generated.distance, real.distance, len(generated.trained))
+    write_png(out / "neighbours.png", pair_sheet(generated))
     return {**dataclasses.asdict(found), "verdict": found.in_words()}
 
 
 def _perceptual_figures(
-    sides: Sides, settings: MeasureSettings, device: torch.device, notes: list[str]
+    sides: Sides, pairs: tuple[Pairs, Pairs] | None, settings: MeasureSettings, device: torch.device, notes: list[str]
 ) -> dict[str, float] | None:
     if not settings.perceptual:
         return None
@@ -170,6 +177,8 @@ def _perceptual_figures(
     distance = perceptual.open_perceptual(device)
     named = {"diversity of generated": sides.generated, "diversity of real": sides.real}
     figures = {name: perceptual.diversity(distance, side, settings.seed) for name, side in named.items()}
+    for name, found in zip(("generated", "real"), pairs or (), strict=False):
+        figures[f"{name} to nearest training image"] = perceptual.to_nearest(distance, found, settings.seed)
     return {name: value for name, value in figures.items() if np.isfinite(value)}
 
 

@@ -18,6 +18,23 @@ COPY_SHARE = 0.01  # share of real images that lie as near by chance: the yardst
 
 
 @dataclass(frozen=True)
+class Pairs:
+    """Images, each with the training image that lies nearest to it by the features.
+
+    Attributes:
+        images: N of them.
+        trained: the M training images that were searched.
+        distance: (N,) to the nearest, in the features' units.
+        which: (N,) its position among the M.
+    """
+
+    images: Decoded
+    trained: Decoded
+    distance: NDArray[np.float32]
+    which: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
 class Nearness:
     """Distances to the nearest training image.
 
@@ -83,18 +100,13 @@ def compare_nearness(generated: NDArray[np.floating], real: NDArray[np.floating]
     )
 
 
-def pair_sheet(
-    generated: Decoded, trained: Decoded, distance: NDArray[np.floating], which: NDArray[np.int64]
-) -> Pixels:
-    """Draw the nearest pairs, nearest first: a row of generated pictures above the training images they are nearest to.
-
-    ``distance`` and ``which`` are `nearest`'s, one per generated image.
-    """
-    first = np.argsort(distance, kind="stable")[:SHOWN_PAIRS]
+def pair_sheet(pairs: Pairs) -> Pixels:
+    """Draw the nearest pairs, nearest first: a row of generated pictures above the training images nearest to them."""
+    first = np.argsort(pairs.distance, kind="stable")[:SHOWN_PAIRS]
     rows = []
     for begin in range(0, len(first), SHEET_COLUMNS):
         part = first[begin : begin + SHEET_COLUMNS]
-        for pictures in (generated.gather(part), trained.gather(which[part])):
+        for pictures in (pairs.images.gather(part), pairs.trained.gather(pairs.which[part])):
             blank = np.full((SHEET_COLUMNS - len(part), *pictures.shape[1:]), 255, np.uint8)
             rows.append(np.concatenate([pictures, blank]))
     return tile(np.concatenate(rows), SHEET_COLUMNS)

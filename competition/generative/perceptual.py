@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from competition.generative.image_sets import Decoded
+from competition.generative.neighbours import Pairs
 from competition.runs import counted_seed
 
 NAME = "ST-LPIPS (alex)"
@@ -84,3 +85,10 @@ def diversity(distance: PairDistance, images: Decoded, seed: int) -> float:
     """Return the mean distance between two pictures of one class; nan where no class has two."""
     first, second = class_pairs(images, seed)
     return float(distance(images.gather(first), images.gather(second)).mean()) if len(first) else float("nan")
+
+
+def to_nearest(distance: PairDistance, pairs: Pairs, seed: int) -> float:
+    """Return the mean distance of up to `PAIRS` images, drawn by the seed, to the training images nearest to them."""
+    rng = np.random.default_rng(counted_seed(seed, "nearest pairs"))
+    drawn = rng.permutation(len(pairs.images))[:PAIRS]
+    return float(distance(pairs.images.gather(drawn), pairs.trained.gather(pairs.which[drawn])).mean())
