@@ -1,5 +1,6 @@
 """Sets of images: labelled, of one class or none, of a run; which of them are looked at is a matter of their names."""
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -100,6 +101,20 @@ def test_a_run_of_data_of_one_class_knows_its_images(tmp_path):
     run = begin(settings_for("dcgan", data, hold_out=0.3, steps=2, run=tmp_path / "run"))
     fit(run)
     assert len(run_images(run.folder, held_out=True).rows) + len(run.pictures.labels) == 40
+
+
+@pytest.mark.parametrize(("with_val", "learned"), [(False, 60), (True, 120)])
+def test_a_run_knows_whether_it_learned_from_validation_images(with_val, learned, tmp_path, capsys):
+    data = write_pictures(tmp_path / "data", per_class=20)
+    shutil.copytree(data / "train", data / "val")
+    run = begin(settings_for("dcgan", data, with_val=with_val, hold_out=0.2, steps=2, run=tmp_path / "run"))
+    is_told = "not learned from: 60 validation images; --with-val learns from them too\n" in capsys.readouterr().out
+    assert is_told != with_val
+    fit(run)
+    assert len(run_images(run.folder, held_out=False).rows) == len(run.pictures.labels)
+    assert len(run.pictures.labels) + len(run.pictures.held_out) == learned
+    assert len(open_set(data).rows) == 120
+    assert len(open_set(data, ("train",)).rows) == 60
 
 
 def test_what_a_training_left_out_is_left_out_of_its_images(tmp_path):

@@ -102,11 +102,15 @@ def test_duplicates_and_groups_are_held_out_whole(tmp_path):
     assert held_out & ships == alone & ships
 
 
-def test_validation_images_are_not_learned_from(data):
-    (data / "train" / "ship").rename(data / "ship")
-    (data / "val").mkdir()
-    (data / "ship").rename(data / "val" / "ship")
-    assert load_pictures(settings_for("vae", data)).class_names == ("bird", "horse")
+def test_validation_images_are_learned_from_when_told_so(tmp_path):
+    data = write_pictures(tmp_path / "data", per_class=10)
+    (data / "val" / "bird").mkdir(parents=True)
+    (data / "train" / "ship").rename(data / "val" / "ship")
+    (data / "train" / "bird" / "0.png").rename(data / "val" / "bird" / "0.png")
+    without, told = (load_pictures(settings_for("vae", data, with_val=value)) for value in (False, True))
+    assert (without.class_names, len(without.labels), without.unlearned) == (("bird", "horse"), 19, 1)
+    assert (told.class_names, len(told.labels), told.unlearned) == (("bird", "horse", "ship"), 30, 0)
+    assert without.fingerprint != told.fingerprint
 
 
 @pytest.mark.parametrize(("size", "wanted"), [(8, 32), (40, 32), (60, 64), (100, 64)])

@@ -96,8 +96,8 @@ def beside(path: Path, word: str) -> Path:
     return whole.with_name(f"{whole.name.removesuffix('.zip')}-{word}")
 
 
-def open_set(path: Path) -> ImageSet:
-    """Return the labelled images of a folder or zip, or all of its images where none is labelled.
+def open_set(path: Path, splits: Collection[str] = ("train", "val")) -> ImageSet:
+    """Return the labelled images of a folder or zip in some splits, or all of its images where these have none.
 
     Raises:
         UserError: nothing there, or no images.
@@ -106,7 +106,7 @@ def open_set(path: Path) -> ImageSet:
         catalog = open_catalog(path)
     except UserError:
         catalog = _unlabelled(path)  # one class or none is no data for a classifier, but can be measured
-    is_labelled = (catalog.table["split"] != "test").to_numpy()
+    is_labelled = catalog.table["split"].isin(splits).to_numpy()
     rows = np.flatnonzero(is_labelled) if is_labelled.any() else np.arange(len(catalog.table))
     return ImageSet(str(path), catalog, rows)
 
@@ -138,7 +138,7 @@ def run_images(folder: Path, held_out: bool) -> ImageSet:
         raise UserError(
             f"{folder} kept no images out of its training (--hold-out 0): name real images with --against FOLDER"
         )
-    is_own = table["label"].isin(run["identity"]["class_names"]) & (table["split"] == "train")
+    is_own = table["label"].isin(run["identity"]["class_names"]) & table["split"].isin(settings.splits)
     rows = np.flatnonzero(is_own & (table["image_id"].isin(kept_out) == held_out))
     name = f"images {'held out of' if held_out else 'that trained'} {folder}"
     return ImageSet(name, catalog, rows, settings.is_strict)

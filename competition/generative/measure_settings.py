@@ -18,7 +18,10 @@ class ComparedSettings(Settings):
         None, DATA, "real images: a folder, a zip, or a run, whose held-out images are meant; auto: those of RUN"
     )
     trained_on: Path | None = setting(
-        None, DATA, "images whose copies are looked for: a folder, a zip or a run; auto: the training images of RUN"
+        None,
+        DATA,
+        "images whose copies are looked for: a folder or zip, without its validation split, or a run, what it learned "
+        "from; auto: the training images of RUN",
     )
     per_class: int | None = setting(
         None,

@@ -36,6 +36,7 @@ class Pictures:
         images: the store.
         image_size: side, in pixels.
         held_out: names of the images that were kept out.
+        unlearned: how many images of the classes the validation split has, where it is not learned from.
         source: where they came from.
         fingerprint: changes with any name, label or content.
     """
@@ -47,6 +48,7 @@ class Pictures:
     images: Images
     image_size: int
     held_out: list[str]
+    unlearned: int
     source: str
     fingerprint: str
 
@@ -89,13 +91,15 @@ def load_pictures(settings: GenerateSettings, image_size: int | None = None) -> 
         UserError: a class that does not exist, unreadable images, or too few pictures.
     """
     catalog = find_data(settings, fewest_classes=1)
-    names = chosen_classes(settings.classes, catalog)
+    names = chosen_classes(settings.classes, catalog, settings.splits)
     if settings.classes != "all":  # all classes share the cache of `train.py`; a few are decoded by themselves
         catalog = dataclasses.replace(catalog, table=catalog.table[catalog.table["label"].isin(names)])
     size = image_size or settings.image_size or min(SIZES, key=lambda side: abs(side - natural_size(catalog)))
     store = decode(settings, catalog, size, settings.resize)
     table = catalog.table.assign(row=np.arange(len(catalog.table)))
-    table = table[(table["split"] == "train") & table["label"].isin(names)]
+    is_learned = table["split"].isin(settings.splits)
+    unlearned = int(((table["split"] == "val") & table["label"].isin(names) & ~is_learned).sum())
+    table = table[is_learned & table["label"].isin(names)]
     table = _readable(table, store.facts, settings)
     is_held_out = _held_out(table, store.facts, settings.hold_out)
     held_out, table = table.loc[is_held_out, "image_id"].tolist(), table[~is_held_out].reset_index(drop=True)
@@ -109,14 +113,15 @@ def load_pictures(settings: GenerateSettings, image_size: int | None = None) -> 
         images=store,
         image_size=size,
         held_out=held_out,
+        unlearned=unlearned,
         source=str(catalog.source),
         fingerprint=fingerprint(table, store.facts),
     )
 
 
-def chosen_classes(text: str, catalog: Catalog) -> list[str]:
+def chosen_classes(text: str, catalog: Catalog, splits: Sequence[str]) -> list[str]:
     """Return the sorted classes that ``--classes`` names; raises UserError for those that do not exist."""
-    known = sorted(set(catalog.of("train")["label"]))
+    known = sorted({label for split in splits for label in catalog.of(split)["label"]})
     if text == "all":
         return known
     wanted = named_classes(text, known)

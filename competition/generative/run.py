@@ -20,7 +20,7 @@ import yaml
 
 from competition.cli import read_run_settings
 from competition.data.prepare import data_name
-from competition.errors import UserError
+from competition.errors import UserError, counted
 from competition.generative.design import Design
 from competition.generative.factory import choose_design, create_model, parameter_count
 from competition.generative.model import GenerativeModel
@@ -79,6 +79,11 @@ def open_run(settings: GenerateSettings) -> Run:
         f"{len(pictures.class_names)} classes at {pictures.image_size}x{pictures.image_size}",
         flush=True,
     )
+    if pictures.unlearned:
+        print(
+            f"not learned from: {counted(pictures.unlearned, 'validation image')}; --with-val learns from them too",
+            flush=True,
+        )
     answer.save(folder)
     return Run(folder, settings, pictures, design, device, answer.precision)
 

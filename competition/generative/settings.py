@@ -67,6 +67,7 @@ class GenerateSettings(DataSettings):
     resize: Literal["squash", "crop", "letterbox"] = setting(
         "squash", DATA, "how a picture that is not square becomes one"
     )
+    with_val: bool = setting(False, DATA, "learn from a given validation split too")
     hold_out: float = setting(
         0.0,
         DATA,
@@ -169,6 +170,11 @@ class GenerateSettings(DataSettings):
             yield "--guidance weighs the class, which --unconditional does not tell the model: leave one of them out"
         if self.ema is not None and self.ema >= 1:
             yield "--ema 1 would never follow the weights: take a value below 1, such as 0.999"
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that are learned from."""
+        return ("train", "val") if self.with_val else ("train",)
 
     @property
     def recipe(self) -> Recipe:

@@ -115,7 +115,7 @@ def _trained_set(path: Path, settings: MeasureSettings) -> ImageSet | None:
     runs = [place for place in places if is_run(place)]
     if runs:
         return run_images(runs[0], held_out=False)
-    return open_set(settings.trained_on) if settings.trained_on else None
+    return open_set(settings.trained_on, ("train",)) if settings.trained_on else None
 
 
 def _refuse_too_few(sides: list[Decoded]) -> None:
