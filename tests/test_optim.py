@@ -121,6 +121,25 @@ def test_unknown_optimisers_and_frozen_networks_are_refused():
         create_optimizer(network, "sgd", 1e-2, 0, None, 1.0)
 
 
+@pytest.mark.parametrize("name", ["sgd", "SGD", "sgdw", "sgdc", "csgdc", "csgdw", "momentum"])
+def test_sgd_without_momentum_is_plain(name):
+    network = nn.Linear(2, 1, bias=False)
+    nn.init.ones_(network.weight)
+    optimizer = create_optimizer(network, name, 0.1, 0.0, 0.0, 1.0)
+    for _ in range(3):
+        optimizer.zero_grad()
+        network(torch.ones(1, 2)).sum().backward()  # gradients of 1
+        optimizer.step()
+    assert network.weight.tolist() == [[pytest.approx(0.7)] * 2]
+
+
+@pytest.mark.parametrize("name", ["nesterov", "nesterovw", "nlars", "NLARC"])
+def test_nesterov_without_momentum_is_refused(name):
+    with pytest.raises(UserError, match=f"--optimizer {name} .* needs a --momentum above 0"):
+        create_optimizer(Small(), name, 0.1, 0.0, 0.0, 1.0)
+    create_optimizer(Small(), name, 0.1, 0.0, None, 1.0)
+
+
 def test_losses():
     logits, labels = torch.tensor([[2.0, 0.0], [0.0, 2.0]]), torch.tensor([0, 0])
     one, two = torch.log(1 + torch.exp(torch.tensor(-2.0))), torch.log(1 + torch.exp(torch.tensor(2.0)))

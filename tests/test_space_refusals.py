@@ -31,6 +31,7 @@ REFUSED = [
     ("augment: {low: 0, high: 1}", "augment: it is no number; list its choices"),
     ("augment: [light, lihgt]", "did you mean 'light'"),
     ("optimizer: [nmuon, adma]", "'adma' is not one of timm's (did you mean"),
+    ("optimizer: [sgd, nesterov]\nfixed: {momentum: 0}", "--optimizer nesterov is Nesterov's and needs a --momentum"),
     ("model: [resnet_fast, resnet_fsat]", "unknown network 'resnet_fsat'"),
     ("model_options.depth: [1]", "network resnet_fast has no option 'depth' (did you mean 'depths'?)"),
     ("model_options.num_classes: [3]", "cannot be set here"),

@@ -13,6 +13,7 @@ from competition.models.freezing import classifier_parameters
 CYCLES = 4  # of the cyclic schedule
 # Torch's own, which can move a weight in one pass: AdamW then takes a third of the time, some 3 % of resnet18's step.
 FUSED = ("adam", "adamw", "sgd", "momentum", "nesterov")
+NESTEROV = ("nesterov", "nesterovw", "nlars", "nlarc")  # by their names; timm's sgd is Nesterov's too, but by default
 
 
 def create_optimizer(
@@ -29,7 +30,7 @@ def create_optimizer(
     """
     from timm.optim import create_optimizer_v2, list_optimizers
 
-    _refuse_optimizer(name, [str(item) for item in list_optimizers()])
+    _refuse_optimizer(name, momentum, [str(item) for item in list_optimizers()])
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise UserError("no layer of the network is left to train: choose another --freeze")
     is_muon = "muon" in name.lower()
@@ -38,6 +39,8 @@ def create_optimizer(
     options: dict[str, Any] = {"ns_steps": 3, "fallback_list": fallback} if is_muon else {}
     if name.lower() in FUSED:
         options["fused"] = True
+    if momentum == 0 and "sgd" in name.lower():
+        options["nesterov"] = False  # which torch refuses without a momentum: this is plain SGD
     try:
         return create_optimizer_v2(
             network,
@@ -52,13 +55,15 @@ def create_optimizer(
         raise UserError(f"--optimizer {name} cannot run here: {error}") from None
 
 
-def _refuse_optimizer(name: str, known: list[str]) -> None:
+def _refuse_optimizer(name: str, momentum: float | None, known: list[str]) -> None:
     if name.lower() not in known:
         raise UserError(
             f"--optimizer {name!r} is not one of timm's{did_you_mean(name, known)}; there are {', '.join(known)}"
         )
     if name.lower() == "adahessian":
         raise UserError("--optimizer adahessian needs second derivatives, which are not computed here: choose another")
+    if name.lower() in NESTEROV and momentum == 0:
+        raise UserError(f"--optimizer {name} is Nesterov's and needs a --momentum above 0; or take sgd or lars")
 
 
 def automatic_batch_size(images: int) -> int:

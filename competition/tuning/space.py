@@ -237,13 +237,14 @@ def _refused_names(space: Space, base: TrainSettings) -> Iterator[str]:
             create_policy(name, base.image_size or PROBE_SIZE)
         except UserError as error:
             yield f"augment: {error}"
+    momentum = space.fixed.get("momentum", base.momentum)
     for name in _values_of("optimizer", space):
         from torch import nn  # late, as timm is
 
         from competition.training.optim import create_optimizer
 
         try:
-            create_optimizer(nn.Linear(2, 2), name, 0.1, 0.0, momentum=None, layer_decay=1.0)
+            create_optimizer(nn.Linear(2, 2), name, 0.1, 0.0, momentum, layer_decay=1.0)
         except UserError as error:
             yield f"optimizer: {name}: {error}"
 
