@@ -113,7 +113,9 @@ class TrainSettings(DataSettings):
     model_options: dict[str, Any] = setting(
         {}, NETWORK, "further options of the network: activation=gelu,widths=[48,96,192]"
     )
-    dropout: float = setting(0.0, NETWORK, "dropout before the classifier", low=0, high=0.95)
+    dropout: float | None = setting(
+        None, NETWORK, "dropout before the classifier; auto: the network's own", low=0, high=0.95
+    )
     weights: str | None = setting(None, NETWORK, "start from: 'pretrained', a weights file, or a folder of them")
     freeze: Literal["none", "all", "all-but-last-block"] = setting(
         "none", NETWORK, "layers that keep their starting weights"

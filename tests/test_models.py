@@ -158,9 +158,9 @@ def test_options_change_the_layers_they_name(name, options, difference):
     assert count_parameters(changed) - count_parameters(create_network(name, CLASSES, image_size=32)) == difference
 
 
-def test_drop_rate_zero_turns_a_default_dropout_off():
-    network = create_network("base_cnn", CLASSES, image_size=8, options={"drop_rate": 0.0})
-    assert network.classifier_dropout.p == 0
+@pytest.mark.parametrize(("dropout", "rate"), [(None, 0.5), (0.0, 0.0), (0.3, 0.3)])
+def test_a_dropout_that_is_given_takes_the_place_of_the_networks_own(dropout, rate):
+    assert create_network("base_cnn", CLASSES, image_size=8, dropout=dropout).classifier_dropout.p == rate
 
 
 @pytest.mark.parametrize("name", ["resnet18", "vit_tiny_patch16_224", "mobilenetv3_small_050", "poolformer_s12"])

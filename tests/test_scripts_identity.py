@@ -23,7 +23,7 @@ def test_other_settings_on_the_same_folder_are_listed(folders, finished, capsys)
     code, _, err = answer(train.main, words, capsys)
     assert code == 2
     assert "epochs: 2 then, 3 now" in err
-    assert "dropout: 0.0 then, 0.1 now" in err
+    assert "dropout: None then, 0.1 now" in err
 
 
 def test_a_run_knows_the_files_it_began_from_by_their_contents(folders, place, capsys):

@@ -170,9 +170,13 @@ def test_what_depends_on_something_left_out_is_left_out(tmp_path):
             {"learning_rate": 0.1, "optimizer": "sgd"},
         ),
         ("learning_rate: [null, 0.1]", {}, {"learning_rate": None}),
+        ("dropout: {low: 0, high: 0.5}", {}, {"dropout": 0.0}),
+        ("dropout: {low: 0, high: 0.5}", {"model": "base_cnn"}, {"dropout": 0.5}),
+        ("dropout: {low: 0, high: 0.5}", {"model": "base_cnn", "dropout": 0}, {"dropout": 0.0}),
+        ("dropout: [0, 0.5]\nstart: {dropout: 0}", {"model": "resnet18"}, {"dropout": 0.0}),
     ],
 )
-def test_trial_0_has_the_learning_rate_that_suits_its_optimiser(tmp_path, text, given, first):
+def test_trial_0_has_the_rate_that_suits_its_optimiser_and_the_networks_dropout(tmp_path, text, given, first):
     base = TrainSettings(**given)
     assert load_space(write(tmp_path, text), base).defaults(base) == first
 

@@ -31,20 +31,20 @@ def create_network(
     num_classes: int,
     *,
     image_size: int,
-    dropout: float = 0.0,
+    dropout: float | None = None,
     options: Mapping[str, object] | None = None,
     max_parameters: int | None = None,
 ) -> nn.Module:
     """Build the network registered under ``name``, randomly initialised: (B, 3, H, W) -> (B, num_classes).
 
     ``image_size`` (px) is passed on to networks that are built for one size. ``dropout`` is the rate before the
-    classifier; 0 keeps the network's own default (``options={"drop_rate": 0.0}`` turns that off too). ``options`` are
-    further arguments of the network. Never touches the internet. Raises UserError for an unknown name, tag or option,
-    an image size that the network cannot take, and more than ``max_parameters`` parameters.
+    classifier; None keeps the network's own. ``options`` are further arguments of the network. Never touches the
+    internet. Raises UserError for an unknown name, tag or option, an image size that the network cannot take, and more
+    than ``max_parameters`` parameters.
     """
     check_network(name, options or {})
     arguments = dict(options or {})
-    if dropout:
+    if dropout is not None:
         if "drop_rate" in arguments:
             raise UserError("the dropout is given twice: by --dropout and by the option drop_rate; leave one out")
         arguments["drop_rate"] = dropout

@@ -183,6 +183,8 @@ def _first_values(
         yield from network_default(model, option_of(name))
     if name == "learning_rate" and base.learning_rate is None:
         yield automatic_learning_rate(optimizer, model)
+    if name == "dropout" and base.dropout is None:
+        yield from network_default(model, "drop_rate")
     if not is_given(name, base) and name in start:
         yield start[name]
 
