@@ -144,10 +144,17 @@ class TrainSettings(DataSettings):
         high=100,
     )
     optimizer: str = setting(
-        "nmuon", TRAINING, "any of timm's: sgd, adam, adamw, rmsprop, muon, nmuon (Muon with Nesterov), lion, ..."
+        "nmuon",
+        TRAINING,
+        "any of timm's: sgd (with Nesterov's momentum), momentum (SGD with the classical one), adam, adamw, rmsprop, "
+        "muon, nmuon (Muon with Nesterov), lion, ...",
     )
     momentum: float | None = setting(
-        None, TRAINING, "momentum of the optimisers that have one; auto: 0.95 for Muon, else 0.9", low=0, high=0.9999
+        None,
+        TRAINING,
+        "momentum of the optimisers that have one, rmsprop too; 0: plain; auto: 0.95 for Muon, else 0.9",
+        low=0,
+        high=0.9999,
     )
     weight_decay: float = setting(0.05, TRAINING, "weight decay, not applied to biases and norms", low=0, high=10)
     layer_decay: float = setting(

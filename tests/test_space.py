@@ -83,6 +83,7 @@ def test_sizes(name, size):
 @pytest.mark.parametrize("name", ["grid-mlp", "grid-cnn"])
 def test_the_grids_are_those_of_the_seeds(name):
     grid = shipped(name).search_space()
+    assert shipped(name).fixed["momentum"] == 0  # SGD and RMSprop are plain
     assert grid["learning_rate"] == [0.01, 0.005, 0.001]
     assert grid["optimizer"] == ["adam", "sgd", "rmsprop"]
     assert [len(values) for values in grid.values()] == [3, 3, 3]
