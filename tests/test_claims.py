@@ -56,6 +56,40 @@ def test_a_grid_is_tried_point_by_point_and_ends(tmp_path):
     assert sorted(tried) == [(x, y) for x in (0.0, 0.5, 1.0) for y in "ab"]
 
 
+@pytest.mark.parametrize("first", [{"x": x, "y": y} for x in (0.0, 0.5, 1.0) for y in "ab"])
+def test_defaults_on_the_grid_take_the_place_of_their_point(tmp_path, first):
+    for total in (1, 3, 6, 50):  # over restarts
+        claims = open_claims(tmp_path, total, sampler="grid")
+        claims.enqueue_first(first)
+        work(claims, complete, Stop())
+        assert len(claims.trials()) == min(total, 6)
+    tried = [trial.params for trial in claims.trials()]
+    assert tried[0] == first
+    assert sorted(tuple(params.values()) for params in tried) == [(x, y) for x in (0.0, 0.5, 1.0) for y in "ab"]
+
+
+def test_defaults_beside_the_grid_are_tried_beside_it(tmp_path):
+    claims = open_claims(tmp_path, 50, sampler="grid")
+    claims.enqueue_first({"x": 0.25, "y": "a"})
+    work(claims, complete, Stop())
+    assert len({tuple(trial.params.values()) for trial in claims.trials()}) == len(claims.trials()) == 7
+
+
+def test_a_stopped_first_trial_keeps_its_point_of_the_grid(tmp_path):
+    stop = Stop()
+
+    def stopping(claim):
+        stop.is_signalled = True
+        raise TimeUp
+
+    claims = open_claims(tmp_path, 6, sampler="grid")
+    claims.enqueue_first({"x": 0.5, "y": "a"})
+    work(claims, stopping, stop)
+    work(claims, complete, Stop())
+    tried = [tuple(trial.params.values()) for trial in claims.trials() if counts(trial)]
+    assert sorted(tried) == [(x, y) for x in (0.0, 0.5, 1.0) for y in "ab"]
+
+
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes", "nsga2"])
 def test_every_sampler_proposes(tmp_path, sampler):
     work(open_claims(tmp_path, 12, sampler=sampler), complete, Stop())

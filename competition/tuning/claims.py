@@ -127,12 +127,16 @@ class Claims:
         return self.study.get_trials(deepcopy=False)
 
     def enqueue_first(self, params: dict[str, Any]) -> None:
-        """Make the defaults trial 0 of a new study."""
+        """Make the defaults trial 0 of a new study; a point of the grid that they are is not tried again."""
+        grid = self._grid()
+        point = StudyGrid(grid, self.seed).number_of(params) if grid else None
+        # As Optuna's own enqueue_trial, whole at once: a kill leaves no trial 0 that has lost its point.
+        known = {"fixed_params": params} | ({} if point is None else {"grid_id": point})
 
         def enqueue() -> None:
             with self.storage.lock():
                 if not self.trials():
-                    self.study.enqueue_trial(params)
+                    self.study.add_trial(optuna.create_trial(state=TrialState.WAITING, system_attrs=known))
 
         self.storage.patiently(enqueue)
 

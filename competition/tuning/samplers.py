@@ -50,7 +50,21 @@ def refuse_missing_package(name: str) -> None:
 
 
 class StudyGrid(GridSampler):
-    """Optuna's grid, for trials that are asked for one by one; the study ends by `is_used_up`."""
+    """Optuna's grid, for trials that are asked for one by one under a lock; the study ends by `is_used_up`."""
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Give a trial the first point that none has begun; Optuna goes by its number, and would repeat trial 0's."""
+        if "grid_id" in trial.system_attrs or "fixed_params" in trial.system_attrs:
+            return
+        # Not the study's own list, which Hyperband's pruner filters.
+        begun = _begun(study._storage.get_all_trials(study._study_id, deepcopy=False))
+        point = min(set(range(len(self._all_grids))) - begun, default=0)
+        study._storage.set_trial_system_attr(trial._trial_id, "grid_id", point)
+
+    def number_of(self, params: Mapping[str, Any]) -> int | None:
+        """Return the number of a point, or None where it does not lie on the grid."""
+        points = [dict(zip(self._param_names, point, strict=True)) for point in self._all_grids]
+        return points.index(dict(params)) if params in points else None
 
     def after_trial(
         self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
@@ -59,5 +73,8 @@ class StudyGrid(GridSampler):
 
     def is_used_up(self, trials: Sequence[FrozenTrial]) -> bool:
         """Return whether every point of the grid has been tried or is waiting or under way."""
-        begun = {trial.system_attrs["grid_id"] for trial in trials if "grid_id" in trial.system_attrs}
-        return len(begun) >= len(self._all_grids)
+        return len(_begun(trials)) >= len(self._all_grids)
+
+
+def _begun(trials: Sequence[FrozenTrial]) -> set[int]:
+    return {trial.system_attrs["grid_id"] for trial in trials if "grid_id" in trial.system_attrs}
