@@ -5,6 +5,7 @@ Command-line flags, YAML keys and attribute names are the same words.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -113,9 +114,7 @@ class TrainSettings(DataSettings):
     model_options: dict[str, Any] = setting(
         {}, NETWORK, "further options of the network: activation=gelu,widths=[48,96,192]"
     )
-    dropout: float | None = setting(
-        None, NETWORK, "dropout before the classifier; auto: the network's own", low=0, high=0.95
-    )
+    dropout: float | None = setting(None, NETWORK, "dropout before the head; auto: the network's own", low=0, high=0.95)
     weights: str | None = setting(None, NETWORK, "start from: 'pretrained', a weights file, or a folder of them")
     freeze: Literal["none", "all", "all-but-last-block"] = setting(
         "none", NETWORK, "layers that keep their starting weights"
@@ -150,11 +149,7 @@ class TrainSettings(DataSettings):
         "muon, nmuon (Muon with Nesterov), lion, ...",
     )
     momentum: float | None = setting(
-        None,
-        TRAINING,
-        "momentum of the optimisers that have one, rmsprop too; 0: plain; auto: 0.95 for Muon, else 0.9",
-        low=0,
-        high=0.9999,
+        None, TRAINING, "for optimisers that have one; 0: plain SGD; auto: 0.95 for Muon, else 0.9", low=0, high=0.9999
     )
     weight_decay: float = setting(0.05, TRAINING, "weight decay, not applied to biases and norms", low=0, high=10)
     layer_decay: float = setting(
@@ -171,6 +166,9 @@ class TrainSettings(DataSettings):
     )
     schedule: Literal["cosine", "onecycle", "cyclic", "step", "plateau", "constant"] = setting(
         "cosine", TRAINING, "course of the learning rate"
+    )
+    milestones: tuple[int, ...] | None = setting(
+        None, TRAINING, "epochs after which --schedule step takes a tenth of the rate: 20,35; auto: at 1/2 and 3/4"
     )
     warmup: float = setting(0.15, TRAINING, "share of the training in which the learning rate rises", low=0, high=0.9)
     augment: str = setting(
@@ -255,6 +253,11 @@ class TrainSettings(DataSettings):
             yield "--prune-from starts from that run's own weights: leave --weights out"
         if self.schedule == "plateau" and self.validate_every != 1:
             yield "--schedule plateau follows the macro F1 of the validations: add --validate-every 1"
+        if self.milestones is not None and (self.schedule != "step" or self.steps is not None):
+            yield "--milestones are epochs of --schedule step: add that, and leave --steps out"
+        elif any(later <= earlier for earlier, later in pairwise((0, *(self.milestones or ()), self.epochs))):
+            given = ",".join(map(str, self.milestones or ()))
+            yield f"--milestones {given}: must rise from 1 to below --epochs {self.epochs}"
         if self.quota is not None and self.pseudo_labels is None:
             yield "--quota is about --pseudo-labels: name the run that labels the test images"
         if self.freeze != "none" and not self.weights:
@@ -264,6 +267,11 @@ class TrainSettings(DataSettings):
     def peak_learning_rate(self) -> float:
         """The learning rate, ``auto`` resolved."""
         return self.learning_rate or automatic_learning_rate(self.optimizer, self.model)
+
+    @property
+    def drops(self) -> tuple[float, ...]:
+        """Shares of the training after which ``--schedule step`` takes a tenth of the learning rate."""
+        return tuple(epoch / self.epochs for epoch in self.milestones or ()) or (0.5, 0.75)
 
 
 def automatic_learning_rate(optimizer: str, model: str) -> float:

@@ -75,6 +75,11 @@ def test_optional_settings_take_auto_and_none(text):
         ({"prune_from": "runs/a"}, "--prune-from needs --max-parameters"),
         ({"freeze": "all"}, "without --weights"),
         ({"schedule": "plateau"}, "add --validate-every 1"),
+        ({"milestones": "5,9"}, "--milestones are epochs of --schedule step"),
+        ({"milestones": "5,9", "schedule": "step", "steps": 90}, "leave --steps out"),
+        ({"milestones": "9,5", "schedule": "step"}, "--milestones 9,5: must rise from 1 to below --epochs 22"),
+        ({"milestones": "0,5", "schedule": "step"}, "--milestones 0,5: must rise"),
+        ({"milestones": "5,22", "schedule": "step"}, "--milestones 5,22: must rise"),
     ],
 )
 def test_wrong_values_are_refused_by_name(values, said):

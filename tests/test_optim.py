@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from competition.config import TrainSettings
 from competition.errors import UserError
 from competition.models.factory import create_network
 from competition.training.optim import (
@@ -35,14 +36,20 @@ from competition.training.optim import (
     ],
 )
 def test_schedules(schedule, step, expected):
-    assert schedule_factor(schedule, step, 100, 0.2) == pytest.approx(expected, abs=0.04)
+    assert schedule_factor(schedule, step, 100, 0.2, (0.5, 0.75)) == pytest.approx(expected, abs=0.04)
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "onecycle", "cyclic", "step", "plateau", "constant"])
 def test_factors_stay_between_0_and_1_and_reach_the_peak(schedule):
-    factors = [schedule_factor(schedule, step, 1000, 0.1) for step in range(1000)]
+    factors = [schedule_factor(schedule, step, 1000, 0.1, (0.5, 0.75)) for step in range(1000)]
     assert min(factors) > 0
     assert 0.995 < max(factors) <= 1
+
+
+def test_milestones_are_the_ends_of_their_epochs():
+    drops = TrainSettings(schedule="step", milestones="7,20,35", epochs=49).drops
+    factors = [schedule_factor("step", step, 49 * 13, 0.0, drops) for step in range(49 * 13)]  # 13 steps an epoch
+    assert factors == [1.0] * 7 * 13 + [0.1] * 13 * 13 + [0.01] * 15 * 13 + [0.001] * 14 * 13
 
 
 @pytest.mark.parametrize(("step", "size"), [(0, 32), (37, 32), (38, 48), (74, 48), (75, 64), (99, 64)])

@@ -82,7 +82,7 @@ class Learner:
             settings.cutmix_alpha,
             np.random.default_rng(counted_seed(self.job.seed, "mix", step)),
         )
-        factor = schedule_factor(settings.schedule, step, self.total_steps, settings.warmup)
+        factor = schedule_factor(settings.schedule, step, self.total_steps, settings.warmup, settings.drops)
         set_learning_rate(self.optimizer, settings.peak_learning_rate * factor * plateau_factor)
         loss, hits = self._gradients(images, targets, targets if partner is None else targets[partner], weight)
         self._update(step)

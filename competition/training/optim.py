@@ -1,7 +1,7 @@
 """Optimisers from timm, schedules as pure functions of the step, and the loss."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -80,16 +80,17 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) ->
         group["lr"] = learning_rate * group.get("lr_scale", 1.0)
 
 
-def schedule_factor(schedule: str, step: int, total: int, warmup: float) -> float:
+def schedule_factor(schedule: str, step: int, total: int, warmup: float, drops: Sequence[float]) -> float:
     """Return the factor on the peak learning rate at a step: a pure function, nothing to save.
 
     Args:
         schedule: ``cosine``, ``onecycle`` (Smith & Topin 2018: up from 1/25, down to 1/10,000, both cosine),
-            ``cyclic`` (Smith 2017: triangles between 0.1 and 1), ``step`` (a tenth at 1/2 and at 3/4),
+            ``cyclic`` (Smith 2017: triangles between 0.1 and 1), ``step`` (a tenth at each of the drops),
             ``plateau`` and ``constant`` (1; the plateau's own factor follows the validation).
         step: number of the step, from 0.
         total: steps of the whole training.
         warmup: share of the training in which the rate rises; not used by ``cyclic``.
+        drops: shares of the training; used by ``step`` alone.
     """
     position = (step + 0.5) / total
     if schedule == "cyclic":
@@ -104,7 +105,7 @@ def schedule_factor(schedule: str, step: int, total: int, warmup: float) -> floa
     if schedule == "cosine":
         return (1 + math.cos(math.pi * after)) / 2
     if schedule == "step":
-        return 1.0 if position < 0.5 else 0.1 if position < 0.75 else 0.01
+        return 10.0 ** -sum(position >= drop for drop in drops)
     return 1.0
 
 
