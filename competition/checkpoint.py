@@ -31,7 +31,7 @@ class Checkpoint:
     class_names: tuple[str, ...]
     preprocessing: Preprocessing
     precision: Precision
-    drop_rate: float | None = None  # None: the network's own
+    dropout: float | None = None  # None: the network's own
 
     def predict(
         self,
@@ -87,7 +87,7 @@ def open_checkpoint(folder: Path) -> tuple[nn.Module, Checkpoint]:
         checkpoint.model,
         len(checkpoint.class_names),
         image_size=checkpoint.preprocessing.image_size,
-        dropout=checkpoint.drop_rate,
+        dropout=checkpoint.dropout,
         options=checkpoint.model_options,
     )
     return reshape_to(network, read_state(folder / "model.safetensors")).eval(), checkpoint
@@ -108,8 +108,6 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         preprocessing = {**values.pop("preprocessing")}
         for name in ("mean", "std"):
             preprocessing[name] = tuple(preprocessing[name])
-        if "dropout" in values:  # its name until 0 came to mean none: then it meant the network's own
-            values["drop_rate"] = values.pop("dropout") or None
         return Checkpoint(
             **{**values, "class_names": tuple(values["class_names"]), "precision": Precision(**values["precision"])},
             preprocessing=Preprocessing(**preprocessing),

@@ -37,22 +37,6 @@ def test_a_checkpoint_opens_by_itself(saved):
     assert sorted(path.name for path in folder.iterdir()) == ["model.json", "model.safetensors"]
 
 
-@pytest.mark.parametrize(("stored", "rate"), [(0.0, None), (0.3, 0.3)])
-def test_a_dropout_of_0_was_the_networks_own_while_it_was_called_dropout(tmp_path, stored, rate):
-    options = {"dense_widths": [8, 8]}  # between which the dropout is a layer, so weights have other names without it
-    network = create_network("base_cnn", 3, image_size=8, options=options, dropout=rate).eval()
-    preprocessing = Preprocessing(8, "squash", (0.5,) * 3, (0.5,) * 3)
-    checkpoint = Checkpoint("base_cnn", options, ("a", "b", "c"), preprocessing, Precision("fp32", channels_last=False))
-    save_checkpoint(tmp_path, network, checkpoint)
-    description = json.loads((tmp_path / "model.json").read_text())
-    del description["drop_rate"]
-    (tmp_path / "model.json").write_text(json.dumps(description | {"dropout": stored}))
-    opened, described = open_checkpoint(tmp_path)
-    assert described.drop_rate == rate
-    images = torch.rand(2, 3, 8, 8)
-    assert torch.equal(opened(images), network(images))
-
-
 def test_weights_of_another_checkpoint_are_refused(saved):
     folder, _, _ = saved
     (folder / "model.safetensors").write_bytes(b"something else")

@@ -134,7 +134,7 @@ def settle(settings: TrainSettings) -> TrainSettings:
 def _as_pruned_from(run: Path, settings: TrainSettings) -> TrainSettings:
     """Return the settings with what a network keeps when it is pruned; raises UserError where they say otherwise."""
     source, untold = read_checkpoint(run / "fold_0"), TrainSettings()
-    own = {"model_options": source.model_options, "dropout": source.drop_rate, "resize": source.preprocessing.resize}
+    own = {"model_options": source.model_options, "dropout": source.dropout, "resize": source.preprocessing.resize}
     for name, have in own.items():
         want = getattr(settings, name)
         if want not in (have, getattr(untold, name)):

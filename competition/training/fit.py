@@ -249,7 +249,7 @@ class FoldTraining:
             class_names=job.data.class_names,
             preprocessing=job.preprocessing,
             precision=job.machine.precision,
-            drop_rate=self.settings.dropout,
+            dropout=self.settings.dropout,
         )
         save_checkpoint(job.folder, network, checkpoint)
         save_predictions(job.folder / "predictions.npz", predictions)
