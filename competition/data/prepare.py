@@ -31,7 +31,6 @@ class PreparedImages:
     table: pd.DataFrame
     store: ImageStore
     image_size: int
-    problems: list[Problem]
 
     def labelled(self, with_validation: bool = True) -> pd.DataFrame:
         """Return the rows to train on."""
@@ -107,7 +106,7 @@ def prepare_images(
     bad = {name for problem in problems if problem.severity == "error" for name in problem.image_ids}
     table = catalog.table.assign(row=np.arange(len(catalog.table)))
     table = table[~(table["image_id"].isin(bad) & (table["split"] != "test"))].reset_index(drop=True)
-    return PreparedImages(catalog, table, store, image_size, problems)
+    return PreparedImages(catalog, table, store, image_size)
 
 
 def fatal_problems(settings: DataSettings, problems: list[Problem]) -> list[Problem]:
