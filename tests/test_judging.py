@@ -13,9 +13,10 @@ from competition.comparison import Contender, compare
 from competition.errors import UserError
 from competition.folds import held_out
 from competition.judging.arms import ARMS, JoinedImages
-from competition.judging.judge import TimeUp, in_words, judge, open_contest, verdict
+from competition.judging.judge import in_words, judge, open_contest, verdict
 from competition.judging.settings import JudgeSettings
 from competition.predictions import Predictions, load_predictions
+from competition.state import TimeUp
 from tests.conftest import ArrayImages
 from tests.tiny_data import CLASSES, write_tiny_data
 

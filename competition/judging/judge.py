@@ -19,7 +19,6 @@ from competition.judging.arms import ARMS, Contest, Generated, join, open_genera
 from competition.judging.settings import JudgeSettings
 from competition.predictions import Predictions, load_predictions, pool, save_predictions
 from competition.runs import environment, read_json, write_json
-from competition.state import TimeUp as TimeUp  # what `judge` raises
 from competition.training.cross_validation import (
     choose_preprocessing,
     claim_folder,

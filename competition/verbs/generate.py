@@ -41,9 +41,10 @@ def train(argv: Sequence[str]) -> int:
     settings = read_settings(GenerateSettings, vars(parser.parse(argv)))
 
     from competition.generative.export import can_export  # late: torch is not needed to refuse a flag
-    from competition.generative.fit import TimeUp, fit
+    from competition.generative.fit import fit
     from competition.generative.run import open_run
     from competition.generative.watch import alike_words, collapse_words
+    from competition.state import TimeUp
 
     run = open_run(settings)
     try:
@@ -132,8 +133,9 @@ def judge(argv: Sequence[str]) -> int:
 
     from competition.generative.image_sets import beside, data_of, is_run, resize_of
     from competition.generative.run_pictures import pictures_to_judge
-    from competition.judging.judge import TimeUp, in_words
+    from competition.judging.judge import in_words
     from competition.judging.judge import judge as decide
+    from competition.state import TimeUp
 
     settings = settings.replace(resize=settings.resize or resize_of(path))
     if settings.data is None and is_run(path):
