@@ -109,6 +109,9 @@ class TrainSettings(DataSettings):
     fold_file: str | None = setting(
         None, DATA, "a fold table: its name under folds/ or a path; auto: made once from the data"
     )
+    train_share: float | None = setting(
+        None, DATA, "share of each class's images that a fold trains on, all being scored; auto: 1", low=1e-6, high=1
+    )
 
     model: str = setting("resnet_fast", NETWORK, "any network of timm's, or one of our own")
     model_options: dict[str, Any] = setting(

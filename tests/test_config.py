@@ -75,6 +75,8 @@ def test_optional_settings_take_auto_and_none(text):
         ({"prune_from": "runs/a"}, "--prune-from needs --max-parameters"),
         ({"freeze": "all"}, "without --weights"),
         ({"schedule": "plateau"}, "add --validate-every 1"),
+        ({"train_share": 0}, "--train-share 0.0: must be at least 1e-06"),
+        ({"train_share": 1.1}, "--train-share 1.1: must be at most 1"),
         ({"milestones": "5,9"}, "--milestones are epochs of --schedule step"),
         ({"milestones": "5,9", "schedule": "step", "steps": 90}, "leave --steps out"),
         ({"milestones": "9,5", "schedule": "step"}, "--milestones 9,5: must rise from 1 to below --epochs 22"),

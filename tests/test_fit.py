@@ -111,6 +111,15 @@ def test_a_fold_learns_and_leaves_its_files(data, tmp_path):
     assert epochs == [1, 2, 3, 4]
 
 
+def test_a_share_is_trained_on_and_all_held_out_images_are_scored(data, tmp_path):
+    some = job(SETTINGS.replace(train_share=0.25), data, tmp_path)
+    assert not HELD_OUT[some.train_rows].any()
+    assert np.bincount(data.labels[some.train_rows]).tolist() == [
+        round(0.25 * count) for count in np.bincount(data.labels[~HELD_OUT])
+    ]
+    assert fit_fold(some, Display([0])).image_ids.tolist() == data.image_ids[HELD_OUT].tolist()
+
+
 def validations(folder):
     return [record["epoch"] for record in read_history(folder / "history.jsonl") if "macro_f1" in record]
 

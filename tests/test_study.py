@@ -17,6 +17,7 @@ from competition.tuning.study import refuse_other_identity, validations_per_fold
         # 800 images in batches of 100: 8 steps an epoch, so 30 steps are 4 epochs.
         ({"steps": 30, "batch_size": 100, "validate_every": 2}, 1000, 2),
         ({"steps": 30, "batch_size": 100, "copies": 1, "validate_every": 1}, 1000, 2),
+        ({"steps": 30, "batch_size": 100, "train_share": 0.5, "validate_every": 1}, 1000, 8),
     ],
 )
 def test_validations_of_a_fold(settings, images, validations):

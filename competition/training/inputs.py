@@ -119,9 +119,27 @@ class FoldJob:
     @cached_property
     def train_rows(self) -> NDArray[np.intp]:
         """Positions in ``data`` to train on."""
-        return np.flatnonzero(~self.held_out)
+        rows, share = np.flatnonzero(~self.held_out), self.settings.train_share
+        if share is None:
+            return rows
+        return stratified_share(rows, self.data.labels[rows], self.data.keys[rows], share, self.settings.seed)
 
     @cached_property
     def valid_rows(self) -> NDArray[np.intp]:
         """Positions in ``data`` to predict."""
         return np.flatnonzero(self.held_out)
+
+
+def stratified_share(
+    rows: NDArray[np.intp], labels: NDArray[np.int64], keys: NDArray[np.uint64], share: float, seed: int
+) -> NDArray[np.intp]:
+    """Return a share of the rows of each class, at least one, in their order.
+
+    Which ones depends on seed and keys alone, so folds and a smaller share choose among the same images.
+    """
+    drawn = np.array([counted_seed(seed, "share", int(key)) for key in keys], dtype=np.uint64)
+    kept = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        kept.append(members[np.argsort(drawn[members])][: max(1, round(share * len(members)))])
+    return rows[np.sort(np.concatenate(kept))]

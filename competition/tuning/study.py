@@ -152,7 +152,7 @@ def validations_per_fold(base: TrainSettings, images: int) -> int:
     """Return the validations of a fold, its out-of-fold score among them, under the base settings."""
     epochs = base.epochs
     if base.steps is not None:
-        trained = (images - images // base.folds) * (1 + base.copies)
+        trained = round((images - images // base.folds) * (base.train_share or 1)) * (1 + base.copies)
         epochs = math.ceil(base.steps / math.ceil(trained / (base.batch_size or automatic_batch_size(trained))))
     return math.ceil(epochs / base.validate_every)
 
