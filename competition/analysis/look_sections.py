@@ -10,10 +10,9 @@ from torch import nn
 
 from competition.analysis import drawings, mistakes
 from competition.analysis.activations import DeadFilters, count_dead
-from competition.analysis.extras import is_missing
 from competition.analysis.findings import Findings, describe_row
 from competition.analysis.layers import map_layers, several
-from competition.analysis.parts import gallery, image_picture, shortened
+from competition.analysis.parts import bullets, gallery, image_picture, shortened
 from competition.analysis.pictures import png, tiled
 from competition.analysis.source import Source
 from competition.checkpoint import Checkpoint
@@ -28,24 +27,38 @@ TITLES = {"cam": "class activation", "occlusion": "occlusion", "gradients": "int
 
 def where_section(source: Source, findings: Findings) -> Section:
     """Where it looks: maps for right and wrong images, each by the network that held the image out."""
-    shown = [shown for row in _rows_to_look_at(source) for shown in [_maps_of(source, row)] if shown]
+    left_out: dict[str, str] = {}
+    shown = [_maps_of(source, row, left_out) for row in _rows_to_look_at(source)]
     if not shown:
         html = paragraph("Left out: it needs the networks' weights.")
         return Section("Where it looks", html, "where")
     findings.data["look"] = [about for about, _ in shown]
-    words = (
-        "From left to right: the image, then "
-        + ", ".join(TITLES[name] for name in _tools())
-        + ". Yellow in a class activation map: the network sees the class there. Orange in the others: the place "
-        "speaks for the class, blue: against it. Of a misclassified image the upper row asks for the true class, the "
-        "lower one for the predicted one. Look for maps that lie on the background. In a transformer trust occlusion "
-        "most: attention moves what a place knows, and class activation maps may point beside it."
+    drawn = [name for name in TITLES if any(name in about["tools"] for about, _ in shown)]
+    html = paragraph(_legend(drawn))
+    if left_out:
+        html += bullets([f"Left out, {TITLES[name]}: {reason}." for name, reason in left_out.items()])
+    return Section("Where it looks", html + gallery([html for _, html in shown]), "where")
+
+
+def _legend(drawn: Sequence[str]) -> str:
+    """Return what the columns of the pictures show, and how to read them."""
+    columns = ", ".join(TITLES[name] for name in drawn)
+    words = [f"From left to right: the image, then {columns}."]
+    if "cam" in drawn:
+        words.append("Yellow in a class activation map: the network sees the class there.")
+    if {"occlusion", "gradients"} & set(drawn):
+        others = ", ".join(TITLES[name] for name in drawn if name != "cam")
+        words.append(f"Orange ({others}): the place speaks for the class, blue: against it.")
+    words.append(
+        "Of a misclassified image the upper row asks for the true class, the lower one for the predicted one. "
+        "Look for maps that lie on the background."
     )
-    return Section("Where it looks", paragraph(words) + gallery([html for _, html in shown]), "where")
-
-
-def _tools() -> list[str]:
-    return [name for name in TITLES if name != "gradients" or not is_missing("captum")]
+    if "cam" in drawn:
+        words.append(
+            "In a transformer trust occlusion most: attention moves what a place knows, and class activation maps may "
+            "point beside it."
+        )
+    return " ".join(words)
 
 
 def _rows_to_look_at(source: Source) -> list[int]:
@@ -61,8 +74,8 @@ def _rows_to_look_at(source: Source) -> list[int]:
     return [*wrong, *right]
 
 
-def _maps_of(source: Source, row: int) -> tuple[dict[str, Any], str] | None:
-    """Return what was drawn and its HTML."""
+def _maps_of(source: Source, row: int, left_out: dict[str, str]) -> tuple[dict[str, Any], str]:
+    """Return what was drawn and its HTML; a tool that cannot be drawn is noted in ``left_out`` with the reason."""
     about = describe_row(source, row)
     network, checkpoint = source.open_network(about["fold"])
     names = [about["true"], *([about["predicted"]] if about["predicted"] != about["true"] else [])]
@@ -70,12 +83,12 @@ def _maps_of(source: Source, row: int) -> tuple[dict[str, Any], str] | None:
     images = drawings.to_input(checkpoint.preprocessing, pixels, source.device)
     targets = torch.tensor([checkpoint.class_names.index(name) for name in names], device=source.device)
     columns, drawn = [list(pixels)], []
-    for name in _tools():
+    for name in TITLES:
         try:
             columns.append(drawings.drawers()[name](network, images, pixels, targets))
             drawn.append(name)
-        except UserError:  # a network without a map of places: the other tools need none
-            continue
+        except UserError as error:  # a package or a map of places is missing: the other tools need neither
+            left_out[name] = str(error)
     tiles = [drawings.tile(column[place]) for place in range(len(names)) for column in columns]
     drawn_words = f"; the image and its {', '.join(TITLES[name] for name in drawn)}"
     return {**about, "tools": drawn}, image_picture(png(tiled(tiles, len(columns))), about, drawn_words)

@@ -1,0 +1,32 @@
+"""The sections that open the networks: words that fit what is drawn."""
+
+import pytest
+import torch
+
+from competition.analysis import drawings
+from competition.analysis.findings import Findings
+from competition.analysis.look_sections import where_section
+from competition.analysis.settings import ReportSettings
+from competition.analysis.source import open_source
+from competition.errors import UserError
+from tests.finished_run import finished_run  # noqa: F401
+
+
+@pytest.fixture
+def source(finished_run):  # noqa: F811
+    run, (_, cache) = finished_run
+    return open_source(ReportSettings(cache_dir=cache), str(run), torch.device("cpu"))
+
+
+def test_the_legend_names_the_columns_that_are_there_and_why_one_is_not(source, monkeypatch):
+    def refuse(*_):
+        raise UserError("an Mlp keeps no map of places")
+
+    monkeypatch.setattr(drawings, "grad_cam", refuse)
+    monkeypatch.setattr(drawings, "integrated_gradients", lambda network, images, targets: torch.ones_like(images))
+    findings = Findings({}, source.predictions.confusion())
+    html = where_section(source, findings).html
+    assert "the image, then occlusion, integrated gradients." in html
+    assert "Yellow" not in html
+    assert "Left out, class activation: an Mlp keeps no map of places." in html
+    assert all(about["tools"] == ["occlusion", "gradients"] for about in findings.data["look"])
