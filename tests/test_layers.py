@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from competition.analysis.activations import activation_maps
 from competition.analysis.cam import grad_cam
 from competition.analysis.layers import Layer, as_map, check_layer, map_layers, recorded, several
 from competition.errors import UserError
@@ -22,6 +23,36 @@ def test_channels_first_stays_and_channels_last_is_turned():
     first = torch.arange(2 * 5 * 3 * 3.0).reshape(2, 5, 3, 3)
     assert as_map(first, nn.Identity()) is first
     torch.testing.assert_close(as_map(first.permute(0, 2, 3, 1), nn.Identity()), first)
+
+
+class LastInside(nn.Module):
+    """Keeps its maps as (B, h, w, C) after a convolution; 8 channels of a picture of 32 px have 8 x 8 places."""
+
+    def __init__(self, says_so):
+        super().__init__()
+        self.proj, self.mixed, self.halved = nn.Conv2d(3, 8, 4, 4), nn.LayerNorm(8), nn.LayerNorm(8)
+        self.head = nn.Linear(8, 3)
+        if says_so:
+            self.output_fmt = "NHWC"
+
+    def forward_features(self, images):
+        return self.halved(self.mixed(self.proj(images).permute(0, 2, 3, 1))[:, ::2, ::2])
+
+    def forward_head(self, features):
+        return self.head(features.mean(dim=(1, 2)))
+
+    def forward(self, images):
+        return self.forward_head(self.forward_features(images))
+
+
+@pytest.mark.parametrize("says_so", [True, False])
+def test_as_many_channels_as_rows_are_read_as_the_network_keeps_its_other_maps(says_so):
+    network, images = LastInside(says_so).eval(), torch.randn(1, 3, 32, 32)
+    maps = activation_maps(network, images, ["proj", "mixed"])
+    with torch.no_grad():
+        proj = network.proj(images)
+        torch.testing.assert_close(maps["proj"], proj)
+        torch.testing.assert_close(maps["mixed"], network.mixed(proj.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
 
 
 @pytest.mark.parametrize("prefix", [0, 1, 4])

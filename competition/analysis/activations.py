@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from competition.analysis.layers import as_map, is_channels_last, map_layers, recorded
+from competition.analysis.layers import has_channels_last, is_channels_last, map_layers, recorded
 
 # A filter is dead when its answers to all pictures and places differ by less than this part of the layer's range.
 DEAD_RANGE = 1e-3
@@ -22,7 +22,7 @@ def activation_maps(network: nn.Module, images: Tensor, names: Sequence[str]) ->
     with recorded(network, names) as outputs:
         network(images)
         # Copied: a later layer may write into its input.
-        maps = {name: as_map(output, network) for name, output in outputs.items()}
+        maps = {name: outputs.map_of(name) for name in outputs}
     return {name: maps[name].float().cpu().clone() for name in names if maps.get(name) is not None}  # type: ignore[union-attr]
 
 
@@ -78,7 +78,7 @@ def _ranges(network: nn.Module, names: Sequence[str], ranges: dict[str, tuple[Te
     """Widen the lowest and highest answer of every channel while the context is open."""
 
     def watch(name: str, output: Tensor) -> None:
-        last = output.ndim == 3 or is_channels_last(output)
+        last = output.ndim == 3 or is_channels_last(output, has_channels_last(network))
         places = tuple(axis for axis in range(output.ndim) if axis != (output.ndim - 1 if last else 1))
         low, high = output.amin(dim=places).float(), output.amax(dim=places).float()
         key = f"{name}#{len(low)}"  # one activation may serve layers of several widths

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from competition.analysis.layers import as_map, candidate_names, check_layer, features_of, recorded
+from competition.analysis.layers import candidate_names, check_layer, features_of, recorded
 from competition.errors import UserError
 
 LEAST_PLACES = 4  # a map below 4 x 4 says little about where; an earlier layer with more is taken, if there is one
@@ -34,11 +34,13 @@ def grad_cam(network: nn.Module, images: Tensor, targets: Tensor, layer: str | N
     with torch.enable_grad(), recorded(network, names) as outputs:
         features = features_of(network, images.detach().clone().requires_grad_(True))
         chosen = network.forward_head(features).gather(1, targets[:, None]).sum()  # type: ignore[operator]
-        found = [output for output in outputs.values() if output.requires_grad]  # not what no picture moves
-        reached = torch.autograd.grad(chosen, found, allow_unused=True) if found else ()
+        found = {name: output for name, output in outputs.items() if output.requires_grad}  # not what no picture moves
+        reached = torch.autograd.grad(chosen, list(found.values()), allow_unused=True) if found else ()
     pairs = []
-    for output, gradient in zip(found, reached, strict=True):
-        values, slopes = as_map(output, network), as_map(gradient, network)
+    for name, gradient in zip(found, reached, strict=True):
+        if gradient is None:
+            continue
+        values, slopes = outputs.map_of(name), outputs.map_of(name, gradient)
         if values is not None and slopes is not None and bool(slopes.any()):
             pairs.append((values.detach(), slopes))
     values, slopes = _deepest(pairs, type(network).__name__)

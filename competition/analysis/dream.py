@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from competition.analysis.layers import as_map, recorded
+from competition.analysis.layers import recorded
 from competition.errors import UserError
 
 Transform = Callable[[Tensor, torch.Generator], Tensor]  # pictures -> pictures of the same shape
@@ -101,7 +101,7 @@ def filter_mean(layer: str, channels: Sequence[int]) -> Objective:
     def objective(network: nn.Module, images: Tensor) -> Tensor:
         with recorded(network, [layer]) as outputs:
             network(images)
-        maps = as_map(outputs.get(layer), network)
+        maps = outputs.map_of(layer)
         if maps is None:
             raise UserError(f"layer {layer!r} makes no map of places")
         return maps[torch.arange(len(channels)), list(channels)].mean(dim=(1, 2))

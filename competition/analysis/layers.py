@@ -1,7 +1,7 @@
 """A network's inner maps: which modules make them, and how each becomes channels over places.
 
 Convolutional networks keep (B, C, h, w), some transformers (B, h, w, C), the others tokens (B, N, C); every tool of
-this wing sees them as (B, C, h, w) through `as_map`, so none has code for a kind of network.
+this wing sees them as (B, C, h, w) through `Outputs.map_of`, so none has code for a kind of network.
 """
 
 import math
@@ -27,21 +27,26 @@ class Layer:
     width: int
 
 
-def is_channels_last(output: Tensor) -> bool:
-    """Return whether a 4-d output of a square picture has its channels last. (B, h, w, C) or (B, C, h, w)."""
-    return output.ndim == 4 and output.shape[1] == output.shape[2] and output.shape[2] != output.shape[3]
+def is_channels_last(output: Tensor, otherwise: bool = False) -> bool:
+    """Return whether a 4-d output of a square picture has its channels last. (B, h, w, C) or (B, C, h, w).
+
+    ``otherwise`` is the answer for as many channels as rows and columns, whose shape does not tell.
+    """
+    if output.ndim != 4 or output.shape[1] != output.shape[2]:
+        return False
+    return otherwise or output.shape[2] != output.shape[3]
 
 
-def as_map(output: object, network: nn.Module) -> Tensor | None:
+def as_map(output: object, network: nn.Module, last: bool = False) -> Tensor | None:
     """Return a module's output as (B, C, h, w), or None where it has no places.
 
     Tokens (B, N, C) lose those that stand for no place (class token, registers) and are laid out on the grid of the
-    network's patches.
+    network's patches. ``last`` says where channels are in a map of as many channels as rows and columns.
     """
     if not isinstance(output, Tensor) or not output.is_floating_point():
         return None
     if output.ndim == 4:
-        return output.permute(0, 3, 1, 2) if is_channels_last(output) else output
+        return output.permute(0, 3, 1, 2) if is_channels_last(output, last) else output
     if output.ndim != 3:
         return None
     grid = _grid(output.shape[1], network)
@@ -64,13 +69,38 @@ def _grid(tokens: int, network: nn.Module) -> tuple[int, int] | None:
     return None
 
 
+def has_channels_last(network: nn.Module, otherwise: bool = False) -> bool:
+    """Return whether a network of timm's says that its maps are (B, h, w, C); ``otherwise`` where it says nothing."""
+    return bool(getattr(network, "output_fmt", "NHWC" if otherwise else "NCHW") == "NHWC")
+
+
+class Outputs(dict[str, Tensor]):
+    """Outputs of modules by name, in the order in which they finish, and whether their maps have channels last."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.votes = 0  # maps of the pass with their channels last, less those with channels first
+
+    def count(self, _: nn.Module, __: object, output: object) -> None:
+        """Let a map whose shape tells where its channels are speak for those whose shape does not; a hook."""
+        if isinstance(output, Tensor) and output.ndim == 4 and len(set(output.shape[1:])) == 2:
+            self.votes += 1 if is_channels_last(output) else -1
+
+    def map_of(self, name: str, values: Tensor | None = None) -> Tensor | None:
+        """Return a module's output, or its gradient ``values``, as (B, C, h, w); None where it has no places."""
+        last = has_channels_last(self.network, self.votes > 0)
+        is_convolution = isinstance(self.network.get_submodule(name), nn.Conv2d)  # always channels first
+        return as_map(self.get(name) if values is None else values, self.network, last and not is_convolution)
+
+
 @contextmanager
-def recorded(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+def recorded(network: nn.Module, names: Sequence[str]) -> Iterator[Outputs]:
     """Collect the outputs of some modules while the context is open, in the order in which they finish.
 
     The hooks are gone when it closes, whatever happens inside. A module that runs twice keeps its last output.
     """
-    outputs: dict[str, Tensor] = {}
+    outputs = Outputs(network)
 
     def hook_for(name: str) -> Callable[[nn.Module, object, object], None]:
         def hook(_: nn.Module, __: object, output: object) -> None:
@@ -81,6 +111,7 @@ def recorded(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Ten
         return hook
 
     handles = [network.get_submodule(name).register_forward_hook(hook_for(name)) for name in names]
+    handles += [network.get_submodule(name).register_forward_hook(outputs.count) for name in candidate_names(network)]
     try:
         yield outputs
     finally:
@@ -119,8 +150,8 @@ def map_layers(network: nn.Module, images: Tensor) -> list[Layer]:
         features_of(network, images[:1])
     layers: list[Layer] = []
     before: Tensor | None = None
-    for name, output in outputs.items():
-        found = as_map(output, network)
+    for name in outputs:
+        found = outputs.map_of(name)
         if found is None or min(found.shape[2:]) < 2:
             continue
         if before is not None and torch.equal(found, before):
@@ -145,5 +176,5 @@ def check_layer(network: nn.Module, name: str, images: Tensor) -> None:
         raise UserError(f"the network has no layer {name!r}{did_you_mean(name, known)}; maps: {first_few(known, 12)}")
     with torch.no_grad(), recorded(network, [name]) as outputs:
         network(images[:1])
-    if name not in outputs or as_map(outputs[name], network) is None:
+    if name not in outputs or outputs.map_of(name) is None:
         raise UserError(f"layer {name!r} makes no map of places; take one of {first_few(known, 12)}")
