@@ -55,6 +55,22 @@ def test_as_many_channels_as_rows_are_read_as_the_network_keeps_its_other_maps(s
         torch.testing.assert_close(maps["mixed"], network.mixed(proj.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
 
 
+def test_the_tokens_of_windows_are_put_in_the_order_of_the_picture():
+    options = {"embed_dim": 8, "num_heads": 1, "stages": (1, 1, 1), "q_pool": 2, "mask_unit_size": (4, 4)}
+    network = create_network("hiera_tiny_224", 3, image_size=64, options=options).eval()
+    images = torch.randn(1, 3, 64, 64)
+    changed = images.clone()
+    changed[:, :, :8, 56:] += 3
+    names = [layer.name for layer in map_layers(network, images)]
+    assert names == ["patch_embed", "blocks.0", "blocks.1", "blocks.2"]
+    for name in names[:2]:  # the last one's attention reaches every place
+        before, after = (activation_maps(network, pictures, [name])[name] for pictures in (images, changed))
+        moved = (after - before).abs().sum(dim=1)[0]
+        side = moved.shape[-1]
+        assert moved.argmax() % side >= 0.75 * side - 1
+        assert moved.argmax() // side <= 0.25 * side
+
+
 @pytest.mark.parametrize("prefix", [0, 1, 4])
 def test_tokens_are_laid_out_row_by_row_without_those_of_no_place(prefix):
     tokens = torch.arange(prefix + 9.0).reshape(1, prefix + 9, 1)

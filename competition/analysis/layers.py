@@ -5,6 +5,7 @@ this wing sees them as (B, C, h, w) through `Outputs.map_of`, so none has code f
 """
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -56,6 +57,17 @@ def as_map(output: object, network: nn.Module, last: bool = False) -> Tensor | N
     return places.transpose(1, 2).unflatten(2, grid)  # (B, h * w, C) -> (B, C, h, w)
 
 
+def _rolled_back(values: Tensor, network: nn.Module, name: str) -> Tensor | None:
+    """Return the places of a Hiera's block in their order, (B, h, w, C), or None for what is inside a block.
+
+    It keeps the tokens of a window together, until its own ``reroll`` undoes that for the output of a block.
+    """
+    if name.startswith("patch_embed"):
+        return values
+    block = re.fullmatch(r"blocks\.(\d+)", name)
+    return network.reroll(values, int(block[1])) if block else None  # type: ignore[operator]
+
+
 def _grid(tokens: int, network: nn.Module) -> tuple[int, int] | None:
     """Return (h, w) of the places among the tokens, or None where they form no grid."""
     prefix = int(getattr(network, "num_prefix_tokens", 0) or 0)
@@ -89,9 +101,12 @@ class Outputs(dict[str, Tensor]):
 
     def map_of(self, name: str, values: Tensor | None = None) -> Tensor | None:
         """Return a module's output, or its gradient ``values``, as (B, C, h, w); None where it has no places."""
+        values = self.get(name) if values is None else values
+        if values is not None and hasattr(self.network, "reroll"):
+            return as_map(_rolled_back(values, self.network, name), self.network, last=True)
         last = has_channels_last(self.network, self.votes > 0)
         is_convolution = isinstance(self.network.get_submodule(name), nn.Conv2d)  # always channels first
-        return as_map(self.get(name) if values is None else values, self.network, last and not is_convolution)
+        return as_map(values, self.network, last and not is_convolution)
 
 
 @contextmanager
