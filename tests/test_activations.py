@@ -30,10 +30,12 @@ def test_a_filter_that_answers_in_one_batch_alone_is_alive():
     assert count_dead(network, [torch.rand(4, 3, 4, 4), bright])[0].dead == 0
 
 
-def test_maps_are_copies_in_the_asked_order():
+def test_maps_are_the_layers_own_in_the_asked_order():
     network = nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(2)).eval()
     images = torch.randn(1, 3, 4, 4)
     maps = activation_maps(network, images, ["2", "0"])
+    assert maps["0"].min() < 0, "what the layer in place after it has made of it"
+    torch.testing.assert_close(maps["0"], network[0](images).detach())
     assert list(maps) == ["2", "0"]
     assert maps["2"].shape == (1, 2, 2, 2)
     assert maps["0"].shape == (1, 2, 4, 4)

@@ -49,6 +49,16 @@ def test_transforms_keep_the_shape_and_do_move(transform):
     assert not torch.equal(moved, pictures)
 
 
+def test_a_filter_is_climbed_before_what_is_done_in_place_after_it():
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1), torch.nn.ReLU(inplace=True))
+    images = torch.randn(2, 3, 4, 4, requires_grad=True)
+    values = filter_mean("0", [0, 1])(network, images)
+    answers = network[0](images)
+    torch.testing.assert_close(values, answers[[0, 1], [0, 1]].mean(dim=(1, 2)))
+    (slopes,) = torch.autograd.grad(values.sum(), [images])
+    torch.testing.assert_close(slopes[0, :, 0, 0], network[0].weight[0, :, 0, 0] / 16)
+
+
 def test_a_layer_without_a_map_is_refused(network):
     with pytest.raises(UserError, match="'fc' makes no map"):
         dream(network, filter_mean("fc", [0]), 1, SIDE, normalise, steps=1)

@@ -21,9 +21,8 @@ def activation_maps(network: nn.Module, images: Tensor, names: Sequence[str]) ->
     """
     with recorded(network, names) as outputs:
         network(images)
-        # Copied: a later layer may write into its input.
         maps = {name: outputs.map_of(name) for name in outputs}
-    return {name: maps[name].float().cpu().clone() for name in names if maps.get(name) is not None}  # type: ignore[union-attr]
+    return {name: maps[name].float().cpu() for name in names if maps.get(name) is not None}  # type: ignore[union-attr]
 
 
 def strongest(maps: Tensor, count: int) -> list[int]:

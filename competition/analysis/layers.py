@@ -117,11 +117,13 @@ def recorded(network: nn.Module, names: Sequence[str]) -> Iterator[Outputs]:
     """
     outputs = Outputs(network)
 
-    def hook_for(name: str) -> Callable[[nn.Module, object, object], None]:
-        def hook(_: nn.Module, __: object, output: object) -> None:
-            if isinstance(output, Tensor):
-                outputs.pop(name, None)
-                outputs[name] = output
+    def hook_for(name: str) -> Callable[[nn.Module, object, object], Tensor | None]:
+        def hook(_: nn.Module, __: object, output: object) -> Tensor | None:
+            if not isinstance(output, Tensor):
+                return None
+            outputs.pop(name, None)
+            outputs[name] = output
+            return output.clone()  # goes on in its place: the next operation may write into what it gets
 
         return hook
 
