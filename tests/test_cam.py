@@ -67,5 +67,12 @@ def test_what_no_picture_moves_is_no_map():
     network.position = Placed((1, 3, 4, 4))
     network.forward_features = lambda images: plain(images) + network.position().mean()
     torch.testing.assert_close(grad_cam(network, images, targets), expected)
-    with pytest.raises(UserError, match="keeps no map of places"):
+    with pytest.raises(UserError, match="nothing of its maps reaches the logit"):
         grad_cam(network, images, targets, layer="position")
+
+
+def test_a_head_of_zeros_is_given_as_the_reason():
+    network = create_network("test_resnet", 3, image_size=64).eval()
+    torch.nn.init.zeros_(network.get_classifier().weight)
+    with pytest.raises(UserError, match="ResNet cannot be drawn, since nothing of its maps reaches the logit"):
+        grad_cam(network, torch.randn(1, 3, 64, 64), torch.tensor([1]))

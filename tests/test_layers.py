@@ -126,6 +126,13 @@ def test_an_unknown_layer_is_refused_with_the_nearest_name():
         check_layer(network, "layr2", torch.zeros(1, 3, 32, 32))
     with pytest.raises(UserError, match="'fc' makes no map of places"):
         check_layer(network, "fc", torch.zeros(1, 3, 32, 32))
+    assert check_layer(network, "layer3.0.conv1", torch.zeros(1, 3, 32, 32)).name == "layer3.0.conv1"
+
+
+def test_a_layer_of_one_place_is_refused_with_those_that_have_more():
+    network = create_network("test_resnet", 3, image_size=32).eval()
+    with pytest.raises(UserError, match="'layer4' has 1 x 1 place at this image size; take one of .*layer3"):
+        check_layer(network, "layer4", torch.zeros(1, 3, 32, 32))
 
 
 def test_a_network_that_does_not_split_is_refused():

@@ -48,6 +48,7 @@ def test_activations_have_the_input_at_the_top_and_rows_of_eight(finished_run, t
     [
         (["--target", "red"], "what the network takes for red"),
         (["--layer", "stem"], "16 of 32 filters of stem, the most excited first"),
+        (["--layer", "stem.0"], "16 of 32 filters of stem.0, the most excited first"),
     ],
 )
 def test_dreams_of_a_class_and_of_filters(words, said, finished_run, tmp_path, capsys):  # noqa: F811
@@ -90,7 +91,7 @@ REFUSED = [
     ),
     (["--what", "cam", "--image", "train04.png", "--fold", "7"], "no finished fold 7; finished: 0, 1"),
     (["--what", "cam", "--image", "train04.png", "--layer", "stim"], "no layer 'stim' (did you mean 'stem'?)"),
-    (["--what", "dream", "--layer", "stim"], "'stim' is no map of this network (did you mean 'stem'?)"),
+    (["--what", "dream", "--layer", "stim"], "no layer 'stim' (did you mean 'stem'?)"),
     (["--what", "dream", "--image", "train04.png"], "dream begins from noise"),
     (["--what", "dream", "--layer", "stem", "--target", "red"], "leave one out"),
     (["--what", "occlusion", "--image", "train04.png", "--layer", "stem"], "leave --layer out"),

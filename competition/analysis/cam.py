@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from competition.analysis.layers import candidate_names, check_layer, features_of, recorded
+from competition.analysis.layers import candidate_names, check_layer, features_of, map_layers, recorded
 from competition.errors import UserError
 
+KEEPS_NO_MAP = "it keeps no map of places"
 LEAST_PLACES = 4  # a map below 4 x 4 says little about where; an earlier layer with more is taken, if there is one
 
 
@@ -25,8 +26,8 @@ def grad_cam(network: nn.Module, images: Tensor, targets: Tensor, layer: str | N
         layer: name of a stage or block.
 
     Raises:
-        UserError: an unknown layer, a network that does not split into features and head, or one that keeps no map
-            of places (dense layers alone).
+        UserError: an unknown layer, a network that does not split into features and head, one that keeps no map of
+            places (dense layers alone), or maps of which nothing reaches the logit.
     """
     if layer is not None:
         check_layer(network, layer, images)
@@ -43,20 +44,21 @@ def grad_cam(network: nn.Module, images: Tensor, targets: Tensor, layer: str | N
         values, slopes = outputs.map_of(name), outputs.map_of(name, gradient)
         if values is not None and slopes is not None and bool(slopes.any()):
             pairs.append((values.detach(), slopes))
-    values, slopes = _deepest(pairs, type(network).__name__)
+    values, slopes = _deepest(pairs, network, images)
     weights = slopes.mean(dim=(2, 3), keepdim=True)  # (B, C, 1, 1)
     heat = (weights * values).sum(dim=1, keepdim=True).relu().float()
     size = images.shape[2:]
     return nn.functional.interpolate(heat, size=size, mode="bilinear", align_corners=False).squeeze(1).cpu()
 
 
-def _deepest(pairs: list[tuple[Tensor, Tensor]], network: str) -> tuple[Tensor, Tensor]:
+def _deepest(pairs: list[tuple[Tensor, Tensor]], network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
     """Return values and gradients of the last map with enough places, else of the last with the most."""
     places = [min(values.shape[2:]) for values, _ in pairs]
     most = max(places, default=0)
     if most < 2:
+        reason = "nothing of its maps reaches the logit of the class" if map_layers(network, images) else KEEPS_NO_MAP
         raise UserError(
-            f"a {network} keeps no map of places, so a class activation map cannot be drawn: "
+            f"a class activation map of a {type(network).__name__} cannot be drawn, since {reason}: "
             "take occlusion or gradients, which need none"
         )
     enough = min(LEAST_PLACES, most)

@@ -88,8 +88,7 @@ def draw_activations(
 
 def _layers_to_draw(network: nn.Module, images: Tensor, layer: str | None, count: int = 4) -> list[Layer]:
     if layer is not None:
-        check_layer(network, layer, images)
-        return [Layer(layer, 0, 0, 0)]
+        return [check_layer(network, layer, images)]
     found = map_layers(network, images)
     if not found:
         raise UserError(f"a {type(network).__name__} keeps no map of places: there is nothing to draw of its layers")

@@ -185,13 +185,18 @@ def several(layers: Sequence[Layer], count: int) -> list[Layer]:
     return [layers[round(place * (len(layers) - 1) / (count - 1))] for place in range(count)]
 
 
-def check_layer(network: nn.Module, name: str, images: Tensor) -> None:
-    """Raise UserError where ``name`` is no layer of the network whose output is a map."""
+def check_layer(network: nn.Module, name: str, images: Tensor) -> Layer:
+    """Return a layer by its name; raises UserError where it is none, or its output is no map of 2 x 2 places."""
     modules = dict(network.named_modules())
     known = [layer.name for layer in map_layers(network, images)]
     if name not in modules or not name:
         raise UserError(f"the network has no layer {name!r}{did_you_mean(name, known)}; maps: {first_few(known, 12)}")
     with torch.no_grad(), recorded(network, [name]) as outputs:
         network(images[:1])
-    if name not in outputs or outputs.map_of(name) is None:
+    found = outputs.map_of(name)
+    if found is None:
         raise UserError(f"layer {name!r} makes no map of places; take one of {first_few(known, 12)}")
+    if min(found.shape[2:]) < 2:
+        places = f"{found.shape[2]} x {found.shape[3]}"
+        raise UserError(f"layer {name!r} has {places} place at this image size; take one of {first_few(known, 12)}")
+    return Layer(name, *found.shape[1:])

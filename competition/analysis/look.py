@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from competition.analysis import drawings
-from competition.analysis.layers import Layer, map_layers
+from competition.analysis.layers import Layer, check_layer, map_layers
 from competition.analysis.pictures import Picture, png, tiled
 from competition.analysis.settings import LookSettings
 from competition.analysis.source import Source, open_source
@@ -145,10 +145,9 @@ def _draw_dream(
 def _layer_to_dream(settings: LookSettings, source: Source, network: nn.Module, checkpoint: Checkpoint) -> Layer:
     side = checkpoint.preprocessing.image_size
     example = torch.zeros(1, 3, side, side, device=source.device)
-    layers = {layer.name: layer for layer in map_layers(network, example)}
+    if settings.layer is not None:
+        return check_layer(network, settings.layer, example)
+    layers = map_layers(network, example)
     if not layers:
         raise UserError(f"a {type(network).__name__} keeps no map of places; name a class with --target")
-    if settings.layer is not None and settings.layer not in layers:
-        near = did_you_mean(settings.layer, layers)
-        raise UserError(f"--layer {settings.layer!r} is no map of this network{near}; maps: {', '.join(layers)}")
-    return layers[settings.layer] if settings.layer is not None else list(layers.values())[-1]
+    return layers[-1]
