@@ -24,15 +24,16 @@ def test_enlarged_pixels_stay_square_and_only_large_pictures_shrink():
 
 
 def test_signed_colours_are_white_at_zero_and_apart_for_each_sign():
-    colours = draw.signed(np.array([[-2.0, 0.0, 2.0]]))
+    colours = draw.signed(np.array([[-2.0, 0.0, 2.0]]), 2.0)
     assert colours[0].tolist() == [list(draw.AGAINST), list(draw.NEUTRAL), list(draw.FOR)]
-    assert (draw.signed(np.zeros((2, 2))) == draw.NEUTRAL).all()
+    assert (draw.signed(np.zeros((2, 2)), 0.0) == draw.NEUTRAL).all()
 
 
 def test_maps_are_coloured_from_lowest_to_highest():
     colours = draw.coloured(np.array([[5.0, 6.0]]))
     assert colours[0, 0, 2] > colours[0, 0, 0]  # viridis begins blue
     assert colours[0, 1, 0] > 200  # and ends yellow
+    assert (draw.coloured(np.array([[6.0]]), (0.0, 6.0)) == colours[:, 1]).all()
     assert (draw.coloured(np.ones((2, 2))) == draw.coloured(np.zeros((2, 2)))).all()
 
 

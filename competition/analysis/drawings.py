@@ -1,6 +1,7 @@
 """Each tool's answer as one picture: what the page shows and ``look`` writes."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -21,6 +22,7 @@ from competition.inference import Preprocessing
 TILE = 96  # pixels; smaller pictures are enlarged to at least this side, larger ones shrunk to at most twice it
 FILTERS = 16  # of each layer, in two rows of eight
 COLUMNS = 8
+LEAST_FALL = 0.01  # of the probability: where covering changes less, the colours of an occlusion map stay pale
 
 
 def to_input(preprocessing: Preprocessing, pictures: NDArray[np.uint8], device: torch.device) -> Tensor:
@@ -42,32 +44,52 @@ def tile(picture: draw.Picture, smallest: int = TILE) -> draw.Picture:
     return draw.resized(picture, side * -(-smallest // side) if side < smallest else min(side, 2 * smallest))
 
 
-Drawer = Callable[[nn.Module, Tensor, NDArray[np.uint8], Tensor], list[draw.Picture]]
+@dataclass(frozen=True)
+class Drawn:
+    """One picture for each of the targets, on one scale, and in words how much their colours stand for."""
+
+    pictures: list[draw.Picture]
+    words: str
+
+
+Drawer = Callable[[nn.Module, Tensor, NDArray[np.uint8], Tensor], Drawn]
+
+
+def _size_words(what: str, maps: NDArray[np.floating], sizes: Sequence[str]) -> str:
+    said = [size if values.any() else "the map is empty" for values, size in zip(maps, sizes, strict=True)]
+    return f"{what}: {', then '.join(said)}"
 
 
 def draw_cam(
     network: nn.Module, images: Tensor, pictures: NDArray[np.uint8], targets: Tensor, layer: str | None = None
-) -> list[draw.Picture]:
+) -> Drawn:
     """Lay the class activation maps over the pictures: yellow where the network sees the target."""
     heat = grad_cam(network, images, targets, layer).numpy()
-    return [draw.overlaid(picture, draw.coloured(values)) for picture, values in zip(pictures, heat, strict=True)]
+    limits = 0.0, float(heat.max())
+    overlaid = [
+        draw.overlaid(picture, draw.coloured(values, limits)) for picture, values in zip(pictures, heat, strict=True)
+    ]
+    return Drawn(overlaid, _size_words("largest class activation", heat, [f"{values.max():.2g}" for values in heat]))
 
 
-def draw_occlusion(
-    network: nn.Module, images: Tensor, pictures: NDArray[np.uint8], targets: Tensor
-) -> list[draw.Picture]:
+def draw_occlusion(network: nn.Module, images: Tensor, pictures: NDArray[np.uint8], targets: Tensor) -> Drawn:
     """Lay the occlusion maps over the pictures: orange where covering lowers the target's probability."""
     falls = occlusion_map(network, images, targets).numpy()
-    return [draw.overlaid(picture, draw.signed(values)) for picture, values in zip(pictures, falls, strict=True)]
+    limit = max(LEAST_FALL, float(np.abs(falls).max()))
+    overlaid = [
+        draw.overlaid(picture, draw.signed(values, limit)) for picture, values in zip(pictures, falls, strict=True)
+    ]
+    sizes = [f"{max(values.max(), 0):.2f} (rise {max(-values.min(), 0):.2f})" for values in falls]
+    return Drawn(overlaid, _size_words("largest fall of the probability", falls, sizes))
 
 
-def draw_gradients(
-    network: nn.Module, images: Tensor, pictures: NDArray[np.uint8], targets: Tensor
-) -> list[draw.Picture]:
+def draw_gradients(network: nn.Module, images: Tensor, pictures: NDArray[np.uint8], targets: Tensor) -> Drawn:
     """Draw integrated gradients, summed over the colours: orange pixels speak for the target, blue ones against it."""
     shares = integrated_gradients(network, images, targets).sum(dim=1).numpy()
-    limits = np.percentile(np.abs(shares), 99, axis=(1, 2), keepdims=True)  # one hot pixel would hide the rest
-    return [draw.signed(values) for values in np.clip(shares, -limits, limits)]
+    largest = np.percentile(np.abs(shares), 99, axis=(1, 2))  # one hot pixel would hide the rest
+    drawn = [draw.signed(values, float(largest.max())) for values in shares]
+    sizes = [f"{size:.2g} or less in 99 of 100 pixels" for size in largest]
+    return Drawn(drawn, _size_words("share of a pixel in the logit", shares, sizes))
 
 
 def draw_activations(

@@ -119,12 +119,12 @@ def _draw(
     number = names.index(target)
     assert settings.what is not None
     draw = drawings.drawers(settings.layer)[settings.what]
-    (drawn,) = draw(network, images, subject.pixels[None], torch.tensor([number], device=source.device))
-    sheet = tiled([drawings.tile(subject.pixels), drawings.tile(drawn)], 2)
+    drawn = draw(network, images, subject.pixels[None], torch.tensor([number], device=source.device))
+    sheet = tiled([drawings.tile(subject.pixels), drawings.tile(drawn.pictures[0])], 2)
     true = f"true {subject.label}, " if subject.label is not None else ""
     return sheet, (
         f"{settings.what} of {subject.name} for {target} (probability {float(probabilities[number]):.2f}; "
-        f"{true}predicted {predicted} {float(probabilities.max()):.2f})"
+        f"{true}predicted {predicted} {float(probabilities.max()):.2f}); {drawn.words}"
     )
 
 

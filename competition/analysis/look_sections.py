@@ -51,7 +51,7 @@ def _legend(drawn: Sequence[str]) -> str:
         words.append(f"Orange ({others}): the place speaks for the class, blue: against it.")
     words.append(
         "Of a misclassified image the upper row asks for the true class, the lower one for the predicted one. "
-        "Look for maps that lie on the background."
+        "Both are on one scale, whose size stands below the enlarged picture. Look for maps that lie on the background."
     )
     if "cam" in drawn:
         words.append(
@@ -82,16 +82,16 @@ def _maps_of(source: Source, row: int, left_out: dict[str, str]) -> tuple[dict[s
     pixels = np.repeat(source.pictures(source.rows[[row]]), len(names), axis=0)
     images = drawings.to_input(checkpoint.preprocessing, pixels, source.device)
     targets = torch.tensor([checkpoint.class_names.index(name) for name in names], device=source.device)
-    columns, drawn = [list(pixels)], []
+    columns, drawn = [list(pixels)], {}
     for name in TITLES:
         try:
-            columns.append(drawings.drawers()[name](network, images, pixels, targets))
-            drawn.append(name)
+            drawn[name] = drawings.drawers()[name](network, images, pixels, targets)
+            columns.append(drawn[name].pictures)
         except UserError as error:  # a package or a map of places is missing: the other tools need neither
             left_out[name] = str(error)
     tiles = [drawings.tile(column[place]) for place in range(len(names)) for column in columns]
-    drawn_words = f"; the image and its {', '.join(TITLES[name] for name in drawn)}"
-    return {**about, "tools": drawn}, image_picture(png(tiled(tiles, len(columns))), about, drawn_words)
+    drawn_words = "; the image and its " + ", ".join(f"{TITLES[name]} ({item.words})" for name, item in drawn.items())
+    return {**about, "tools": list(drawn)}, image_picture(png(tiled(tiles, len(columns))), about, drawn_words)
 
 
 def learned_section(source: Source, findings: Findings) -> Section:

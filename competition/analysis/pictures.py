@@ -37,17 +37,16 @@ def shrunk(picture: Picture, side: int) -> Picture:
     return resized(picture, side) if max(picture.shape[:2]) > side else picture
 
 
-def coloured(values: NDArray[np.floating]) -> Picture:
-    """Colour a map from its lowest to its highest value (viridis). (H, W) -> (H, W, 3)."""
-    low, high = float(values.min()), float(values.max())
+def coloured(values: NDArray[np.floating], limits: tuple[float, float] | None = None) -> Picture:
+    """Colour a map (viridis) between limits, else from its lowest to its highest value. (H, W) -> (H, W, 3)."""
+    low, high = limits or (float(values.min()), float(values.max()))
     scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)
     return np.array(cv2.applyColorMap(to_bytes(scaled * 255), cv2.COLORMAP_VIRIDIS)[..., ::-1], dtype=np.uint8)
 
 
-def signed(values: NDArray[np.floating]) -> Picture:
-    """Colour a map of both signs: orange above 0, blue below, white at 0. (H, W) -> (H, W, 3)."""
-    limit = float(np.abs(values).max()) or 1.0
-    part = np.clip(values / limit, -1, 1)[..., None]
+def signed(values: NDArray[np.floating], limit: float) -> Picture:
+    """Colour a map of both signs: orange above 0, blue below, white at 0, full at the limit. (H, W) -> (H, W, 3)."""
+    part = np.clip(values / (limit or 1.0), -1, 1)[..., None]
     ends = np.where(part > 0, np.array(FOR), np.array(AGAINST))
     return to_bytes(np.array(NEUTRAL) + np.abs(part) * (ends - np.array(NEUTRAL)))
 
