@@ -24,6 +24,34 @@ def test_too_modest_leans_below_zero_and_certainty_has_its_bin():
     assert found.lean == pytest.approx(-0.225)
 
 
+def test_perfect_probabilities_of_few_images_are_not_called_off():
+    rng = np.random.default_rng(0)
+    verdicts = []
+    for _ in range(40):
+        confidence = rng.uniform(0.5, 1, 48)
+        labels = (rng.random(48) > confidence).astype(np.int64)
+        found = calibration(np.stack([confidence, 1 - confidence], axis=1).astype(np.float32), labels)
+        assert found.chance > 0.1
+        verdicts.append(found.verdict)
+    assert verdicts.count("not off beyond chance") >= 34
+
+
+@pytest.mark.parametrize(
+    ("right", "verdict"),
+    [
+        ((0.55, 0.95), "not off beyond chance"),
+        ((0.2, 0.6), "too sure"),
+        ((0.9, 1.0), "too modest"),
+        ((0.85, 0.65), "off in both directions"),
+    ],
+)
+def test_the_verdict_follows_the_lean_where_that_is_most_of_the_error(right, verdict):
+    confidence = np.repeat([0.55, 0.95], 200)
+    labels = np.concatenate([np.arange(200) >= 200 * share for share in right]).astype(np.int64)
+    probabilities = np.stack([confidence, 1 - confidence], axis=1).astype(np.float32)
+    assert calibration(probabilities, labels).verdict == verdict
+
+
 def facts_of(count, sharpness, seed):
     rng = np.random.default_rng(seed)
     thumbnails = rng.integers(0, 256, (count, 192), dtype=np.uint8)

@@ -5,6 +5,7 @@ from typing import Any
 
 from competition.analysis.learning import Fit
 from competition.analysis.mistakes import LEAST_ACCURACY
+from competition.analysis.trust import NOT_OFF
 
 Findings = Mapping[str, Any]  # the JSON twin of the page
 
@@ -116,9 +117,8 @@ def _fragile(findings: Findings) -> Iterator[str]:
 
 def _calibration(findings: Findings) -> Iterator[str]:
     found = findings["trust"]["calibration"]
-    if found["error"] > CALIBRATION_LARGE:
-        word = "too sure" if found["lean"] > 0 else "too modest"
+    if found["error"] > CALIBRATION_LARGE and found["verdict"] != NOT_OFF:
         yield (
-            f"Its probabilities are {word} (off by {found['error']:.2f} on average): do not read them as chances. "
-            "Labels, and so macro F1, are not touched by it."
+            f"Its probabilities are {found['verdict']} (off by {found['error']:.2f} on average): do not read them as "
+            "chances. Labels, and so macro F1, are not touched by it."
         )

@@ -183,7 +183,7 @@ def _trust(source: Source, which: NDArray[np.intp], plain: NDArray[np.float32] |
     effects = measure_corruptions(source, which, plain) if plain is not None else []
     lowest = worst(effects)
     return {
-        "calibration": {**dataclasses.asdict(found), "lean": found.lean},
+        "calibration": {**dataclasses.asdict(found), "lean": found.lean, "verdict": found.verdict},
         "shift": {**dataclasses.asdict(shift), "is_clear": shift.is_clear} if shift else None,
         "corruptions": {"images": len(which), "effects": [dataclasses.asdict(effect) for effect in effects]},
         "worst_corruption": dataclasses.asdict(lowest) if lowest else None,

@@ -120,10 +120,11 @@ def trust_section(findings: Findings) -> Section:
 
 
 def _calibration_words(found: Mapping[str, Any]) -> str:
-    word = "too sure" if found["lean"] > 0 else "too modest"
     return (
         f"The expected calibration error is {found['error']:.3f}: on average the stated probability is that far from "
-        f"the share of right answers; on the whole it is {word} by {abs(found['lean']):.3f}."
+        f"the share of right answers (mean probability less share of right answers: {found['lean']:+.3f}). Perfect "
+        f"probabilities of as many images stay below {found['chance']:.3f} in 95 of 100 cases: these are "
+        f"{found['verdict']}."
     )
 
 

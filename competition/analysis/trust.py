@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from competition.data.duplicates import thumbnails
 
 BINS = 10
+DRAWS = 200  # of answers that are right as often as the probabilities say
+NOT_OFF = "not off beyond chance"
 MOST_ROWS = 4000  # of each side, for the classifier that tells training from test images
 LEAST_ROWS = 40
 FOLDS = 5
@@ -24,18 +26,29 @@ class Calibration:
         accuracy: share of right answers in each bin.
         images: in each bin.
         error: expected calibration error, the mean distance of the two weighted by images (Guo et al. 2017).
+        chance: the error that perfect probabilities stay below in 95 of 100 cases; the fewer images, the larger.
     """
 
     confidence: list[float]
     accuracy: list[float]
     images: list[int]
     error: float
+    chance: float
 
     @property
     def lean(self) -> float:
         """Mean confidence minus accuracy: above 0 it is too sure, below 0 too modest."""
         weights = np.array(self.images) / sum(self.images)
         return float(weights @ (np.array(self.confidence) - np.array(self.accuracy)))
+
+    @property
+    def verdict(self) -> str:
+        """In two or three words how the probabilities are off, or that they are not beyond chance."""
+        if self.error <= self.chance:
+            return NOT_OFF
+        if abs(self.lean) <= self.error / 2:
+            return "off in both directions"
+        return "too sure" if self.lean > 0 else "too modest"
 
 
 def calibration(probabilities: NDArray[np.float32], labels: NDArray[np.int64], bins: int = BINS) -> Calibration:
@@ -47,8 +60,14 @@ def calibration(probabilities: NDArray[np.float32], labels: NDArray[np.int64], b
     used = images > 0
     mean = np.bincount(number, confidence, bins)[used] / images[used]
     right = np.bincount(number, is_right, bins)[used] / images[used]
-    error = float(np.abs(mean - right) @ images[used] / len(labels))
-    return Calibration(mean.tolist(), right.tolist(), images[used].tolist(), error)
+
+    def error(right: NDArray[np.float64]) -> float:
+        return float(np.abs(mean - right) @ images[used] / len(labels))
+
+    rng = np.random.default_rng(0)
+    drawn = [np.bincount(number, rng.random(len(labels)) < confidence, bins)[used] for _ in range(DRAWS)]
+    chance = float(np.quantile([error(hits / images[used]) for hits in drawn], 0.95))
+    return Calibration(mean.tolist(), right.tolist(), images[used].tolist(), error(right), chance)
 
 
 @dataclass(frozen=True)
