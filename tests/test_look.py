@@ -114,6 +114,15 @@ def refusal(words, capsys):
     return end.value.code, capsys.readouterr().err
 
 
+@pytest.mark.parametrize("verb", ["look", "report"])
+def test_help_says_that_the_data_is_that_of_the_run(verb, capsys):
+    with pytest.raises(SystemExit):
+        main([verb, "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "without it, the data of the run" in said
+    assert "embedded sample" not in said
+
+
 def test_the_output_must_be_a_png(finished_run, capsys):  # noqa: F811
     run, cache = finished_run
     _, said = refusal(["look", str(run), "--what", "dream", "--out", "look.jpg", *cache], capsys)

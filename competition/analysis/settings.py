@@ -5,13 +5,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from competition.config import MACHINE, OUTPUT, DataSettings
+from competition.config import DATA, MACHINE, OUTPUT, DataSettings
 from competition.settings import setting
 
 
 @dataclass(frozen=True)
-class ReportSettings(DataSettings):
-    """Everything ``report`` can be told; without ``--data`` it is the data of the run."""
+class RunDataSettings(DataSettings):
+    """Where the images of a run are and how they are read."""
+
+    data: Path | None = setting(
+        None, DATA, "folder or zip of the competition; without it, the data of the run", identity=False
+    )
+
+
+@dataclass(frozen=True)
+class ReportSettings(RunDataSettings):
+    """Everything ``report`` can be told."""
 
     out: Path | None = setting(None, OUTPUT, "page to write; auto: report.html in the run folder")
     device: Literal["auto", "cpu", "cuda"] = setting("auto", MACHINE, "where the networks run", identity=False)
@@ -23,8 +32,8 @@ class ReportSettings(DataSettings):
 
 
 @dataclass(frozen=True)
-class LookSettings(DataSettings):
-    """Everything ``look`` can be told; without ``--data`` it is the data of the run."""
+class LookSettings(RunDataSettings):
+    """Everything ``look`` can be told."""
 
     what: Literal["occlusion", "cam", "gradients", "activations", "dream"] | None = setting(
         None, OUTPUT, "which picture to make"
