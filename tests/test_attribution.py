@@ -8,6 +8,7 @@ from competition.analysis import extras
 from competition.analysis.attribution import integrated_gradients
 from competition.errors import UserError
 from competition.models.factory import create_network
+from tests.planted import Small
 
 torch.set_num_threads(1)
 
@@ -35,6 +36,14 @@ def test_a_linear_network_is_attributed_exactly():
     images = torch.randn(1, 3, 2, 2)
     expected = images * network[1].weight[1].detach().reshape(1, 3, 2, 2)
     torch.testing.assert_close(integrated_gradients(network, images, torch.tensor([1])), expected)
+
+
+def test_where_memory_runs_out_fewer_steps_are_made_at_once():
+    pytest.importorskip("captum")
+    images, targets, network = torch.randn(2, 3, 8, 8), torch.tensor([0, 2]), Small(5)
+    found = integrated_gradients(network, images, targets)
+    network.room = 64
+    torch.testing.assert_close(found, integrated_gradients(network, images, targets))
 
 
 def test_without_captum_it_says_what_to_install(monkeypatch):

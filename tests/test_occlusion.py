@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from competition.analysis.occlusion import occlusion_map
-from tests.planted import PATCH, learned, planted, pointing_accuracy
+from tests.planted import PATCH, Small, learned, planted, pointing_accuracy
 
 torch.set_num_threads(1)
 
@@ -44,6 +44,14 @@ def test_agrees_with_captums_where_squares_do_not_overlap():
         images, sliding_window_shapes=(3, 4, 4), strides=(3, 4, 4), target=targets
     )
     torch.testing.assert_close(found, expected[:, 0].float(), rtol=1e-4, atol=1e-6)
+
+
+def test_where_memory_runs_out_fewer_are_covered_at_once(capsys):
+    images, targets, network = torch.randn(2, 3, 8, 8), torch.tensor([0, 2]), Small(7)
+    found = occlusion_map(network, images, targets, window=2, stride=1)
+    network.room = 256
+    torch.testing.assert_close(found, occlusion_map(network, images, targets, window=2, stride=1))
+    assert "memory ran out with 8 images at once; going on with 4" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,10 @@
 from torch import Tensor, nn
 
 from competition.analysis.extras import require
+from competition.memory import in_halves
 
 STEPS = 32  # points on the way from the mean colour to the picture
-BATCH = 64  # pictures per backward pass
+BATCH = 64  # pictures per backward pass, fewer where memory runs out
 
 
 def integrated_gradients(network: nn.Module, images: Tensor, targets: Tensor, steps: int = STEPS) -> Tensor:
@@ -26,5 +27,9 @@ def integrated_gradients(network: nn.Module, images: Tensor, targets: Tensor, st
     from captum.attr import IntegratedGradients
 
     method = IntegratedGradients(network)
-    shares = method.attribute(images, target=targets, n_steps=steps, internal_batch_size=max(BATCH, len(images)))
-    return shares.detach().float().cpu()
+
+    def attribute(size: int) -> Tensor:
+        shares = method.attribute(images, target=targets, n_steps=steps, internal_batch_size=max(size, len(images)))
+        return shares.detach().float().cpu()
+
+    return in_halves(attribute, BATCH, print)[0]

@@ -1,9 +1,13 @@
 """Occlusion maps: cover a part of the picture and see how far the probability falls (Zeiler & Fergus 2013)."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
-BATCH = 256  # covered pictures per forward pass
+from competition.memory import in_halves
+
+BATCH = 256  # covered pictures per forward pass, fewer where memory runs out
 
 
 @torch.inference_mode()
@@ -34,7 +38,7 @@ def occlusion_map(
     plain = _target_probabilities(network, images, targets)  # (B,)
     falls = torch.stack(
         [
-            fall - _covered(network, image, target, covers, fill)
+            fall - in_halves(partial(_covered, network, image, target, covers, fill), BATCH, print)[0]
             for image, target, fall in zip(images, targets, plain, strict=True)
         ]
     )  # (B, P)
@@ -52,10 +56,10 @@ def _covers(height: int, width: int, window: int, stride: int) -> Tensor:
     return (is_row[:, None, :, None] & is_column[None, :, None, :]).flatten(0, 1)
 
 
-def _covered(network: nn.Module, image: Tensor, target: Tensor, covers: Tensor, fill: float) -> Tensor:
+def _covered(network: nn.Module, image: Tensor, target: Tensor, covers: Tensor, fill: float, at_once: int) -> Tensor:
     """Return the target's probability for each square. -> (P,)."""
     parts = []
-    for some in covers.split(BATCH):
+    for some in covers.split(at_once):
         pictures = torch.where(some[:, None], fill, image[None])  # (p, 3, H, W)
         parts.append(_target_probabilities(network, pictures, target.expand(len(some))))
     return torch.cat(parts)
