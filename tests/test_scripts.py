@@ -117,7 +117,7 @@ def test_a_run_that_cannot_be_written_is_predicted_from_and_it_is_said_once(fini
     def refuse(path, data):
         raise OSError(errno.EROFS, "Read-only file system", str(path))
 
-    monkeypatch.setattr(fold_prediction, "write_atomically", refuse)
+    monkeypatch.setattr(fold_prediction, "save_predictions", refuse)
     before = sorted(Path("runs").rglob("*"))
     code, out, _ = answer(predict.main, ["runs/a", "--out", "s.csv", *finished], capsys)
     assert code == 0
