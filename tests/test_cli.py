@@ -21,6 +21,11 @@ def parse(*words):
     return read_settings(TrainSettings, vars(parser.parse(words)))
 
 
+def test_the_plain_settings_are_settings():
+    settings = parse("--config", str(REPOSITORY / "benchmarks" / "plain.yaml"), "--optimizer", "sgd")
+    assert (settings.optimizer, settings.mix, settings.augment, settings.views) == ("sgd", "none", "none", 1)
+
+
 def test_flags_override_the_config_file(tmp_path):
     file = tmp_path / "a.yaml"
     file.write_text("epochs: 3\nmix: mixup\n")
