@@ -53,6 +53,12 @@ def test_an_image_file_of_another_size_is_an_end(runs, tmp_path):
     assert [pair[0] for pair in done.pairs] == [str(tmp_path / "mine.png")] * 2
 
 
+def test_a_file_that_is_no_image_is_refused(runs, tmp_path):
+    (tmp_path / "mine.png").write_text("words")
+    with pytest.raises(UserError, match=r"--from .*mine\.png: not an image: begins with b'words'"):
+        interpolate(runs["acai"], str(tmp_path / "mine.png"), "ship", InterpolateSettings())
+
+
 def test_an_image_file_of_the_same_size_brings_no_warning(runs, tmp_path, recwarn):
     cv2.imwrite(str(tmp_path / "mine.png"), np.full((SIZE, SIZE, 3), 200, np.uint8))
     torch.set_warn_always(True)  # else once in a process, which may have been before

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from competition.data.decode import decode_pixels as read_pixels
+from competition.data.decode import decode_file
 from competition.errors import UserError, did_you_mean, first_few
 from competition.generative.checkpoint import Generator, open_generator
 from competition.generative.latents import lerp, slerp
@@ -162,8 +162,10 @@ class EndFinder:
                 f"name {self._drawable()}"
             )
         if is_file:
-            pixels = read_pixels(text, self._generator.design.image_size, self._generator.resize)
-            pixels = pixels.copy()  # PIL's own are read-only where nothing was resized, and torch warns of such
+            decoded = decode_file(text, self._generator.design.image_size, self._generator.resize)
+            if decoded.error:
+                raise UserError(f"--{side} {text}: {decoded.error}")
+            pixels = decoded.pixels.copy()  # PIL's own are read-only where nothing was resized, and torch warns of such
             return self._repeated(self._encoded([text], pixels[None], None))
         pictures = self.pictures()
         if text not in pictures.image_ids:
