@@ -113,12 +113,16 @@ def predict_fold(
     probabilities, class_names = run_network(folder, images, views_of(views), device, batch_size, on_batch)
     half: NDArray[np.float16] = probabilities.astype(np.float16)
     predictions = Predictions(images.image_ids, class_names, half.astype(np.float32), weights=weights_hash(folder))
+    _store(path, replace(predictions, probabilities=half), must_keep)  # type: ignore[arg-type]
+    return predictions
+
+
+def _store(path: Path, predictions: Predictions, must_keep: bool) -> None:
     try:
-        save_predictions(path, replace(predictions, probabilities=half))  # type: ignore[arg-type]
+        save_predictions(path, predictions)
     except OSError as error:
         if must_keep or error.errno not in UNWRITABLE:
             raise
-    return predictions
 
 
 def run_network(
