@@ -1,9 +1,25 @@
 """Small changes of a picture, and the filter of width w / 75."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
-from competition.analysis.corruptions import CORRUPTIONS, Effect, kernel_of, smoothed, worst
+from competition.analysis import corruptions
+from competition.analysis.corruptions import (
+    CORRUPTIONS,
+    Effect,
+    kernel_of,
+    measure_corruptions,
+    measure_holdout,
+    smoothed,
+    worst,
+)
+from competition.analysis.predicting import predict_held_out
+from competition.analysis.settings import ReportSettings
+from competition.analysis.source import open_source
+from tests.finished_run import finished_run  # noqa: F401
 
 PICTURE = np.random.default_rng(0).integers(40, 200, (32, 32, 3), dtype=np.uint8)
 
@@ -48,6 +64,37 @@ def test_every_corruption_changes_the_picture_keeps_its_form_and_repeats(name):
 
 
 def test_the_worst_is_the_costliest_but_never_the_mirror():
-    effects = [Effect("mirrored", 0.1, -0.8), Effect("no colour", 0.6, -0.3), Effect("noise", 0.8, -0.1)]
+    effects = [Effect("mirrored", 0.1, -0.8, 9), Effect("no colour", 0.6, -0.3, 9), Effect("noise", 0.8, -0.1, 9)]
     assert worst(effects).name == "no colour"
     assert worst([]) is None
+
+
+@pytest.fixture
+def source(finished_run):  # noqa: F811
+    """Return a run with a split kept apart, of whose images the first and no other is wide enough."""
+    run, (_, cache) = finished_run
+    source = open_source(ReportSettings(cache_dir=cache), str(run), torch.device("cpu"))
+    source.store.facts.loc[source.rows[0], "width"] = 300
+    table = source.catalog.table.copy()
+    table.loc[source.rows[:6], "split"] = "val"
+    member = replace(source.member, settings=replace(source.member.settings, holdout=True))
+    return replace(source, member=member, catalog=replace(source.catalog, table=table))
+
+
+def test_one_wide_image_is_enough_to_measure_the_filter_on_few_images(source, monkeypatch):
+    monkeypatch.setattr(corruptions, "LARGE_FILES", 12)
+    monkeypatch.setattr(corruptions, "CORRUPTIONS", {"no colour": CORRUPTIONS["no colour"]})
+    which = np.arange(42)
+    effects = measure_corruptions(source, which, predict_held_out(source, which))
+    assert [(effect.name, effect.images) for effect in effects] == [("smoothed by width / 75", 12), ("no colour", 42)]
+    (effect,) = measure_corruptions(source, which[1:], predict_held_out(source, which[1:]))
+    assert effect.name == "no colour"
+
+
+def test_the_filter_is_measured_on_the_split_that_was_held_out(source):
+    plain, changed = measure_holdout(source)
+    assert (plain.name, plain.difference, plain.images) == ("as it is", 0, 6)
+    assert (changed.name, changed.images) == ("smoothed by width / 75", 6)
+    assert changed.macro_f1 == pytest.approx(plain.macro_f1 + changed.difference)
+    settings = replace(source.member.settings, holdout=False)
+    assert measure_holdout(replace(source, member=replace(source.member, settings=settings))) == []

@@ -8,12 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from competition.analysis.pictures import to_bytes
-from competition.analysis.predicting import Change, predict_held_out, sample_f1
+from competition.analysis.predicting import Change, predict_held_out, predict_rows, sample_f1
 from competition.analysis.source import Source
 from competition.data.decode import decode_pixels, resize_image
+from competition.predictions import class_numbers
 from competition.runs import counted_seed
 
 Picture = NDArray[np.uint8]
+SMOOTHED = "smoothed by width / 75"
+LARGE_FILES = 200  # are decoded anew for that, at most
 WEB_PHOTO = 75  # a picture of w pixels is smoothed over w / 75 of them
 
 
@@ -96,6 +99,7 @@ class Effect:
     name: str
     macro_f1: float
     difference: float
+    images: int
 
 
 def measure_corruptions(source: Source, which: NDArray[np.intp], plain: NDArray[np.float32]) -> list[Effect]:
@@ -106,16 +110,52 @@ def measure_corruptions(source: Source, which: NDArray[np.intp], plain: NDArray[
         which: (n,) predictions.
         plain: (n, K) their probabilities unchanged, one view.
     """
-    before = sample_f1(source.labels[which], plain)
-    changes = dict(CORRUPTIONS)
-    widths = source.store.facts["width"].to_numpy()[source.rows[which]]
-    if len(widths) and kernel_of(int(np.median(widths))) > 1:
-        changes = {"smoothed by width / 75": smoothed_files(source), **changes}
     effects = []
-    for name, change in changes.items():
-        score = sample_f1(source.labels[which], predict_held_out(source, which, change))
-        effects.append(Effect(name, score, score - before))
+    if _is_smoothed(source, source.rows[which]):
+        few = _few(source.labels[which])  # each is decoded at its own size, which may be that of a photograph
+        change = smoothed_files(source)
+        effects.append(
+            _effect(SMOOTHED, source.labels[which[few]], plain[few], predict_held_out(source, which[few], change))
+        )
+    for name, change in CORRUPTIONS.items():
+        effects.append(_effect(name, source.labels[which], plain, predict_held_out(source, which, change)))
     return effects
+
+
+def measure_holdout(source: Source) -> list[Effect]:
+    """Return the effect of the w / 75 filter on the split that ``--holdout`` kept apart, by the mean of all folds.
+
+    Empty where no split was kept apart, where the filter changes nothing of it, and without weights.
+    """
+    table, folds = source.catalog.table, source.folds_with_weights()
+    usable = (table["split"] == "val").to_numpy() & (source.store.facts["error"] == "").to_numpy()
+    rows = np.flatnonzero(usable)
+    if not (source.member.settings.holdout and folds and _is_smoothed(source, rows)):
+        return []
+    labels = class_numbers(table["label"].iloc[rows], source.class_names)
+    few = _few(labels)
+    rows, labels = rows[few], labels[few]
+    plain, changed = (
+        np.mean([predict_rows(source, fold, rows, change) for fold in folds], axis=0)
+        for change in (None, smoothed_files(source))
+    )
+    return [_effect("as it is", labels, plain, plain), _effect(SMOOTHED, labels, plain, changed)]
+
+
+def _is_smoothed(source: Source, rows: NDArray[np.intp]) -> bool:
+    """Return whether the w / 75 filter changes any of these rows of the store."""
+    return any(kernel_of(int(width)) > 1 for width in source.store.facts["width"].to_numpy()[rows])
+
+
+def _few(labels: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Return up to 200 places, of every class its share."""
+    by_class = np.argsort(labels, kind="stable")
+    return np.sort(by_class[np.linspace(0, len(labels) - 1, min(LARGE_FILES, len(labels))).round().astype(int)])
+
+
+def _effect(name: str, labels: NDArray[np.int64], before: NDArray[np.float32], after: NDArray[np.float32]) -> Effect:
+    score = sample_f1(labels, after)
+    return Effect(name, score, score - sample_f1(labels, before), len(labels))
 
 
 def worst(effects: Sequence[Effect]) -> Effect | None:

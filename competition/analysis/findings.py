@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from competition import __version__, metrics
 from competition.analysis import learning, mistakes, scores, trust
 from competition.analysis.advice import advise
-from competition.analysis.corruptions import measure_corruptions, worst
+from competition.analysis.corruptions import measure_corruptions, measure_holdout, worst
 from competition.analysis.extras import is_missing, missing_message
 from competition.analysis.predicting import predict_held_out, sample_of
 from competition.analysis.source import Source
@@ -185,9 +185,13 @@ def _trust(source: Source, which: NDArray[np.intp], plain: NDArray[np.float32] |
     return {
         "calibration": {**dataclasses.asdict(found), "lean": found.lean, "verdict": found.verdict},
         "shift": {**dataclasses.asdict(shift), "is_clear": shift.is_clear} if shift else None,
-        "corruptions": {"images": len(which), "effects": [dataclasses.asdict(effect) for effect in effects]},
+        "corruptions": {
+            "images": len(which),
+            "effects": [dataclasses.asdict(effect) for effect in effects],
+            "holdout": [dataclasses.asdict(effect) for effect in measure_holdout(source)],
+        },
         "worst_corruption": dataclasses.asdict(lowest) if lowest else None,
-        "picture_width": int(np.median(source.store.facts["width"].to_numpy()[source.rows])),
+        "largest_width": int(source.store.facts["width"].to_numpy()[source.rows].max()),
     }
 
 

@@ -1,7 +1,7 @@
 """The sections of the page that are made of numbers: how good, did it learn, can it be trusted, what made it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from competition.analysis import figures
@@ -141,18 +141,27 @@ def _shift_words(shift: Mapping[str, Any] | None) -> str:
 
 
 def _corruption_part(found: Mapping[str, Any]) -> str:
-    effects, width = found["corruptions"]["effects"], found["picture_width"]
+    effects, width = found["corruptions"]["effects"], found["largest_width"]
     if not effects:
         return paragraph("Left out: it needs the networks' weights.")
-    rows = [[effect["name"], effect["macro_f1"], effect["difference"]] for effect in effects]
-    caption = f"Macro F1 of {found['corruptions']['images']:,} held-out images after a change, one view"
+    html = _effect_table(effects, "Macro F1 of held-out images after a change, one view")
+    if found["corruptions"]["holdout"]:
+        html += _effect_table(
+            found["corruptions"]["holdout"], "The split that was held out, mean of all folds, one view"
+        )
     words = ""
     if kernel_of(width) < 2:
         words = paragraph(
             "The filter of width w / 75, which makes large web photographs like shrunk ones, changes nothing here: the "
-            f"images are {width} px wide, so its kernel has {kernel_of(width)} px."
+            f"images are {width} px wide at most, so its kernel has {kernel_of(width)} px."
         )
-    return table(["change", "macro F1", "difference"], rows, caption) + words
+    return html + words
+
+
+def _effect_table(effects: Sequence[Mapping[str, Any]], caption: str) -> str:
+    names = ("name", "macro_f1", "difference", "images")
+    rows = [[effect[name] for name in names] for effect in effects]
+    return table(["change", "macro F1", "difference", "images"], rows, caption)
 
 
 def origin_section(findings: Findings) -> Section:
