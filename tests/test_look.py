@@ -47,8 +47,8 @@ def test_activations_have_the_input_at_the_top_and_rows_of_eight(finished_run, t
     ("words", "said"),
     [
         (["--target", "red"], "what the network takes for red"),
-        (["--layer", "stem"], "16 of 32 filters of stem, the most excited first"),
-        (["--layer", "stem.0"], "16 of 32 filters of stem.0, the most excited first"),
+        (["--layer", "stem"], "16 of 32 filters of stem, evenly spaced, the most excited first"),
+        (["--layer", "stem.0"], "16 of 32 filters of stem.0, evenly spaced, the most excited first"),
     ],
 )
 def test_dreams_of_a_class_and_of_filters(words, said, finished_run, tmp_path, capsys):  # noqa: F811

@@ -139,7 +139,7 @@ def _draw_dream(
     layer = _layer_to_dream(settings, source, network, checkpoint)
     channels = drawings.spread_channels(layer, drawings.FILTERS)
     sheet = drawings.draw_filters(network, layer.name, channels, checkpoint.preprocessing)
-    return sheet, f"{len(channels)} of {layer.channels} filters of {layer.name}, the most excited first"
+    return sheet, f"{len(channels)} of {layer.channels} filters of {layer.name}, evenly spaced, the most excited first"
 
 
 def _layer_to_dream(settings: LookSettings, source: Source, network: nn.Module, checkpoint: Checkpoint) -> Layer:

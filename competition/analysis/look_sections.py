@@ -141,7 +141,8 @@ def _dream_part(source: Source, network: nn.Module, checkpoint: Checkpoint) -> s
     for layer in several(map_layers(network, example)[1:], DREAM_LAYERS):
         channels = drawings.spread_channels(layer, DREAM_FILTERS)
         words = (
-            f"layer {layer.name}: pictures that excite {len(channels)} of its {layer.channels} filters, strongest first"
+            f"layer {layer.name}: pictures that excite {len(channels)} of its {layer.channels} filters, evenly spaced, "
+            "the most excited first"
         )
         shown.append(picture(png(drawings.draw_filters(network, layer.name, channels, preprocessing)), words, words))
     chosen = np.linspace(0, len(names) - 1, min(DREAM_CLASSES, len(names))).round().astype(int).tolist()
