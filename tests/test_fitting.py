@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
+from competition import metrics
 from competition.config import TrainSettings
 from competition.ensemble.combination import single
+from competition.metrics import confusion
 from competition.prediction.fitting import FittedEnsemble, fit_decision, fit_ensemble
 from competition.prediction.members import Member
 from competition.predictions import Predictions
@@ -48,7 +50,18 @@ def test_several_members_are_joined_and_the_choice_is_explained(capsys):
     assert "3 members on 200 out-of-fold images, nested in 5 outer folds:" in said
     assert "weights: runs/" in said
     assert ensemble.selection.chosen.method in said
-    np.testing.assert_array_equal(ensemble.nested.probabilities, ensemble.selection.chosen.probabilities)
+
+
+@pytest.mark.parametrize("method", ["weighted", "stacked"])
+def test_the_ensembles_out_of_fold_rows_are_those_of_weights_that_did_not_see_them(method):
+    stack = make_stack(4, 100, 4)
+    turned = np.where(stack.folds == 0, (stack.labels + 1) % 4, stack.labels)
+    before, after = (
+        fit_ensemble(make_members(replace(stack, labels=labels)), method) for labels in (stack.labels, turned)
+    )
+    first = stack.folds == 0
+    assert (before.combination.weights != after.combination.weights).any()
+    np.testing.assert_array_equal(before.nested.probabilities[first], after.nested.probabilities[first])
 
 
 def test_members_without_weight_are_not_used():
@@ -81,12 +94,35 @@ def test_argmax_says_nothing_and_scores_the_ensemble(capsys):
     assert sum(fitted.shares.values()) == 300
 
 
-@pytest.mark.parametrize("folds", [5, 2])
-def test_the_score_of_a_decision_is_nested(capsys, folds):
-    nested = biased()
-    nested = Predictions(
-        nested.image_ids, nested.class_names, nested.probabilities, nested.labels, nested.folds % folds
+@pytest.mark.parametrize(("kind", "folds"), [("prior", 2), ("weights", 5)])
+def test_no_row_is_decided_by_what_saw_its_label(kind, folds, monkeypatch):
+    nested = biased(300)
+    nested = replace(nested, folds=nested.folds % folds)
+    first = nested.folds == 0
+    turned = np.where(first, (nested.labels + 1) % 3, nested.labels)
+    (before, whole), (after, turned_whole) = (
+        decided(replace(nested, labels=labels), kind, monkeypatch) for labels in (nested.labels, turned)
     )
+    assert (whole[first] != turned_whole[first]).any()  # what saw the labels decides otherwise
+    np.testing.assert_array_equal(before[first], after[first])
+    assert (before[~first] != after[~first]).any()
+
+
+def decided(nested, kind, monkeypatch):
+    """Return the classes that the score of a decision counts, and those by the decision fitted on all rows."""
+    seen = []
+
+    def count(truth, predicted, classes):
+        seen.append(predicted)
+        return confusion(truth, predicted, classes)
+
+    monkeypatch.setattr(metrics, "confusion", count)
+    fitted = fit_decision(FittedEnsemble([], single(0, 1), nested, None), kind)
+    return seen[-1], fitted.decision.apply(nested.probabilities)
+
+
+def test_a_decision_that_helps_is_scored_as_one(capsys):
+    nested = biased()
     fitted = fit_decision(FittedEnsemble([], single(0, 1), nested, None), "prior")
     assert "decision: prior" in capsys.readouterr().out
     before = f1_score(nested.labels, nested.probabilities.argmax(axis=1), average="macro")

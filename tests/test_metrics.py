@@ -169,6 +169,9 @@ def test_the_interval_of_a_paired_difference_covers_it():
 
 
 def test_summary_names_each_class():
-    score = metrics.summary(np.array([[3, 1], [1, 2]]), ["cat", "dog"])
-    assert score["per_class"]["cat"] == {"f1": 0.75, "precision": 0.75, "recall": 0.75, "rows": 4}
-    assert score["rows"] == 7
+    score = metrics.summary(np.array([[3, 2], [1, 4]]), ["cat", "dog"])
+    assert score["per_class"]["cat"] == {"f1": pytest.approx(6 / 9), "precision": 0.75, "recall": 0.6, "rows": 5}
+    assert score["per_class"]["dog"] == {"f1": pytest.approx(8 / 11), "precision": 4 / 6, "recall": 0.8, "rows": 5}
+    assert score["macro_f1"] == pytest.approx((6 / 9 + 8 / 11) / 2)
+    assert score["accuracy"] == 0.7
+    assert score["rows"] == 10

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
+from competition.ensemble import selection as module
 from competition.ensemble.selection import METHODS, estimate, fit, select_ensemble
 from tests.synthetic_members import make_stack
 
@@ -66,6 +67,26 @@ def test_members_of_very_different_skill_need_weights():
     selection = select_ensemble(stack, "auto")
     assert selection.combination.method in ("weighted", "greedy", "stacked")
     assert selection.chosen.macro_f1 >= max(item.macro_f1 for item in selection.estimates) - 0.02
+
+
+@pytest.mark.parametrize(("wobble", "method"), [(0.9, "geometric"), (1.1, "mean")])
+def test_the_simplest_within_one_standard_error_of_the_best_is_chosen(wobble, method, monkeypatch):
+    """The geometric mean scores best; the plain mean's difference to it varies by a multiple of itself."""
+    stack = make_stack(3, 150, 3, seed=1, skill=(1.0, 1.6))
+    methods = ("best", "mean", "geometric")
+    scores = {name: estimate(stack, name).macro_f1 for name in methods}
+    assert max(scores, key=scores.get) == "geometric"
+    shortfall = scores["geometric"] - scores["mean"]
+    assert shortfall > 0
+
+    def draw(stack, estimates):
+        draws = np.tile([item.macro_f1 for item in estimates], (2, 1))
+        draws[:, methods.index("mean")] += [wobble * shortfall, -wobble * shortfall]
+        return draws
+
+    monkeypatch.setattr(module, "METHODS", methods)
+    monkeypatch.setattr(module, "_draws", draw)
+    assert select_ensemble(stack, "auto").combination.method == method
 
 
 def test_a_method_asked_for_is_compared_with_the_best_member():

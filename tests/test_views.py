@@ -11,6 +11,7 @@ from competition.errors import UserError
 from competition.metrics import Interval
 from competition.prediction.members import Member
 from competition.prediction.views import ViewChoice, choose, choose_views
+from competition.predictions import Predictions
 from tests.synthetic_members import make_predictions, make_stack
 
 
@@ -46,6 +47,22 @@ def test_the_runs_own_views_win_a_tie():
 def test_a_gain_within_chance_is_not_kept():
     choices = [choose(by_count([1.0, 1.01], rows=100, seed=seed), own=1) for seed in range(5)]
     assert not any(choice.kept for choice in choices)
+
+
+def test_the_gain_of_a_folds_images_is_that_of_views_chosen_on_the_others():
+    """Two views are best in fold 0 and three in fold 1, so each fold gets what suits the other."""
+    labels, folds = np.arange(400) % 4, np.arange(400) // 200
+    rng = np.random.default_rng(0)
+
+    def right(share):
+        return np.eye(4, dtype=np.float32)[np.where(rng.random(400) < share, labels, (labels + 1) % 4)]
+
+    ids = np.array([f"{number:03}" for number in range(400)])
+    shares = [0.5, np.where(folds == 0, 0.95, 0.4), np.where(folds == 1, 0.95, 0.4)]
+    choice = choose([Predictions(ids, tuple("abcd"), right(share), labels, folds) for share in shares], own=1)
+    assert choice.views in (2, 3)  # best over all rows
+    assert choice.gain < 0
+    assert not choice.kept
 
 
 def test_the_choice_in_words():
