@@ -80,8 +80,9 @@ def leaderboard_band(
 
     Chance enters twice: in the N rows the counts come from, and in the rows of the leaderboard. So each draw
     takes N rows with replacement, then the leaderboard's rows from what those show, scored over the classes that occur
-    in them, as scikit-learn does. Few rows of many classes lower macro F1 on average: the counts' own score by some
-    amount, the drawn counts by as much again, which is why twice the observed shift is taken back.
+    in them, as scikit-learn does. Few rows of many classes lower macro F1 on average: what the counts show by some
+    amount, what the drawn counts show by as much again, so twice the shift is taken back: that from leaderboards
+    drawn from the counts themselves to those drawn from drawn counts.
 
     The band assumes test rows like the training rows; it holds neither a shift between the two, nor another
     training or seed, nor the gain of averaging the folds' networks on test images.
@@ -98,12 +99,12 @@ def leaderboard_band(
     if table.rows == 0 or scored < 1:
         return Interval(0.0, 1.0)
     rng = np.random.default_rng(seed)
-    first, second = np.empty(draws), np.empty(draws)
+    once, twice = np.empty(draws), np.empty(draws)
     for draw in range(draws):
         seen = table.draw(rng, table.rows)
-        first[draw] = table.macro_f1(seen)
-        second[draw] = table.macro_f1(rng.multinomial(scored, seen / table.rows), only_present=True)
-    return interval_of(np.clip(second - 2 * (first.mean() - macro_f1(counts)), 0, 1))
+        once[draw] = table.macro_f1(table.draw(rng, scored), only_present=True)
+        twice[draw] = table.macro_f1(rng.multinomial(scored, seen / table.rows), only_present=True)
+    return interval_of(np.clip(twice - 2 * (twice.mean() - once.mean()), 0, 1))
 
 
 def interval_of(draws: NDArray[np.float64]) -> Interval:

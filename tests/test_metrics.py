@@ -91,6 +91,24 @@ def test_leaderboard_scores_fall_into_the_band(reps, classes, rows, test_rows):
     assert 0.86 <= share_inside(reps, classes, rows, test_rows, band) <= 1
 
 
+@pytest.mark.parametrize(("classes", "rows", "test_rows"), [(50, 500, 1000), (200, 1000, 300)])
+def test_the_band_lies_around_the_leaderboards_scores(classes, rows, test_rows):
+    """Compared with the counts' own score, of which both follow the ups and downs."""
+    rng = np.random.default_rng(0)
+    cells = fixed_model(rng, classes)
+
+    def draw(rows):
+        return rng.multinomial(rows, cells).reshape(classes, classes)
+
+    expected = np.mean([as_a_leaderboard_scores(draw(test_rows)) - metrics.macro_f1(draw(rows)) for _ in range(200)])
+    found = []
+    for seed in range(16):
+        counts = draw(rows)
+        band = metrics.leaderboard_band(counts, test_rows, draws=60, seed=seed)
+        found.append((band.low + band.high) / 2 - metrics.macro_f1(counts))
+    assert np.mean(found) == pytest.approx(expected, abs=0.008)
+
+
 @pytest.mark.parametrize("per_class", [1, 5])
 def test_the_interval_of_many_small_classes_lies_around_the_score(per_class):
     rng = np.random.default_rng(4)
