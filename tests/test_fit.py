@@ -1,5 +1,6 @@
 """One fold: learns, resumes bit for bit, survives memory errors, and stops on a loss that is not finite."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -9,6 +10,7 @@ from timm.models import register_model
 from torch import nn
 
 from competition import metrics
+from competition.checkpoint import open_checkpoint
 from competition.config import TrainSettings
 from competition.data.loader import image_keys
 from competition.errors import UserError
@@ -20,6 +22,7 @@ from competition.training import fit
 from competition.training.display import Display
 from competition.training.fit import Counters, FoldTraining, fit_fold
 from competition.training.inputs import FoldJob, Machine, TrainingData
+from competition.training.optim import schedule_factor
 from tests.conftest import ArrayImages
 
 SIZE, COUNT = 16, 90
@@ -37,6 +40,8 @@ SETTINGS = TrainSettings(
 
 class Tiny(nn.Module):
     """Small enough that an epoch takes milliseconds; dropout and batch norm carry state worth testing."""
+
+    pretrained_cfg = {"classifier": "head"}  # where timm's layer decay begins
 
     def __init__(self, num_classes=3, drop_rate=0.0, most_images=None, bad_after=None):
         super().__init__()
@@ -98,6 +103,10 @@ def training(settings, data, folder):
 
 def run(settings, data, folder, **options):
     return fit_fold(job(settings, data, folder), Display([0]), **options)
+
+
+def weights(network):
+    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
 
 
 def test_a_fold_learns_and_leaves_its_files(data, tmp_path):
@@ -225,13 +234,17 @@ def test_a_loss_that_is_not_finite_stops_with_advice(data, tmp_path):
 
 
 def test_stopping_after_no_gain_keeps_the_best(data, tmp_path, monkeypatch):
-    scores = iter([0.5, 0.9, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6])
-    monkeypatch.setattr(FoldTraining, "_record_validation", lambda self, predictions: next(scores))
+    scores, trained = iter([0.5, 0.9, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6]), []
     fold = training(SETTINGS.replace(stop_after=2, validate_every=1, epochs=20), data, tmp_path)
+    monkeypatch.setattr(
+        fold, "_record_validation", lambda predictions: trained.append(weights(fold.learner.network)) or next(scores)
+    )
     fold.run()
     assert fold.progress.epoch == 4
     assert fold.progress.best == 0.9
-    assert fold.best_weights is not None
+    fold.finish()
+    kept, _ = open_checkpoint(tmp_path)
+    assert [torch.equal(weights(kept), each) for each in trained] == [False, True, False, False]
 
 
 def test_the_state_is_saved_while_an_epoch_is_under_way(data, tmp_path, monkeypatch):
@@ -255,3 +268,149 @@ def test_a_new_epoch_resets_the_sums():
     progress = Counters(epoch=1, batch=3, step=9, loss_sum=2.0, hits=3.0, images=7)
     progress.begin_epoch(2)
     assert progress == Counters(epoch=2, step=9)
+
+
+# -- what every setting does
+
+PLAIN = SETTINGS.replace(
+    steps=4,
+    optimizer="sgd",
+    schedule="constant",
+    warmup=0,
+    augment="none",
+    mix="none",
+    label_smoothing=0.0,
+    dropout=0.0,
+)
+UNEVEN = HELD_OUT | (np.arange(COUNT) % 3 == 0) & (np.arange(COUNT) > 30)  # the first class is rare in the training
+
+
+def trained(settings, data, folder, fold=0):
+    """Return the weights that would be kept."""
+    folder.mkdir()
+    display = Display([fold])
+    display.start_fold(fold, 1)
+    changed = dataclasses.replace(job(settings, data, folder), held_out=UNEVEN, fold=fold)
+    under_way = FoldTraining(changed, display)
+    under_way.run()
+    return weights(under_way.learner.evaluated)
+
+
+MIXED = {"mix": "both", "mix_probability": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("default", "changed"),
+    [
+        ({}, {"augment": "light"}),
+        ({}, {"copies": 1}),
+        ({}, {"mix": "mixup", "mix_probability": 1.0}),
+        ({}, {"mix": "cutmix", "mix_probability": 1.0}),
+        (MIXED, {**MIXED, "mix": "mixup"}),
+        (MIXED, {**MIXED, "mix_probability": 0.0}),
+        (MIXED, {**MIXED, "mixup_alpha": 3.0}),
+        (MIXED, {**MIXED, "cutmix_alpha": 0.1}),
+        ({}, {"loss": "focal"}),
+        ({}, {"loss": "balanced"}),
+        ({}, {"label_smoothing": 0.2}),
+        ({}, {"dropout": 0.5}),
+        ({}, {"optimizer": "adamw"}),
+        ({}, {"learning_rate": 2e-2}),
+        ({}, {"momentum": 0.5}),
+        ({}, {"weight_decay": 1.0}),
+        ({}, {"layer_decay": 0.5}),
+        ({}, {"clip_norm": 0.01}),
+        ({}, {"grow_from": 0.5}),
+        ({}, {"schedule": "cosine"}),
+        ({"schedule": "cosine"}, {"schedule": "cosine", "warmup": 0.5}),
+        ({}, {"ema": 0.5}),
+        ({}, {"batch_size": 8}),
+        ({}, {"seed": 1}),
+    ],
+    ids=str,
+)
+def test_every_setting_changes_what_is_trained(data, tmp_path, default, changed):
+    first, again, other = (
+        trained(PLAIN.replace(**changes), data, tmp_path / name)
+        for name, changes in (("a", default), ("b", default), ("c", changed))
+    )
+    assert torch.equal(first, again)
+    assert (first - other).abs().max() > 1e-5
+
+
+def test_every_fold_and_every_seed_begins_elsewhere(data, tmp_path):
+    jobs = [
+        dataclasses.replace(job(PLAIN.replace(seed=seed), data, tmp_path), fold=fold)
+        for seed, fold in ((0, 0), (1, 0), (0, 1))
+    ]
+    under_way = [FoldTraining(each, Display([each.fold])) for each in jobs]
+    assert len({each.job.seed for each in under_way}) == 3
+    assert len({tuple(weights(each.learner.network).tolist()) for each in under_way}) == 3
+    assert len({tuple(next(each.loader.epoch(0))[1].tolist()) for each in under_way}) == 3
+
+
+def learning_rates(folder):
+    return [record["learning_rate"] for record in read_history(folder / "history.jsonl") if "learning_rate" in record]
+
+
+@pytest.mark.parametrize("warmup", [0.0, 0.6])
+@pytest.mark.parametrize("schedule", ["cosine", "onecycle", "cyclic", "step", "constant"])
+def test_the_learning_rate_follows_the_schedule(data, tmp_path, schedule, warmup):
+    milestones = {"milestones": (1, 3)} if schedule == "step" else {}
+    run(PLAIN.replace(steps=None, schedule=schedule, warmup=warmup, **milestones), data, tmp_path)
+    expected = [1e-2 * schedule_factor(schedule, step, 20, warmup, (0.25, 0.75)) for step in (4, 9, 14, 19)]
+    assert learning_rates(tmp_path) == pytest.approx(expected, rel=1e-9)
+
+
+def test_on_a_plateau_the_learning_rate_is_halved(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(FoldTraining, "_record_validation", lambda self, predictions: 0.5)
+    run(PLAIN.replace(steps=None, epochs=9, schedule="plateau", validate_every=1), data, tmp_path)
+    assert learning_rates(tmp_path) == pytest.approx([1e-2] * 4 + [0.5e-2] * 3 + [0.25e-2] * 2)
+
+
+def test_the_moving_average_is_what_is_validated_and_kept(data, tmp_path):
+    fold = training(PLAIN.replace(ema=0.5), data, tmp_path)
+    fold.run()
+    average = weights(fold.learner.evaluated)
+    with torch.no_grad():
+        for parameter in fold.learner.network.parameters():
+            parameter.fill_(math.nan)
+    assert np.isfinite(fold.predict_held_out(views=1).probabilities).all()
+    fold.finish()
+    assert torch.equal(weights(open_checkpoint(tmp_path)[0]), average)
+
+
+def test_a_clipped_step_is_no_longer_than_the_norm(data, tmp_path):
+    fold = training(PLAIN.replace(steps=1, clip_norm=1e-3, momentum=0.0, weight_decay=0.0), data, tmp_path)
+    before = weights(fold.learner.network)
+    fold.run()
+    # The learning rate times the norm, as far as differences of float32 weights tell.
+    assert (weights(fold.learner.network) - before).norm().item() == pytest.approx(1e-2 * 1e-3, rel=0.05)
+
+
+def test_the_pictures_grow(data, tmp_path):
+    fold, sizes = training(PLAIN.replace(steps=8, grow_from=0.5), data, tmp_path), []
+    fold.learner.network.register_forward_pre_hook(lambda _, inputs: sizes.append(inputs[0].shape[-1]))
+    fold.run()
+    assert sizes == [8, 8, 8, 16, 16, 16, 16, 16]
+
+
+def test_every_step_mixes_anew(data, tmp_path, monkeypatch):
+    fold, mixed = training(PLAIN.replace(mix="mixup", mix_probability=1.0), data, tmp_path), []
+    accumulate = fold.learner.accumulate
+    monkeypatch.setattr(
+        fold.learner, "accumulate", lambda *arguments: mixed.append(arguments[3]) or accumulate(*arguments)
+    )
+    fold.run()
+    assert len(set(mixed)) == 4
+
+
+def test_the_weight_of_a_mix_is_that_of_the_own_label(data, tmp_path):
+    learner = training(PLAIN, data, tmp_path).learner
+    learner.network.eval()
+    images, own, partner = torch.rand(9, 3, SIZE, SIZE), torch.arange(9) % 3, torch.arange(1, 10) % 3
+    loss, hits = learner.accumulate(images, own, partner, 0.8, 9)
+    logits = learner.network(images)
+    expected = 0.8 * nn.functional.cross_entropy(logits, own) + 0.2 * nn.functional.cross_entropy(logits, partner)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert hits.item() == (logits.argmax(dim=1) == own).sum().item()

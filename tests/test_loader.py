@@ -45,6 +45,16 @@ def test_epochs_differ_in_order_and_in_augmentation(array_images):
     assert same < 4
 
 
+def test_seeds_differ_in_order_and_in_augmentation(array_images):
+    orders = [torch.cat([rows for _, rows in batches(loader(array_images, seed=seed), 0)]) for seed in (5, 6)]
+    assert not torch.equal(*orders)
+    first, second = (
+        torch.cat([images for images, _ in batches(loader(array_images, shuffle=False, seed=seed), 0)])
+        for seed in (5, 6)
+    )
+    assert sum(map(torch.equal, first, second)) < 4
+
+
 def test_an_epoch_does_not_depend_on_those_before(array_images):
     assert_same(batches(loader(array_images), 0, 1)[4:], batches(loader(array_images), 1))
 
