@@ -22,8 +22,11 @@ def test_every_class_is_spread_evenly():
     assert table["fold"].value_counts().max() - table["fold"].value_counts().min() <= 1
 
 
-def test_row_order_does_not_matter_and_the_seed_does():
+@pytest.mark.parametrize("of_several", [False, True])
+def test_row_order_does_not_matter_and_the_seed_does(of_several):
     ids, labels, groups = images()
+    if of_several:
+        groups = np.random.default_rng(2).integers(0, 80, len(ids))
     table = make_folds(ids, labels, groups, 5)
     shuffle = np.random.default_rng(1).permutation(len(ids))
     again = make_folds([ids[i] for i in shuffle], [labels[i] for i in shuffle], groups[shuffle], 5)
@@ -38,6 +41,15 @@ def test_groups_never_straddle_folds():
     for column in ("fold", "fold_1"):
         assert (table.groupby(groups)[column].nunique() == 1).all()
         assert table[column].value_counts().max() < 1.3 * 300 / 4
+
+
+def test_groups_are_spread_evenly_over_each_class():
+    """Sequences of five frames: no fold has more than one of a class ahead of another."""
+    ids, labels, _ = images(60)
+    frames = [f"{name}-{frame}" for name in ids for frame in range(5)]
+    table = make_folds(frames, list(np.repeat(labels, 5)), np.repeat(np.arange(60), 5), 4)
+    counts = pd.crosstab(table["label"], table["fold"])
+    assert (counts.max(axis=1) - counts.min(axis=1)).max() <= 5
 
 
 def test_repeats_deal_anew():

@@ -163,11 +163,15 @@ def test_a_public_score_outside_the_band_is_told_at_once(fake, csv, capsys):
     assert "warning: a.csv: public 0.2000 lies outside" in capsys.readouterr().out
 
 
-def test_the_same_file_is_not_sent_twice(fake, csv):
-    main(SUBMIT)
-    assert "was sent to cats at" in refusal(SUBMIT)
+@pytest.mark.parametrize(("looks", "wait", "status"), [(1, [], "complete"), (99, ["--wait", "0"], "pending")])
+def test_the_same_file_is_not_sent_twice(fake, csv, looks, wait, status):
+    fake.looks_until_scored = looks
+    assert main([*SUBMIT, *wait]) == 0
+    told = refusal(SUBMIT)
+    assert "was sent to cats at" in told
+    assert f"and is {status}" in told
     assert len(fake.named("CreateSubmission")) == 1
-    assert main([*SUBMIT[:-1], "dogs"]) == 0  # another competition is another matter
+    assert main([*SUBMIT[:-1], "dogs", *wait]) == 0  # another competition is another matter
 
 
 def test_a_score_that_takes_long_can_be_asked_for_later(fake, csv, capsys):

@@ -4,6 +4,7 @@ import math
 
 import optuna
 import pytest
+from optuna.trial import TrialState
 
 from competition.tuning.pruning import (
     PRIOR_SPREAD,
@@ -258,6 +259,19 @@ def test_in_a_real_study_the_pruned_trial_keeps_its_reason():
     assert states == ["COMPLETE", "PRUNED", "COMPLETE"]
     reasons = [trial.user_attrs.get(PRUNED_BECAUSE) for trial in study.trials]
     assert reasons == [None, "after 1 of 5 folds: 0.100 below trial 0 on the same folds (noise 0.018)", None]
+
+
+def test_pruned_and_running_trials_tell_how_far_a_trial_may_rise():
+    """Of the eight whose rise must be known one is complete, four are pruned and three under way."""
+    study = optuna.create_study(direction="maximize", pruner=TwoLevelPruner(folds=5, validations=4))
+    states = [TrialState.COMPLETE, *[TrialState.PRUNED] * 4, *[TrialState.RUNNING] * 3]
+    for trial, state in zip(EPOCHS, states, strict=True):
+        value = 0.9 if state == TrialState.COMPLETE else None
+        study.add_trial(optuna.trial.create_trial(state=state, value=value, intermediate_values=dict(trial.values)))
+    trial = study.ask()
+    trial.report(0.1, 2)
+    assert trial.should_prune()
+    assert study.trials[-1].user_attrs[PRUNED_BECAUSE].startswith("in the first fold at validation 2 of 4: 0.100")
 
 
 def test_values_that_are_no_numbers_stop_nobody():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
+from competition.ensemble import weighted
 from competition.ensemble.weighted import MOST_MEMBERS, fit_weighted, score_line
 from tests.synthetic_members import make_stack
 
@@ -36,6 +37,17 @@ def test_a_useless_member_gets_next_to_nothing():
     assert (weights >= 0).all()
     assert weights[0] < 0.05
     assert score(stack, weights) > score(stack, np.full(4, 0.25)) + 0.02
+
+
+def test_a_peak_of_one_grid_point_is_luck(monkeypatch):
+    """Smoothed, 0.9 between two of 0.5 comes to 0.7, less than the broad 0.75 where the weights are."""
+
+    def scores(*arguments):
+        shares = arguments[-1] / (1 + arguments[-1])
+        return np.where(np.isclose(shares, 0.04), 0.9, np.where(shares > 0.25, 0.75, 0.5))
+
+    monkeypatch.setattr(weighted, "score_line", scores)
+    assert fit_weighted(make_stack(2, 20, 3).shortlist, np.arange(20)).tolist() == [0.5, 0.5]
 
 
 def test_no_more_than_so_many_members_are_weighted():
