@@ -2,7 +2,10 @@
 
 import os
 import signal
+import time
+from types import SimpleNamespace
 
+from competition.tuning import owners
 from competition.tuning.owners import Worker, forget, is_alive, statuses, worker_name
 
 
@@ -41,14 +44,20 @@ def test_names_differ_within_a_process_too(tmp_path):
     assert all(f"-{os.getpid()}-" in name for name in names)
 
 
-def test_what_workers_do_is_noted_at_most_once_a_second(tmp_path):
+def test_what_workers_do_is_noted_at_most_once_a_second(tmp_path, monkeypatch):
+    clock = SimpleNamespace(monotonic=lambda: clock.now, time_ns=time.time_ns, now=100.0)
+    monkeypatch.setattr(owners, "time", clock)
     worker = Worker(tmp_path)
     worker.tell({"trial": 1})
+    clock.now += 0.99
     worker.tell({"trial": 2})
     assert statuses(tmp_path) == [{"trial": 1}]
     worker.tell({"trial": 3}, now=True)
     assert statuses(tmp_path) == [{"trial": 3}]
+    clock.now += 1.0
+    worker.tell({"trial": 4})
+    assert statuses(tmp_path) == [{"trial": 4}]
     (tmp_path / "workers" / "damaged.json").write_text("{")
-    assert statuses(tmp_path) == [{"trial": 3}]
+    assert statuses(tmp_path) == [{"trial": 4}]
     worker.leave()
     assert statuses(tmp_path) == []

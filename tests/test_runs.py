@@ -75,8 +75,9 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_file(tmp_path):
         "n = 0\nwhile True:\n  n = (n + 1) % 10; write_atomically(path, str(n) * 200_000)\n"
     )
     for pause in (0.05, 0.11, 0.17):
+        path.write_text("")
         process = subprocess.Popen([sys.executable, "-c", code])
-        while not path.exists():
+        while not path.read_text():
             assert process.poll() is None
             time.sleep(0.01)
         time.sleep(pause)
