@@ -12,8 +12,8 @@ Beside the CSV lies NAME.json: runs, folds, weights and scores that made it.
 from collections.abc import Sequence
 
 from competition.cli import Parser, add_settings, read_settings, run_command
-from competition.config import PredictSettings
 from competition.errors import counted
+from competition.prediction.settings import PredictSettings
 
 
 def main(argv: Sequence[str] | None = None) -> int:

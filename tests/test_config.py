@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from competition.config import PredictSettings, TrainSettings
+from competition.config import TrainSettings
 from competition.errors import UserError
+from competition.prediction.settings import PredictSettings
 from competition.settings import Duration, parse_duration
 
 

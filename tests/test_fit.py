@@ -41,10 +41,9 @@ SETTINGS = TrainSettings(
 class Tiny(nn.Module):
     """Small enough that an epoch takes milliseconds; dropout and batch norm carry state worth testing."""
 
-    pretrained_cfg = {"classifier": "head"}  # where timm's layer decay begins
-
     def __init__(self, num_classes=3, drop_rate=0.0, most_images=None, bad_after=None):
         super().__init__()
+        self.pretrained_cfg = {"classifier": "head"}  # where timm's layer decay begins
         self.body = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(2))
         self.drop = nn.Dropout(drop_rate)
         self.head = nn.Linear(32, num_classes)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import yaml
 
-from competition.config import PredictSettings
 from competition.errors import UserError
 from competition.prediction.members import data_of, open_members, training_data_of
+from competition.prediction.settings import PredictSettings
 from competition.predictions import Predictions, save_predictions
 
 CLASSES = ["a", "b"]

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from competition.config import PredictSettings
 from competition.data.catalog import Catalog
 from competition.errors import UserError
 from competition.prediction import record
 from competition.prediction.fitting import fit_decision, fit_ensemble
 from competition.prediction.members import open_members
+from competition.prediction.settings import PredictSettings
 from competition.prediction.steps import output_path, write_outputs
 from competition.predictions import Predictions, load_predictions, save_predictions
 from competition.runs import hash_file

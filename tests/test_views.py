@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from competition.config import PredictSettings, TrainSettings
+from competition.config import TrainSettings
 from competition.errors import UserError
 from competition.metrics import Interval
 from competition.prediction.members import Member
+from competition.prediction.settings import PredictSettings
 from competition.prediction.views import ViewChoice, choose, choose_views
 from competition.predictions import Predictions
 from tests.synthetic_members import make_predictions, make_stack

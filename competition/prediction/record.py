@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from competition import __version__, metrics
-from competition.config import PredictSettings
 from competition.data.catalog import Catalog
 from competition.ensemble.selection import Selection
 from competition.prediction.fitting import FittedDecision, FittedEnsemble
 from competition.prediction.fold_prediction import weights_hash
 from competition.prediction.members import Member
+from competition.prediction.settings import PredictSettings
 from competition.predictions import Predictions
 from competition.runs import environment, hash_file, read_json
 

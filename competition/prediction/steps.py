@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from competition.config import DataSettings, PredictSettings
+from competition.config import DataSettings
 from competition.data.catalog import Catalog
 from competition.data.prepare import decode, find_data
 from competition.ensemble import mean
@@ -17,6 +17,7 @@ from competition.prediction.fitting import FittedDecision, FittedEnsemble, fit_d
 from competition.prediction.fold_prediction import ImageRows, predict_fold, stored_path
 from competition.prediction.members import Member, data_of, open_members
 from competition.prediction.record import describe_submission
+from competition.prediction.settings import PredictSettings
 from competition.prediction.views import choose_views
 from competition.predictions import Predictions, class_numbers, in_class_order
 from competition.progress import Bar

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from competition import metrics
-from competition.config import PredictSettings
 from competition.data.prepare import decode, find_data
 from competition.ensemble.stack import outer_folds
 from competition.errors import UserError, counted, first_few
@@ -21,6 +20,7 @@ from competition.inference import views_of
 from competition.precision import pick_device
 from competition.prediction.fold_prediction import ImageRows, run_network
 from competition.prediction.members import Member, training_data_of
+from competition.prediction.settings import PredictSettings
 from competition.predictions import Predictions, in_class_order, load_predictions, pool
 from competition.progress import Bar
 
