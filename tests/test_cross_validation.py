@@ -1,11 +1,15 @@
 """The steps of train.py that decide something: folder identity, fold table names, pooled scores."""
 
+from types import SimpleNamespace
+
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
 from competition.config import TrainSettings
 from competition.errors import UserError
+from competition.predictions import load_predictions
 from competition.training import cross_validation as steps
 
 
@@ -52,3 +56,28 @@ def test_the_description_says_that_copies_flatter_the_holdout():
 def test_which_folds_a_command_trained_is_no_setting_of_the_run(tmp_path):
     steps.claim_folder(tmp_path / "run", TrainSettings(only_folds="0"), {"class_names": []}, {})
     assert yaml.safe_load((tmp_path / "run" / "settings.yaml").read_text())["only_folds"] is None
+
+
+def test_the_holdout_is_scored_by_the_mean_of_all_folds(tmp_path, monkeypatch):
+    answers = {"fold_0": [[0.9, 0.1], [0.6, 0.4], [0.3, 0.7]], "fold_1": [[0.7, 0.3], [0.2, 0.8], [0.1, 0.9]]}
+
+    def open_checkpoint(folder):
+        found = np.array(answers[folder.name], np.float32)
+        return None, SimpleNamespace(predict=lambda *_: found)
+
+    monkeypatch.setattr(steps, "open_checkpoint", open_checkpoint)
+    table = pd.DataFrame({"image_id": list("xyz"), "label": ["cat", "dog", "dog"], "row": [2, 3, 4]})
+    store = SimpleNamespace(facts=pd.DataFrame({"pixel_hash": np.array([5, 6, 7, 8, 6], np.uint64)}))
+    run = SimpleNamespace(
+        folder=tmp_path,
+        settings=TrainSettings(),
+        material=SimpleNamespace(images=SimpleNamespace(of=lambda split: table, store=store)),
+        data=SimpleNamespace(class_names=("cat", "dog"), rows=np.array([0, 1])),
+        machine=SimpleNamespace(device=None),
+        fold_numbers=[0, 1],
+        fold_folder=lambda fold: tmp_path / f"fold_{fold}",
+    )
+    score = steps.score_holdout(run)
+    saved = load_predictions(tmp_path / "holdout.npz")
+    np.testing.assert_allclose(saved.probabilities[:, 0], [0.8, 0.4, 0.2], atol=1e-6)
+    assert (score["macro_f1"], score["rows"], score["copies"]) == (1.0, 3, 1)  # fold 0 alone takes y for a cat

@@ -3,17 +3,22 @@
 import json
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from competition.config import TrainSettings
 from competition.data.catalog import Catalog
+from competition.decision import Decision
+from competition.ensemble.combination import Combination
 from competition.errors import UserError
-from competition.prediction import record
-from competition.prediction.fitting import fit_decision, fit_ensemble
-from competition.prediction.members import open_members
+from competition.prediction import record, steps
+from competition.prediction.fitting import FittedEnsemble, fit_decision, fit_ensemble
+from competition.prediction.members import Member, open_members
 from competition.prediction.settings import PredictSettings
 from competition.prediction.steps import output_path, write_outputs
 from competition.predictions import Predictions, load_predictions, save_predictions
@@ -113,6 +118,72 @@ def test_a_submission_that_would_be_refused_is_not_written(tmp_path):
     with pytest.raises(UserError, match="t2"):
         write_outputs(tmp_path / "out.csv", PredictSettings(), ensemble, decision, CATALOG, test)
     assert not (tmp_path / "out.csv").exists()
+
+
+def submit(folder, favour_a, decision=None):
+    """Write a submission of 200 images with these probabilities of class a; out of fold every second one was of a."""
+    labels = np.arange(200) % 2
+    ids = np.array([f"t{number}" for number in range(200)])
+    nested = Predictions(ids, ("a", "b"), np.eye(2, dtype=np.float32)[labels], labels, np.arange(200) // 2 % 5)
+    ensemble = FittedEnsemble([], Combination("mean", "probability", np.empty(0)), nested, None)
+    fitted = fit_decision(ensemble, "argmax")
+    fitted = fitted if decision is None else replace(fitted, decision=decision)
+    first = np.array(favour_a, np.float32)
+    test = Predictions(ids, ("a", "b"), np.stack([first, 1 - first], axis=1))
+    write_outputs(folder / "out.csv", PredictSettings(), ensemble, fitted, replace(CATALOG, submission_ids=None), test)
+    return "".join(pd.read_csv(folder / "out.csv")["class"])
+
+
+def test_a_submission_of_one_class_is_not_written(tmp_path):
+    with pytest.raises(UserError, match="one class only"):
+        submit(tmp_path, [0.7] * 200)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_shares_far_from_the_out_of_fold_ones_are_told_and_written(tmp_path, capsys):
+    assert submit(tmp_path, [0.7] * 100 + [0.3] * 100) == "a" * 100 + "b" * 100
+    assert capsys.readouterr().out == ""
+    assert submit(tmp_path, [0.7] * 180 + [0.3] * 20) == "a" * 180 + "b" * 20
+    assert re.search("warning: .*out.csv: shares far from the out-of-fold ones", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(("kind", "tau"), [("prior", 0.5), ("weights", None)])
+def test_a_submission_has_the_classes_that_the_decision_gives(tmp_path, kind, tau):
+    decision = Decision(kind, kind, 1.0, tau, np.array([0.5, 2]))  # 0.9 * 0.5 > 0.1 * 2, but 0.6 * 0.5 < 0.4 * 2
+    assert submit(tmp_path, [0.9] * 100 + [0.6] * 50 + [0.1] * 50, decision) == "a" * 100 + "b" * 100
+
+
+def test_folds_are_averaged_and_members_weighted_by_class_name(monkeypatch):
+    """The second fold of each member knows the classes in another order; the member without weight is not asked."""
+    values = {
+        "runs/r/fold_0": ("ab", [[0.8, 0.2], [0.5, 0.5]]),
+        "runs/r/fold_1": ("ba", [[0.4, 0.6], [0.9, 0.1]]),
+        "runs/t/fold_0": ("ab", [[0.0, 1.0], [1.0, 0.0]]),
+        "runs/t/fold_1": ("ba", [[0.8, 0.2], [0.4, 0.6]]),
+    }
+    ids = ["t0", "t1"]
+
+    def found(folder, *_):
+        names, probabilities = values[folder.as_posix()]
+        return Predictions(np.array(ids), tuple(names), np.array(probabilities, np.float32))
+
+    monkeypatch.setattr(steps, "predict_fold", found)
+    monkeypatch.setattr(steps, "stored_path", lambda *_: Path(__file__))  # kept
+    monkeypatch.setattr(steps, "Pictures", lambda *_: SimpleNamespace(at=lambda *_: None))
+    members = [
+        Member(Path(f"runs/{name}"), [Path(f"runs/{name}/fold_{n}") for n in (0, 1)], ("a", "b"), TrainSettings(), 8,
+               "crop", 2)
+        for name in "rst"
+    ]  # fmt: skip
+    combination = Combination("weighted", "probability", np.array([0.9, 0, 0.1]))
+    ensemble = FittedEnsemble(members, combination, Predictions(np.array([]), ("a", "b"), np.empty((0, 2))), None)
+    table = pd.DataFrame({"image_id": ids, "split": "test", "label": ["b", "a"]})
+    test = steps.predict_test(PredictSettings(), ensemble, replace(CATALOG, table=table))
+    assert test.image_ids.tolist() == ids
+    # Members: (0.8 + 0.6) / 2 and (0 + 0.2) / 2 for a; then (0.5 + 0.1) / 2 and (1 + 0.6) / 2.
+    expected = np.array([0.9 * 0.7 + 0.1 * 0.1, 0.9 * 0.3 + 0.1 * 0.8])
+    np.testing.assert_allclose(test.probabilities, np.stack([expected, 1 - expected], axis=1), atol=1e-6)
+    assert test.labels.tolist() == [1, 0]
 
 
 def test_the_revision_is_that_of_the_checkout(monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 from competition.config import TrainSettings
 from competition.errors import UserError
 from competition.metrics import Interval
+from competition.prediction import views as module
 from competition.prediction.members import Member
 from competition.prediction.settings import PredictSettings
 from competition.prediction.views import ViewChoice, choose, choose_views
@@ -71,6 +72,19 @@ def test_the_choice_in_words():
         "6 views instead of 2: gain +0.0123 [0.004, 0.019], kept"
     )
     assert ViewChoice(1, -0.001, Interval(-0.01, 0.01), False).describe(2).endswith(", not kept")
+
+
+@pytest.mark.parametrize(("skills", "rows", "views"), [([1.0, 1.05, 1.6, 1.3], 600, 3), ([1.0, 1.06], 100, 1)])
+def test_a_member_gets_the_views_that_were_kept_and_is_scored_with_them(skills, rows, views, tmp_path, monkeypatch):
+    rescored = by_count(skills, rows, seed=3)
+    assert choose(rescored, own=1).views > 1  # better, though in the second case within chance
+    monkeypatch.setattr(module, "_rescore", lambda settings, member: rescored)
+    (tmp_path / "model.safetensors").touch()
+    member = Member(Path("runs/a"), [tmp_path], tuple("abcd"), TrainSettings(views=1), 32, "squash", 4)
+    (chosen,) = choose_views(PredictSettings(views="auto"), [member])
+    assert chosen.views == views
+    assert chosen.out_of_fold() is rescored[views - 1]
+    assert chosen.cautions == []
 
 
 def test_without_weights_views_cannot_be_chosen(tmp_path):
