@@ -5,9 +5,12 @@ from unittest.mock import patch
 
 import cv2
 import numpy as np
+import torch
 
+from competition.generative.checkpoint import Generator
 from competition.generative.design import Design
 from competition.generative.fit import fit
+from competition.generative.model import GenerativeModel
 from competition.generative.run import Run, open_run
 from competition.generative.settings import GenerateSettings
 from competition.precision import Precision
@@ -75,3 +78,37 @@ def trained(model: str, folder: Path, per_class: int = 8, **changes: object) -> 
     run = begin(settings_for(model, data, **{"run": folder / "run", "steps": 2, **changes}))
     fit(run)
     return run.folder
+
+
+class Painter(GenerativeModel):
+    """Pictures of one colour that tells what they were made from: red the class, green and blue a latent of two."""
+
+    criterion = "how little green there is"
+
+    def __init__(self) -> None:
+        super().__init__(design_for("dcgan"))
+        self.latent_shape = (2,)
+        self.weight = torch.nn.Parameter(torch.zeros(1))  # where the model is
+
+    def decode(self, latents: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        classes = self.class_weights(labels) @ torch.arange(len(CLASSES), dtype=torch.float32)
+        colours = torch.stack([(classes + 1) / 10, latents[:, 0] / 5, latents[:, 1] / 5], dim=1)
+        return colours[:, :, None, None].expand(-1, -1, SIZE, SIZE)
+
+    def realism(self, latents: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return -latents[:, 0].square()
+
+    def colour(self, latent: torch.Tensor, label: float) -> list[int]:
+        """Red, green and blue of the picture of one latent, 0 to 255."""
+        return [round((value + 1) * 127.5) for value in ((label + 1) / 10, *(latent.double() / 5).tolist())]
+
+    @property
+    def described(self) -> Generator:
+        """What a checkpoint of it would say."""
+        return Generator(self.design, 1, "squash", "data", self.precision, sha256="painted")
+
+
+def colour_of(path: Path) -> list[int]:
+    """Red, green and blue of a picture of one colour."""
+    (colour,) = {tuple(pixel) for pixel in cv2.imread(str(path)).reshape(-1, 3).tolist()}
+    return list(colour[::-1])

@@ -11,9 +11,12 @@ import pytest
 from competition.data.catalog import open_catalog
 from competition.errors import UserError
 from competition.folds import make_folds
+from competition.generative import export as module
 from competition.generative.export import can_export, export, write_labelled
+from competition.generative.latents import slerp
+from competition.generative.sampling import counted_noise
 from competition.generative.settings import ExportSettings
-from tests.generative_data import design_for, trained
+from tests.generative_data import CLASSES, Painter, colour_of, design_for, trained
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +69,55 @@ def test_a_picture_is_the_same_however_many_are_asked_for(model, runs, tmp_path)
     assert len(set(many.values())) > 200
     one_class = pictures(write(runs(model), tmp_path / "one", classes="horse", per_class=3)[0])
     assert one_class == {name: data for name, data in few.items() if "horse" in name}
+
+
+@pytest.fixture
+def painter(monkeypatch):
+    model = Painter()
+    monkeypatch.setattr(module, "read_generator", lambda folder: model.described)
+    monkeypatch.setattr(module, "open_generator", lambda folder, device, changes: (model, model.described))
+    return model
+
+
+def made_from(out):
+    """What the rows of the manifest say that their pictures were made from: a path, a class, one seed or two."""
+    for row in manifest(out):
+        seeds = [int(seed) for seed in row["seed"].split("+")]
+        yield out / row["image_id"], CLASSES.index(row["label"]), counted_noise(seeds, (2,))
+
+
+def test_a_picture_is_of_its_class_and_of_the_seed_that_the_manifest_names(painter, tmp_path):
+    out, _ = write(Path("run"), tmp_path / "out", device="cpu", per_class=4)
+    for path, label, noise in made_from(out):
+        assert path.parent.name == CLASSES[label]
+        assert colour_of(path) == painter.colour(noise[0], label)
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_another_seed_makes_other_pictures(frames, painter, tmp_path):
+    asked = {"device": "cpu", "per_class": 4, "frames": frames}
+    made = [pictures(write(Path("run"), tmp_path / f"{seed}", seed=seed, **asked)[0]) for seed in (0, 1)]
+    assert len(made[0]) == 12
+    assert not set(made[0].values()) & set(made[1].values())
+
+
+def test_a_walk_goes_from_its_first_sample_to_its_last(painter, tmp_path):
+    out, _ = write(Path("run"), tmp_path / "out", device="cpu", per_class=6, frames=3)
+    for number, (path, label, ends) in enumerate(made_from(out)):
+        frame = [ends[0], slerp(ends[:1], ends[1:], 0.5)[0], ends[1]][number % 3]
+        assert colour_of(path) == painter.colour(frame, label)
+    assert len(set(pictures(out).values())) == 18
+
+
+def test_pictures_that_are_missing_in_a_batch_are_made_as_they_were(painter, tmp_path, monkeypatch):
+    whole = pictures(write(Path("run"), tmp_path / "whole", device="cpu", per_class=7)[0])
+    monkeypatch.setattr(module, "SAMPLE_BATCH", 3)
+    out, _ = write(Path("run"), tmp_path / "out", device="cpu", per_class=7)
+    assert pictures(out) == whole
+    for number in (1, 4, 5):
+        (out / "train" / "horse" / f"{number:06}.png").unlink()
+    assert write(Path("run"), out, device="cpu", per_class=7)[1] == 3
+    assert pictures(out) == whole
 
 
 def test_walks_share_a_group_that_no_fold_divides(runs, tmp_path):

@@ -1,14 +1,19 @@
 """Paths between classes, images and files."""
 
+import re
+
 import cv2
 import numpy as np
 import pytest
 import torch
 
 from competition.errors import UserError
-from competition.generative.interpolate import interpolate
+from competition.generative import interpolate as module
+from competition.generative.interpolate import choose_method, interpolate
+from competition.generative.latents import lerp, slerp
+from competition.generative.sampling import counted_noise
 from competition.generative.settings import InterpolateSettings
-from tests.generative_data import SIZE, trained
+from tests.generative_data import SIZE, Painter, colour_of, trained
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +36,53 @@ def test_the_best_of_many_pairs_comes_first(model, runs, tmp_path):
     assert done.picture.name == "paths_0.4.png"
     again = interpolate(runs[model], "bird", "horse", settings)
     assert again.pairs == done.pairs
+
+
+@pytest.fixture
+def painter(monkeypatch):
+    model = Painter()
+    monkeypatch.setattr(module, "open_generator", lambda folder, device, changes: (model, model.described))
+    return model
+
+
+def drawn(pairs):
+    """The latents of both ends, whose seeds their names tell."""
+    ends = zip(*[pair[:2] for pair in pairs], strict=True)
+    return [counted_noise([int(re.search(r"seed (\d+)", name)[1]) for name in names], (2,)) for names in ends]
+
+
+def test_pairs_are_scored_and_the_best_is_drawn_at_the_share_that_is_asked_for(painter, tmp_path):
+    settings = InterpolateSettings(search=5, alpha=0.3, device="cpu", out=tmp_path / "paths.png")
+    done = interpolate(tmp_path, "horse", "ship", settings)
+    mixed = slerp(*drawn(done.pairs), 0.3)
+    assert [pair[2] for pair in done.pairs] == pytest.approx(painter.realism(mixed, None).tolist())
+    assert colour_of(done.picture) == painter.colour(mixed[0], 0.3 * 1 + 0.7 * 2)
+
+
+def test_the_rows_are_paths_from_the_first_end_to_the_second_the_best_pair_on_top(painter, tmp_path):
+    settings = InterpolateSettings(search=6, frames=3, device="cpu", out=tmp_path / "paths.png")
+    done = interpolate(tmp_path, "horse", "ship", settings)
+    first, second = drawn(done.pairs[:4])
+    columns = [(first, 1), (slerp(first, second, 0.5), 1.5), (second, 2)]
+    sheet = cv2.imread(str(done.sheet))[..., ::-1]
+    cell = 4 * (SIZE + 2)  # the sheet is enlarged by 4
+    found = [[sheet[cell * row + 24, cell * column + 24].tolist() for column in range(3)] for row in range(4)]
+    assert found == [[painter.colour(latents[row], label) for latents, label in columns] for row in range(4)]
+
+
+def test_both_ends_have_noise_of_their_own(painter, tmp_path):
+    settings = InterpolateSettings(search=5, device="cpu", out=tmp_path / "paths.png")
+    first, second = drawn(interpolate(tmp_path, "horse", "horse", settings).pairs)
+    assert len({*first[:, 0].tolist(), *second[:, 0].tolist()}) == 10
+
+
+def test_noise_takes_the_arc_and_encoded_pictures_the_straight_line():
+    model = Painter()
+    assert choose_method("auto", model) is slerp
+    assert choose_method("lerp", model) is lerp
+    model.has_encoder = True
+    assert choose_method("auto", model) is lerp
+    assert choose_method("slerp", model) is slerp
 
 
 def test_alpha_is_the_share_of_the_first_end(runs, tmp_path):
