@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
+from competition.generative import dcgan as module
 from competition.generative.dcgan import stage_widths
 from competition.generative.factory import create_model, parameter_count
+from competition.generative.model import Batch
 from tests.generative_data import design_for
 
 
@@ -43,6 +45,21 @@ def test_losses(kind):
     model = create_model(design_for("dcgan", gan_loss=kind))
     found = model._discriminator_loss(REAL, FAKE), model._generator_loss(FAKE)
     torch.testing.assert_close(found, LOSSES[kind])
+
+
+@pytest.mark.parametrize(("diffaug", "offset"), [(True, 5.0), (False, 0.0)])
+def test_the_discriminator_sees_all_pictures_augmented_or_none(diffaug, offset, monkeypatch):
+    monkeypatch.setattr(module, "augment", lambda images, noise: images + 5)
+    model = create_model(design_for("dcgan", diffaug=diffaug))
+    made, judged, decode, judge = [], [], model.decode, model.judge
+    model.decode = lambda *given: made.append(decode(*given)) or made[0]
+    model.judge = lambda images, labels: judged.append(images) or judge(images, labels)
+    images = torch.rand(4, 3, 8, 8)
+    model.train_step(Batch(images, torch.arange(4) % 3, torch.Generator().manual_seed(0), 0.0, lambda name, loss: None))
+    # Real ones, the generator's while the discriminator learns, and the same while the generator does.
+    for seen, plain in zip(judged, (images, made[0], made[0]), strict=True):
+        torch.testing.assert_close(seen, plain + offset)
+    assert [seen.requires_grad for seen in judged] == [False, False, True]
 
 
 def test_spectral_norm_bounds_every_layer_and_leaves_room_for_a_threshold():

@@ -35,6 +35,26 @@ def test_schedules(schedule, progress, factor):
     assert schedule_factor(schedule, progress) == pytest.approx(factor, rel=1e-2)
 
 
+@pytest.mark.parametrize("model", ["vae", "dcgan"])
+def test_a_steps_learning_rate_is_the_schedules(model):
+    own = learner(model, schedule="step", learning_rate=0.4)
+    own.model.train_step = lambda batch: {}
+    for step, rate in ((0, 0.4), (4, 0.4), (5, 0.2), (7, 0.1), (9, 0.1)):
+        own.take_step(PICTURES, LABELS, step)
+        groups = [group for optimizer in own._optimizers.values() for group in optimizer.param_groups]
+        assert [group["lr"] for group in groups] == pytest.approx([rate] * len(groups))
+        assert own.learning_rate(step) == pytest.approx(rate)
+
+
+def test_the_average_follows_as_slowly_as_it_was_told():
+    own = learner("vae", ema=0.75)
+    weight = own.model.decoder[0].weight
+    start = weight.detach().clone()
+    own.take_step(PICTURES, LABELS, 1000)
+    with own.evaluated() as kept:
+        torch.testing.assert_close(kept.decoder[0].weight, start + 0.25 * (weight.detach() - start))
+
+
 def test_the_average_follows_faster_at_first():
     own = learner("dcgan", ema=0.9)
     start = own.model.generator.layers[0].weight.detach().clone()

@@ -70,6 +70,13 @@ def test_all_trainings_have_the_same_folds_steps_and_real_images_to_predict(plac
     assert generated.copies == 0
 
 
+def test_a_generated_picture_named_like_a_real_one_is_another_picture(place, monkeypatch, tmp_path):
+    settings = settings_of(place, monkeypatch, tmp_path)
+    contest, material, _ = open_contest(place / "real", settings, tmp_path / "out")
+    assert len(contest.generated.keys) == len(material.data.keys)
+    assert not {*contest.generated.keys.tolist()} & {*material.data.keys.tolist()}
+
+
 def test_generated_pictures_keep_their_labels(place, monkeypatch, tmp_path):
     """The classes are told apart by their brightest channel: blue, green, red are OpenCV's 0, 1, 2."""
     contest, _, _ = open_contest(place / "generated", settings_of(place, monkeypatch, tmp_path), tmp_path / "out")
