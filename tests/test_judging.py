@@ -8,6 +8,7 @@ import time
 import cv2
 import numpy as np
 import pytest
+from sklearn.metrics import f1_score
 
 from competition.comparison import Contender, compare
 from competition.errors import UserError
@@ -130,6 +131,11 @@ def test_images_the_generator_never_saw_are_scored_where_there_are_enough(
     findings = judge(place / "generated", unseen, settings, tmp_path / "out")
     assert findings["images"]["scored"] == scored
     assert any(said in note for note in findings["notes"])
+    for arm in ARMS:
+        pooled = load_predictions(tmp_path / "out" / arm / "oof.npz")
+        rows = np.isin(pooled.image_ids, unseen) | (scored == 60)
+        expected = f1_score(pooled.labels[rows], pooled.probabilities[rows].argmax(axis=1), average="macro")
+        assert findings[arm]["macro_f1"] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("resize", [None, "crop"])

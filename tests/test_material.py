@@ -1,15 +1,18 @@
 """What is trained on: where the fold table is, whether it keeps groups whole, and a holdout that cannot be scored."""
 
+import shutil
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
 from competition.config import TrainSettings
+from competition.data.prepare import find_data
 from competition.errors import UserError
 from competition.folds import save_folds
-from competition.training.material import fold_path, open_folds, refuse_unusable_holdout
+from competition.training.material import fold_path, open_folds, open_material, refuse_unusable_holdout
 
 
 @pytest.mark.parametrize(
@@ -65,3 +68,26 @@ def test_a_fold_table_that_keeps_groups_whole_is_taken(tmp_path, capsys):
     assert folds["fold"].tolist() == [0, 0, 1, 1]
     dealt(tmp_path, [[0, 1, 0, 1]], [None] * 4, [1, 2, 3, 4])
     assert capsys.readouterr().out == ""
+
+
+def test_a_new_fold_table_keeps_equal_and_similar_images_and_groups_whole(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(24):
+        picture = cv2.resize(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8), (64, 64), interpolation=cv2.INTER_CUBIC)
+        rows.append((f"{number:02}.png", "ab"[number % 2], f"own{number}"))
+        cv2.imwrite(f"{number:02}.png", picture)
+    shutil.copy("00.png", "02.png")
+    cv2.imwrite("06.png", cv2.resize(cv2.imread("04.png"), (48, 48)))
+    table = pd.DataFrame(rows, columns=["image", "label", "patient"])
+    table.loc[[8, 9, 11], "patient"] = "same"
+    table.to_csv("train.csv", index=False)
+    settings = TrainSettings(
+        data=tmp_path, images=tmp_path, cache_dir=tmp_path / "cache", folds=5, group_column="patient", on_bad="skip"
+    )
+    material = open_material(settings, find_data(settings), 16)
+    fold_of = material.folds["fold"].to_numpy()
+    for together in ([0, 2], [4, 6], [8, 9, 11]):
+        assert len(set(fold_of[together])) == 1
+    assert np.bincount(fold_of, minlength=5).min() >= 4
