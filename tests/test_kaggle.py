@@ -167,7 +167,7 @@ def test_a_public_score_outside_the_band_is_told_at_once(fake, csv, capsys):
 def test_the_same_file_is_not_sent_twice(fake, csv, looks, wait, status):
     fake.looks_until_scored = looks
     assert main([*SUBMIT, *wait]) == 0
-    told = refusal(SUBMIT)
+    told = refusal([*SUBMIT, *wait])
     assert "was sent to cats at" in told
     assert f"and is {status}" in told
     assert len(fake.named("CreateSubmission")) == 1

@@ -51,7 +51,9 @@ def test_a_test_image_stays_though_it_is_named_like_a_damaged_one(tmp_path):
     settings = write(tmp_path / "data" / "train", [(16, 16)] * 8).replace(data=tmp_path / "data", on_bad="skip")
     write(tmp_path / "data" / "test", [(16, 16)] * 2)
     (tmp_path / "data" / "train" / "class0" / "0.png").write_bytes(b"damaged")
-    images = prepare_images(settings, find_data(settings), 16, "squash", 2)
+    catalog = find_data(settings)
+    catalog.table["image_id"] = catalog.table["image_id"].str.removeprefix("train/")
+    images = prepare_images(settings, catalog, 16, "squash", 2)
     assert "class0/0.png" not in images.labelled()["image_id"].tolist()
     assert images.of("test")["image_id"].tolist() == ["class0/0.png", "class1/1.png"]
 
