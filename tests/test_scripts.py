@@ -159,7 +159,7 @@ def test_what_is_pruned_keeps_its_options_and_its_folds(folders, place, capsys):
     assert answer(train.main, prune, capsys)[0] == 0
     _, checkpoint = open_checkpoint(Path("runs/p/fold_0"))
     assert (checkpoint.model_options, checkpoint.preprocessing.resize) == ({"activation": "elu"}, "crop")
-    assert checkpoint.drop_rate == 0.1
+    assert checkpoint.dropout == 0.1
 
 
 def test_labelled_test_images_of_a_new_class_are_predicted_without_a_score(folders, finished, capsys):
