@@ -67,6 +67,15 @@ class DataSettings(DecodeSettings, SourceSettings):  # in this order --help name
 
 
 @dataclass(frozen=True)
+class RunDataSettings(DataSettings):
+    """Where the images of a run are and how they are read."""
+
+    data: Path | None = setting(
+        None, DATA, "folder or zip of the competition; without it, the data of the run", identity=False
+    )
+
+
+@dataclass(frozen=True)
 class CheckSettings(DataSettings):
     """Everything ``check`` can be told."""
 

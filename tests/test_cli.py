@@ -9,6 +9,8 @@ from competition.__main__ import VERBS, main
 from competition.cli import Parser, add_settings, read_settings
 from competition.config import TrainSettings
 from competition.errors import UserError
+from competition.judging.settings import JudgeSettings
+from competition.prediction.settings import PredictSettings
 from tests.conftest import REPOSITORY
 
 HEAVY = ("torch", "pandas", "numpy", "timm", "albumentations", "cv2", "sklearn", "yaml", "optuna", "plotly", "jinja2")
@@ -19,6 +21,13 @@ def parse(*words):
     parser.add_argument("--config")
     add_settings(parser, TrainSettings)
     return read_settings(TrainSettings, vars(parser.parse(words)))
+
+
+def test_help_says_whose_data_is_meant_without_data():
+    for settings, said in ((PredictSettings, "the data of the run"), (JudgeSettings, "what RUN was trained on")):
+        parser = Parser("x", prog="x")
+        add_settings(parser, settings)
+        assert f"without it, {said}" in " ".join(parser.format_help().split())
 
 
 def test_the_plain_settings_are_settings():

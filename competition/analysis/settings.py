@@ -5,17 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from competition.config import DATA, MACHINE, OUTPUT, DataSettings
+from competition.config import MACHINE, OUTPUT, RunDataSettings
 from competition.settings import setting
-
-
-@dataclass(frozen=True)
-class RunDataSettings(DataSettings):
-    """Where the images of a run are and how they are read."""
-
-    data: Path | None = setting(
-        None, DATA, "folder or zip of the competition; without it, the data of the run", identity=False
-    )
 
 
 @dataclass(frozen=True)

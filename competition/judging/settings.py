@@ -12,6 +12,12 @@ from competition.settings import Duration, setting
 class JudgeSettings(DataSettings):
     """Everything ``generate judge`` can be told beside the generated images."""
 
+    data: Path | None = setting(
+        None,
+        DATA,
+        "folder or zip of real images; without it, what RUN was trained on, for a FOLDER the embedded sample",
+        identity=False,
+    )
     per_class: int | None = setting(
         None, DATA, "most generated images of a class; auto: all (a run makes as many as there are real ones)", low=1
     )

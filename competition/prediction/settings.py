@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from competition.config import MACHINE, OUTPUT, TRAINING, DataSettings
+from competition.config import MACHINE, OUTPUT, TRAINING, RunDataSettings
 from competition.settings import setting
 
 
 @dataclass(frozen=True)
-class PredictSettings(DataSettings):
+class PredictSettings(RunDataSettings):
     """Everything `predict.py` can be told."""
 
     out: Path | None = setting(None, OUTPUT, "submission to write; auto: submissions/ and the runs' names")
