@@ -186,13 +186,11 @@ def format_score(score: dict[str, Any]) -> str:
         lines.append(f"{name:<{width}}  {scores}  {values['rows']:6d}")
     for part in ("public", "private"):
         if part in score:
-            low, high = score[part]["interval_95"]
+            interval = metrics.Interval(*score[part]["interval_95"])
             told = f"macro F1 {score[part]['macro_f1']:.5f}, rows {score[part]['rows']}"
-            lines.append(f"{part:<7} {told}, 95 % interval [{low:.3f}, {high:.3f}]")
-    low, high = score["interval_95"]
-    lines += [
-        f"rows {score['rows']}, accuracy {score['accuracy']:.3f}, macro F1's 95 % interval [{low:.3f}, {high:.3f}]"
-    ]
+            lines.append(f"{part:<7} {told}, 95 % interval {interval}")
+    interval = metrics.Interval(*score["interval_95"])
+    lines.append(f"rows {score['rows']}, accuracy {score['accuracy']:.3f}, macro F1's 95 % interval {interval}")
     return "\n".join([*lines, f"macro F1 {score['macro_f1']:.3f}"])
 
 

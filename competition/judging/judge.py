@@ -17,6 +17,7 @@ from competition.data.prepare import find_data
 from competition.errors import counted, first_few
 from competition.judging.arms import ARMS, Contest, Generated, join, open_generated
 from competition.judging.settings import JudgeSettings
+from competition.metrics import Interval
 from competition.predictions import Predictions, load_predictions, pool, save_predictions
 from competition.runs import environment, read_json, write_json
 from competition.training.cross_validation import (
@@ -186,8 +187,7 @@ def in_words(findings: Findings) -> str:
     ]
     for arm in ARMS:
         standing = findings[arm]
-        low, high = standing["interval"]["low"], standing["interval"]["high"]
         difference = standing["difference"]
         last = f"{difference['macro_f1']:+.4f}" if difference else ""
-        lines.append(f"{arm:<12} {standing['macro_f1']:<10.4f} [{low:.3f}, {high:.3f}]    {last}".rstrip())
+        lines.append(f"{arm:<12} {standing['macro_f1']:<10.4f} {Interval(**standing['interval'])}    {last}".rstrip())
     return "\n".join([*lines, findings["verdict"], *(f"note: {note}" for note in findings["notes"])])

@@ -293,5 +293,4 @@ def describe(score: dict[str, Any]) -> str:
 
 
 def _in_words(score: dict[str, Any]) -> str:
-    low, high = score["interval_95"]
-    return f"macro F1 {score['macro_f1']:.4f}, 95 % interval [{low:.3f}, {high:.3f}]"
+    return f"macro F1 {score['macro_f1']:.4f}, 95 % interval {metrics.Interval(*score['interval_95'])}"
