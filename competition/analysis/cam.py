@@ -6,7 +6,6 @@ from torch import Tensor, nn
 from competition.analysis.layers import candidate_names, check_layer, features_of, map_layers, recorded
 from competition.errors import UserError
 
-KEEPS_NO_MAP = "it keeps no map of places"
 LEAST_PLACES = 4  # a map below 4 x 4 says little about where; an earlier layer with more is taken, if there is one
 
 
@@ -56,7 +55,8 @@ def _deepest(pairs: list[tuple[Tensor, Tensor]], network: nn.Module, images: Ten
     places = [min(values.shape[2:]) for values, _ in pairs]
     most = max(places, default=0)
     if most < 2:
-        reason = "nothing of its maps reaches the logit of the class" if map_layers(network, images) else KEEPS_NO_MAP
+        has_maps = bool(map_layers(network, images))
+        reason = "nothing of its maps reaches the logit of the class" if has_maps else "it keeps no map of places"
         raise UserError(
             f"a class activation map of a {type(network).__name__} cannot be drawn, since {reason}: "
             "take occlusion or gradients, which need none"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from competition.analysis.pictures import to_bytes
-from competition.analysis.predicting import Change, predict_held_out, predict_rows, sample_f1
+from competition.analysis.predicting import Change, evenly, predict_held_out, predict_rows, sample_f1
 from competition.analysis.source import Source
 from competition.data.decode import decode_pixels, resize_image
 from competition.predictions import class_numbers
@@ -150,7 +150,7 @@ def _is_smoothed(source: Source, rows: NDArray[np.intp]) -> bool:
 def _few(labels: NDArray[np.int64]) -> NDArray[np.intp]:
     """Return up to 200 places, of every class its share."""
     by_class = np.argsort(labels, kind="stable")
-    return np.sort(by_class[np.linspace(0, len(labels) - 1, min(LARGE_FILES, len(labels))).round().astype(int)])
+    return np.sort(by_class[evenly(len(labels), LARGE_FILES)])
 
 
 def _effect(name: str, labels: NDArray[np.int64], before: NDArray[np.float32], after: NDArray[np.float32]) -> Effect:

@@ -14,6 +14,7 @@ from competition.analysis.findings import Findings, describe_row
 from competition.analysis.layers import map_layers, several
 from competition.analysis.parts import bullets, gallery, image_picture, shortened
 from competition.analysis.pictures import png, tiled
+from competition.analysis.predicting import evenly
 from competition.analysis.source import Source
 from competition.checkpoint import Checkpoint
 from competition.errors import UserError, counted
@@ -145,7 +146,7 @@ def _dream_part(source: Source, network: nn.Module, checkpoint: Checkpoint) -> s
             "the most excited first"
         )
         shown.append(picture(png(drawings.draw_filters(network, layer.name, channels, preprocessing)), words, words))
-    chosen = np.linspace(0, len(names) - 1, min(DREAM_CLASSES, len(names))).round().astype(int).tolist()
+    chosen = evenly(len(names), DREAM_CLASSES).tolist()
     for number, pixels in zip(chosen, drawings.draw_classes(network, chosen, preprocessing), strict=True):
         words = f"what the network takes for {names[number]}"
         shown.append(picture(png(pixels), words, shortened(names[number])))

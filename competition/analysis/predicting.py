@@ -57,8 +57,12 @@ def sample_of(source: Source, limit: int) -> NDArray[np.intp]:
     """
     usable = np.flatnonzero(np.isin(source.folds, source.folds_with_weights()))
     by_class = usable[np.lexsort((source.predictions.image_ids[usable], source.labels[usable]))]
-    places = np.linspace(0, len(by_class) - 1, min(limit, len(by_class))).round().astype(int)
-    return np.sort(by_class[places]) if len(by_class) else by_class
+    return np.sort(by_class[evenly(len(by_class), limit)])
+
+
+def evenly(count: int, limit: int) -> NDArray[np.intp]:
+    """Return up to ``limit`` of ``count`` places, spread evenly from the first to the last."""
+    return np.linspace(0, count - 1, min(limit, count)).round().astype(np.intp)
 
 
 def sample_f1(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> float:
