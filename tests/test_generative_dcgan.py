@@ -55,7 +55,9 @@ def test_the_discriminator_sees_all_pictures_augmented_or_none(diffaug, offset, 
     model.decode = lambda *given: made.append(decode(*given)) or made[0]
     model.judge = lambda images, labels: judged.append(images) or judge(images, labels)
     images = torch.rand(4, 3, 8, 8)
-    model.train_step(Batch(images, torch.arange(4) % 3, torch.Generator().manual_seed(0), 0.0, lambda name, loss: None))
+    model.train_step(
+        Batch(images, torch.arange(4) % 3, torch.Generator().manual_seed(0), torch.tensor(0.0), lambda name, loss: None)
+    )
     # Real ones, the generator's while the discriminator learns, and the same while the generator does.
     for seen, plain in zip(judged, (images, made[0], made[0]), strict=True):
         torch.testing.assert_close(seen, plain + offset)

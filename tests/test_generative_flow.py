@@ -84,7 +84,7 @@ def test_the_loss_is_zero_for_the_true_velocity():
 
     model = flow(velocity)
     told = model.train_step(
-        Batch(images, torch.arange(4) % 3, torch.Generator().manual_seed(0), 0.0, lambda name, loss: None)
+        Batch(images, torch.arange(4) % 3, torch.Generator().manual_seed(0), torch.tensor(0.0), lambda name, loss: None)
     )
     assert told["velocity"].item() < 1e-8
     assert (seen["times"] > 0).all()
@@ -95,7 +95,9 @@ def test_a_few_pictures_are_learned_from_without_their_class():
     seen, labels = [], torch.arange(200) % 3
     model = flow(lambda images, times, weights: seen.append(weights) or images)
     images = torch.zeros(200, 3, SIZE, SIZE)
-    model.train_step(Batch(images, labels, torch.Generator().manual_seed(0), 0.0, lambda name, loss: None))
+    model.train_step(
+        Batch(images, labels, torch.Generator().manual_seed(0), torch.tensor(0.0), lambda name, loss: None)
+    )
     is_told = seen[0].sum(dim=1) > 0
     assert 5 <= (~is_told).sum() <= 40  # a tenth of 200, give or take
     assert (seen[0] == model.class_weights(labels) * is_told[:, None]).all()

@@ -31,7 +31,7 @@ def batch_of(minimize):
     torch.manual_seed(1)
     images = torch.rand(6, 3, SIZE, SIZE) * 2 - 1
     labels = torch.arange(6) % 3
-    return Batch(images, labels, torch.Generator().manual_seed(2), 0.5, minimize)
+    return Batch(images, labels, torch.Generator().manual_seed(2), torch.tensor(0.5), minimize)
 
 
 @pytest.mark.parametrize(("name", "changes"), VARIANTS)

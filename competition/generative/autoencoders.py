@@ -164,17 +164,17 @@ class ACAI(Autoencoder):
         return -self.guess(self.decode(latents, labels).clamp(-1, 1)).abs()
 
 
-def kl_factor(schedule: str, progress: float) -> float:
+def kl_factor(schedule: str, progress: Tensor) -> Tensor:
     """Return the factor on the weight of the divergence at a share of the training: a pure function.
 
     ``linear`` rises to 1 in the first quarter; ``cyclic`` rises in the first half of each of four cycles (Fu et al.
     2019, arXiv 1903.10145).
     """
     if schedule == "linear":
-        return min(1.0, progress / KL_WARMUP)
+        return (progress / KL_WARMUP).clamp(max=1)
     if schedule == "cyclic":
-        return min(1.0, 2 * (progress * KL_CYCLES % 1.0))
-    return 1.0
+        return (2 * (progress * KL_CYCLES % 1)).clamp(max=1)
+    return torch.ones_like(progress)
 
 
 class VariationalAutoencoder(Autoencoder):

@@ -13,6 +13,7 @@ from competition.generative.model import Batch, GenerativeModel
 from competition.generative.optim import create_optimizer
 from competition.generative.pictures import to_input
 from competition.generative.pruning import Pruner, is_done
+from competition.generative.replay import Replay
 from competition.generative.settings import GenerateSettings
 from competition.precision import Precision
 from competition.runs import counted_seed
@@ -52,19 +53,24 @@ class Learner:
         self.settings, self.total_steps, self.precision, self.device = settings, total_steps, precision, device
         model.place(precision, device)
         self.model = model.train()
-        self._rate = settings.learning_rate or settings.recipe.learning_rate
+        self._peak_rate = settings.learning_rate or settings.recipe.learning_rate
         self._schedule = settings.schedule or settings.recipe.schedule
         self._groups = model.parameter_groups()
         self._optimizers = {
-            name: create_optimizer(model, group, settings.recipe, self._rate) for name, group in self._groups.items()
+            name: create_optimizer(model, group, settings.recipe, self._peak_rate)
+            for name, group in self._groups.items()
         }
+        # What a step reads beside its batch stays where it is, so that it can be replayed: see `Replay`.
+        self._noise = torch.Generator(device)
+        self._progress, self._rate = torch.zeros((), device=device), torch.zeros((), device=device)
+        self._replay = Replay(self._noise) if device.type == "cuda" else None
         self._average = copy.deepcopy(model).eval().requires_grad_(False) if settings.ema_decay else None
         self._followed, self._copied = self._pairs()
         self._pruner = Pruner(self._groups, settings.max_parameters) if settings.prune == "magnitude" else None
 
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of a step."""
-        return self._rate * schedule_factor(self._schedule, (step + 0.5) / self.total_steps)
+        return self._peak_rate * schedule_factor(self._schedule, (step + 0.5) / self.total_steps)
 
     def take_step(self, pictures: Tensor, labels: Tensor, step: int) -> dict[str, Tensor]:
         """Take one training step.
@@ -77,20 +83,29 @@ class Learner:
         Returns:
             The losses, by name.
         """
-        noise = torch.Generator(self.device).manual_seed(counted_seed(self.settings.seed, "step", step))
-        images = to_input(pictures, self.device, self.precision.memory_format)
-        if self.settings.flips:
-            is_flipped = torch.rand(len(images), 1, 1, 1, generator=noise, device=self.device) < 0.5
-            images = torch.where(is_flipped, images.flip(3), images)
         progress = (step + 0.5) / self.total_steps
+        self._noise.manual_seed(counted_seed(self.settings.seed, "step", step))
+        self._progress.fill_(progress)
+        rate = self.learning_rate(step)
         for optimizer in self._optimizers.values():
             for group in optimizer.param_groups:
-                group["lr"] = self.learning_rate(step)
-        labels = labels.to(self.device, non_blocking=True)
-        with self.precision.autocast(self.device):
-            losses = self.model.train_step(Batch(images, labels, noise, progress, self._minimize))
+                group["lr"] = rate if self._replay is None else self._rate
+        if self._replay is None:
+            losses = self._launch(pictures, labels)
+        else:
+            self._rate.fill_(rate)
+            losses = self._replay.take(self._launch, pictures, labels)
         self._after(step, progress)
         return losses
+
+    def _launch(self, pictures: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Move the weights by a batch on the device; returns the losses."""
+        images = to_input(pictures, self.device, self.precision.memory_format)
+        if self.settings.flips:
+            is_flipped = torch.rand(len(images), 1, 1, 1, generator=self._noise, device=self.device) < 0.5
+            images = torch.where(is_flipped, images.flip(3), images)
+        with self.precision.autocast(self.device):
+            return self.model.train_step(Batch(images, labels, self._noise, self._progress, self._minimize))
 
     def _minimize(self, name: str, loss: Tensor) -> None:
         """Take one step of one optimiser; the other groups get no gradient."""
@@ -170,7 +185,9 @@ class Learner:
         """Go on from what `state_dict` returned."""
         self.model.load_state_dict(state["model"])
         for name, optimizer in self._optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
+            # The options are the settings' and this device's; what was gathered is all that comes back.
+            options = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": state["optimizers"][name]["state"], "param_groups": options})
         if self._average is not None:
             self._average.load_state_dict(state["average"])
         if self._pruner is not None:

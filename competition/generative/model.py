@@ -18,14 +18,14 @@ class Batch:
         images: (B, C, S, S) float32 in [-1, 1].
         labels: (B,) class numbers.
         noise: seeded by (seed, step) alone, so a restart draws the same.
-        progress: share of the training that is done, from 0 to 1.
+        progress: (), share of the training that is done, from 0 to 1.
         minimize: takes the name of a parameter group and its loss, and takes one optimisation step.
     """
 
     images: Tensor
     labels: Tensor
     noise: torch.Generator
-    progress: float
+    progress: Tensor
     minimize: Callable[[str, Tensor], None]
 
     def normal_like(self, tensor: Tensor) -> Tensor:

@@ -19,10 +19,12 @@ def create_optimizer(
     """Return the recipe's optimiser over one group of a model's parameters.
 
     Muon (Jordan et al. 2024) moves the weights of linear layers and convolutions; vectors and the layers that
-    `GenerativeModel.edges` names are left to NAdam, timm's choice, as Muon's author advises.
+    `GenerativeModel.edges` names are left to NAdam, timm's choice, as Muon's author advises. On a GPU its step can be
+    captured, if the learning rate is then given as a tensor: see `Replay`.
     """
+    is_captured = parameters[0].is_cuda
     if not recipe.is_muon:
-        return torch.optim.Adam(parameters, lr=learning_rate, betas=recipe.betas, fused=True)
+        return torch.optim.Adam(parameters, lr=learning_rate, betas=recipe.betas, fused=True, capturable=is_captured)
     declare_missing_operators()  # timm imports torchvision
     from timm.optim import Muon
 
@@ -31,5 +33,11 @@ def create_optimizer(
     for weight in parameters:
         groups[weight.ndim == 1 or id(weight) in at_edges]["params"].append(weight)
     return Muon(
-        groups, lr=learning_rate, momentum=MOMENTUM, nesterov=True, ns_steps=NEWTON_SCHULZ_STEPS, betas=recipe.betas
+        groups,
+        lr=learning_rate,
+        momentum=MOMENTUM,
+        nesterov=True,
+        ns_steps=NEWTON_SCHULZ_STEPS,
+        betas=recipe.betas,
+        capturable=is_captured,
     )
