@@ -114,10 +114,10 @@ def bare_steps(training: Training) -> Iterator[int]:
     pictures, positions = next(iter(training.loader.epoch(0)))
     images = to_input(pictures, learner.device, learner.precision.memory_format)
     labels = training.labels[positions].to(learner.device)
-    noise = torch.Generator(learner.device).manual_seed(0)
+    noise, progress = torch.Generator(learner.device).manual_seed(0), torch.tensor(0.5, device=learner.device)
     while True:
         with learner.precision.autocast(learner.device):
-            learner.model.train_step(Batch(images, labels, noise, 0.5, learner._minimize))
+            learner.model.train_step(Batch(images, labels, noise, progress, learner._minimize))
         yield len(images)
 
 
