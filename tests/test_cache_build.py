@@ -32,8 +32,8 @@ GATED_DECODE = """
 import sys, time
 import pandas as pd
 from pathlib import Path
-from competition.data import cache, decode
-real, gate = decode.decode_file, Path(sys.argv[3])
+from competition.data import cache, cache_build, decode
+real, gate, cache_build.PROCESSES_FROM = decode.decode_file, Path(sys.argv[3]), int(sys.argv[4])
 def gated(path, *args):
     while Path(path).name == "35.png" and not gate.exists():
         time.sleep(0.01)
@@ -46,10 +46,20 @@ print("done", flush=True)
 """
 
 
-def start_gated_decode(table: pd.DataFrame, folder: Path) -> subprocess.Popen[str]:
+BY_THREADS, BY_PROCESSES = 1000, 0  # fewer images than the first are decoded by threads
+
+
+def start_gated_decode(table: pd.DataFrame, folder: Path, processes_from: int = BY_THREADS) -> subprocess.Popen[str]:
     table.to_csv(folder / "table.csv", index=False)
-    command = [sys.executable, "-c", GATED_DECODE, *map(str, (folder / "table.csv", folder / "cache", folder / "gate"))]
-    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    words = [*map(str, (folder / "table.csv", folder / "cache", folder / "gate", processes_from))]
+    process = subprocess.Popen(
+        [sys.executable, "-c", GATED_DECODE, *words],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == "go\n"
     while not list((folder / "cache").glob("*.tmp-*/images.npy")):
@@ -58,15 +68,77 @@ def start_gated_decode(table: pd.DataFrame, folder: Path) -> subprocess.Popen[st
     return process
 
 
-def test_killed_decode_leaves_nothing_usable(table: pd.DataFrame, tmp_path: Path) -> None:
-    process = start_gated_decode(table, tmp_path)
+def wait_for(is_so: Callable[[], bool], seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def is_gone(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("processes_from", [BY_THREADS, BY_PROCESSES])
+def test_killed_decode_leaves_nothing_usable(table: pd.DataFrame, tmp_path: Path, processes_from: int) -> None:
+    process = start_gated_decode(table, tmp_path, processes_from)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.communicate()
+    wait_for(lambda: is_gone(process.pid))  # the processes that decode for it too
     assert not list((tmp_path / "cache").glob("*/meta.json"))
     (left,) = (tmp_path / "cache").glob("*.tmp-*")
     opened(write_images(tmp_path / "others", 1), tmp_path / "cache")  # sweeps what the dead process left
     assert not left.exists()
     assert len(opened(table, tmp_path / "cache").facts) == 70
+
+
+def children_of(process: "subprocess.Popen[str]") -> list[int]:
+    tasks = Path(f"/proc/{process.pid}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]
+
+
+def ignores_interrupts(process: int) -> bool:
+    (ignored,) = (line for line in Path(f"/proc/{process}/status").read_text().splitlines() if "SigIgn" in line)
+    return bool(int(ignored.split()[1], 16) >> (signal.SIGINT - 1) & 1)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the processes in /proc")
+def test_a_killed_process_that_decodes_is_told(table: pd.DataFrame, tmp_path: Path) -> None:
+    process = start_gated_decode(table, tmp_path, BY_PROCESSES)
+    wait_for(lambda: bool(children_of(process)))
+    for child in children_of(process):
+        os.kill(child, signal.SIGKILL)
+    _, error = process.communicate(timeout=60)
+    assert "UserError: a process that decodes images was killed, most likely for want of memory" in error
+    assert not list((tmp_path / "cache").glob("*.tmp-*"))
+    assert not list((tmp_path / "cache").glob("*/meta.json"))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the processes in /proc")
+def test_an_interrupted_decode_ends_without_words_of_its_processes(table: pd.DataFrame, tmp_path: Path) -> None:
+    process = start_gated_decode(table, tmp_path, BY_PROCESSES)
+    wait_for(lambda: bool(children_of(process)) and all(ignores_interrupts(child) for child in children_of(process)))
+    os.killpg(process.pid, signal.SIGINT)  # as Ctrl+C does
+    (tmp_path / "gate").touch()
+    _, error = process.communicate(timeout=60)
+    assert error.count("Traceback") == error.count("KeyboardInterrupt\n") == 1
+    assert is_gone(process.pid)
+    assert not list((tmp_path / "cache").glob("*.tmp-*"))
+
+
+def test_processes_decode_what_threads_do(table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (Path(table["path"][3])).write_bytes(b"not an image")
+    made = []
+    for processes_from in (BY_THREADS, BY_PROCESSES):
+        monkeypatch.setattr(cache_build, "PROCESSES_FROM", processes_from)
+        store = opened(table, tmp_path / str(processes_from))
+        made.append((store.facts, store.gather(np.arange(70))))
+    pd.testing.assert_frame_equal(made[0][0], made[1][0])
+    assert (made[0][1] == made[1][1]).all()
 
 
 def test_two_processes_decode_once(table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,8 +223,12 @@ def failing_for(name: str, error: Exception, function: Callable[..., Any]) -> Ca
     return fail
 
 
+@pytest.mark.parametrize("processes_from", [BY_THREADS, BY_PROCESSES])
 @pytest.mark.parametrize("error", PASSING, ids=repr)
-def test_what_the_system_could_not_read_is_no_fact(table: pd.DataFrame, tmp_path: Path, error: Exception) -> None:
+def test_what_the_system_could_not_read_is_no_fact(
+    table: pd.DataFrame, tmp_path: Path, error: Exception, processes_from: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_build, "PROCESSES_FROM", processes_from)
     reason = "not enough memory" if isinstance(error, MemoryError) else str(error.args[1]).lower()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(decode, "read_bytes", failing_for("35.png", error, decode.read_bytes))

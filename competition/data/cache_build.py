@@ -8,14 +8,18 @@ What a killed process left in ``KEY.tmp-PID-TIME`` is swept by the next decode, 
 
 import errno
 import json
+import multiprocessing
 import os
 import shutil
+import signal
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
     from competition.data.decode import Decoded, Resize
 
 DECODE_CHUNK = 64  # images per task: long enough to hide the hand-over, short enough for a live bar
+PROCESSES_FROM = 1000  # images; fewer are decoded by threads before processes have started
 
 
 @dataclass(frozen=True)
@@ -147,25 +152,60 @@ def _as_user_error(error: OSError, cache_dir: Path, plan: CachePlan) -> UserErro
 
 
 def _decode_all(plan: CachePlan) -> Iterator["Decoded"]:
-    """Yield every image in order. Threads: decoders release the interpreter lock, nothing is pickled."""
-    from competition.data.decode import decode_file
-
-    def decode(start: int) -> list["Decoded"]:
-        return [decode_file(path, plan.image_size, plan.resize) for path in plan.paths[start : start + DECODE_CHUNK]]
-
+    """Yield every image in order."""
     count = usable_cores()
-    pool = ThreadPoolExecutor(count)
+    starts = range(0, len(plan.paths), DECODE_CHUNK)
+    chunks = ((plan.paths[start : start + DECODE_CHUNK], plan.image_size, plan.resize) for start in starts)
+    pool = _open_pool(len(plan.paths), count)
     try:
         with Bar("decoding", len(plan.paths)) as bar:
-            for chunk in _map_in_order(pool, decode, range(0, len(plan.paths), DECODE_CHUNK), ahead=2 * count):
+            for chunk in _map_in_order(pool, _decode_chunk, chunks, ahead=2 * count):
                 yield from chunk
                 bar.advance(len(chunk))
+    except BrokenProcessPool:
+        raise UserError(
+            "a process that decodes images was killed, most likely for want of memory: end other programs, or shrink "
+            "the largest images, and run the same command again"
+        ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+def _open_pool(images: int, count: int) -> Executor:
+    """Return processes for many images: most of a small one is Python's part, at which threads take turns."""
+    if images < PROCESSES_FROM:
+        return ThreadPoolExecutor(count)
+    return ProcessPoolExecutor(count, initializer=_start_process, initargs=(multiprocessing.Lock(),))
+
+
+def _decode_chunk(task: tuple[list[str], int, "Resize"]) -> list["Decoded"]:
+    from competition.data.decode import decode_file
+
+    paths, image_size, resize = task
+    return [decode_file(path, image_size, resize) for path in paths]
+
+
+def _start_process(lock: AbstractContextManager[Any]) -> None:
+    """Begin a process that decodes: one of them at a time has a big image, none outlives the one that began it."""
+    import cv2
+
+    from competition.data import decode
+
+    decode.big_image = lock
+    cv2.setNumThreads(0)  # its threads do not survive a fork, and the cores are taken
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches all of them; the one that began them ends them
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
 def _map_in_order(
-    pool: ThreadPoolExecutor, function: Callable[[int], list["Decoded"]], items: Iterable[int], ahead: int
+    pool: Executor, function: Callable[[Any], list["Decoded"]], items: Iterable[Any], ahead: int
 ) -> Iterator[list["Decoded"]]:
     """Like ``pool.map`` with at most ``ahead`` results in memory."""
     waiting: deque[Any] = deque()

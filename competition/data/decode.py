@@ -13,8 +13,9 @@ import hashlib
 import io
 import threading
 import warnings
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -33,7 +34,7 @@ _NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno
 Resize = Literal["squash", "crop", "letterbox"]
 
 Image.MAX_IMAGE_PIXELS = None  # PIL would refuse at 179 million; MAX_PIXELS above is checked instead
-_big_image = threading.Lock()
+big_image: AbstractContextManager[Any] = threading.Lock()  # who decodes in processes shares another among them
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,7 @@ def _full_size(image: Image.Image) -> np.ndarray:
         warnings.simplefilter("ignore")  # palette and EXIF remarks; the pixels are what counts
         if image.width * image.height <= BIG_PIXELS:
             return _to_rgb(_upright(image))
-        with _big_image:
+        with big_image:
             return _to_rgb(_upright(_reduced(image)))
 
 
