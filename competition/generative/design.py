@@ -49,7 +49,7 @@ def design_from(settings: GenerateSettings, image_size: int, class_names: tuple[
         "latent": settings.latent or settings.recipe.latent,
         "latent_width": settings.latent_width or min(4, image_size // 2),
         "mirror": settings.mirrored,
-        "patch": settings.patch or max(1, image_size // 16),
+        "patch": settings.patch or max(1, image_size // 32),
         "channels": 3,
     }
     same = {item.name: getattr(settings, item.name) for item in fields(Design) if item.name not in settled}

@@ -105,7 +105,7 @@ class GenerateSettings(DataSettings):
     )
     spectral_norm: bool = setting(False, NETWORK, "dcgan: spectral norm in place of batch norm in the discriminator")
     patch: int | None = setting(
-        None, NETWORK, "flow: pixels on a side that become one place of the network; auto: --image-size / 16", low=1
+        None, NETWORK, "flow: pixels on a side that become one place of the network; auto: --image-size / 32", low=1
     )
     sampling_steps: int = setting(8, NETWORK, "flow: steps from noise to picture", low=1, high=1000)
     solver: Literal["heun", "euler"] = setting("heun", NETWORK, "flow: rule of a sampling step")

@@ -1,7 +1,8 @@
-"""A small U-Net for pictures, told the time and the class: two resolutions, attention at the lower one.
+"""A small U-Net for pictures, told the time and the class: three resolutions, attention at the lowest one.
 
-Residual blocks as in Ho et al. 2020 (arXiv 2006.11239) and Dhariwal & Nichol 2021 (arXiv 2105.05233), pictures cut into
-patches first as in Hoogeboom et al. 2023 (arXiv 2301.11093): at a million parameters the width is better spent there.
+Residual blocks as in Ho et al. 2020 (arXiv 2006.11239) and Dhariwal & Nichol 2021 (arXiv 2105.05233). The highest
+resolution has few channels, as it takes most of the time for the fewest parameters, but without it the pictures lack
+their finest detail. Large pictures are cut into patches first as in Hoogeboom et al. 2023 (arXiv 2301.11093).
 """
 
 import math
@@ -23,21 +24,22 @@ Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 class UNet(nn.Module):
     """Velocity of a noisy picture. (B, C, S, S), times (B,), class weights (B, K) or None -> (B, C, S, S).
 
-    With w = width and g = S / patch the maps are w x g x g and 2w x g/2 x g/2.
+    With w = width and g = S / patch the maps are w/2 x g x g, w x g/2 x g/2 and 2w x g/4 x g/4.
     """
 
     def __init__(self, channels: int, image_size: int, patch: int, width: int, classes: int) -> None:
         super().__init__()
-        if image_size % (2 * patch) or width % HEADS:
+        if image_size % (4 * patch) or width % HEADS:
             raise UserError(
-                f"flow: --image-size {image_size} must be a multiple of {2 * patch} (twice --patch), "
+                f"flow: --image-size {image_size} must be a multiple of {4 * patch} (four times --patch), "
                 f"and --width {width} one of {HEADS}"
             )
-        told = 2 * width
+        told, fine = 2 * width, width // 2
         self.time = nn.Sequential(nn.Linear(width, told), nn.SiLU(), nn.Linear(told, told))
         self.classes = nn.Linear(classes, told, bias=False) if classes else None
         self.cut, self.join = nn.PixelUnshuffle(patch), nn.PixelShuffle(patch)
-        self.stem = nn.Conv2d(channels * patch**2, width, 3, padding=1)
+        self.stem = nn.Conv2d(channels * patch**2, fine, 3, padding=1)
+        self.fold = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * fine, width, 1))
         self.down = nn.ModuleList([Residual(width, width, told) for _ in range(BLOCKS)])
         self.shrink = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
         self.low = nn.ModuleList([Residual(2 * width, 2 * width, told) for _ in range(LOW_BLOCKS)])
@@ -48,13 +50,16 @@ class UNet(nn.Module):
             nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(2 * width, width, 3, padding=1)
         )
         self.up = nn.ModuleList([Residual(2 * width, width, told) for _ in range(BLOCKS)])
-        self.head = nn.Sequential(_norm(width), nn.SiLU(), _zero(nn.Conv2d(width, channels * patch**2, 3, padding=1)))
+        self.unfold = nn.Sequential(nn.Conv2d(width, 4 * fine, 1), nn.PixelShuffle(2))
+        self.fine = Residual(2 * fine, fine, told)
+        self.head = nn.Sequential(_norm(fine), nn.SiLU(), _zero(nn.Conv2d(fine, channels * patch**2, 3, padding=1)))
 
     def forward(self, images: Tensor, times: Tensor, class_weights: Tensor | None) -> Tensor:
-        told = self.time(sinusoids(times, self.stem.out_channels))
+        told = self.time(sinusoids(times, self.shrink.in_channels))
         if self.classes is not None and class_weights is not None:
             told = told + self.classes(class_weights)
-        x = self.stem(self.cut(images))
+        fine = self.stem(self.cut(images))
+        x = self.fold(fine)
         kept = []
         for block in self.down:
             x = block(x, told)
@@ -71,6 +76,7 @@ class UNet(nn.Module):
         x = self.grow(x)
         for block in self.up:
             x = block(torch.cat([x, kept.pop()], dim=1), told)
+        x = self.fine(torch.cat([self.unfold(x), fine], dim=1), told)
         return self.join(self.head(x))
 
 
