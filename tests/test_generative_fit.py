@@ -141,7 +141,7 @@ def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_model(data, tmp_pa
     with pytest.raises(
         UserError, match=r"step 5: the loss divergence is nan; the model of step 4 is kept.*lower --lea"
     ):
-        training.run_steps()
+        list(training.steps())
     assert read_generator(tmp_path / "run").step == 4
 
 
@@ -157,7 +157,7 @@ def test_weights_that_are_not_numbers_are_never_kept(data, tmp_path):
 
     training.learner.take_step = bad
     with pytest.raises(UserError, match=r"step 4: weights are no longer finite; the model of step 2 is kept"):
-        training.run_steps()
+        list(training.steps())
     assert read_generator(tmp_path / "run").step == 2
 
 

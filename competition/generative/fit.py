@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -42,7 +43,8 @@ def fit(run: Run, deadline: float = math.inf) -> dict[str, Any]:
         training = Training(run, deadline)
         with training.bar:
             training.restore()
-            training.run_steps()
+            for _ in training.steps():
+                pass
         return training.finish()
 
 
@@ -70,12 +72,13 @@ class Training:
 
     # -- the loop ------------------------------------------------------------------------------------------
 
-    def run_steps(self) -> None:
-        """Train to the last step."""
+    def steps(self) -> Iterator[int]:
+        """Train to the last step; yields after each how many have been taken."""
         per_epoch = self.loader.batches_per_epoch
         while self.step < self.total_steps:
             for pictures, positions in self.loader.epoch(self.step // per_epoch, self.step % per_epoch):
                 self.take_step(pictures, positions)
+                yield self.step
                 if self.step >= self.total_steps:
                     break
 
