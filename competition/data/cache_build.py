@@ -153,8 +153,8 @@ def _as_user_error(error: OSError, cache_dir: Path, plan: CachePlan) -> UserErro
 
 def _decode_all(plan: CachePlan) -> Iterator["Decoded"]:
     """Yield every image in order."""
-    count = usable_cores()
     starts = range(0, len(plan.paths), DECODE_CHUNK)
+    count = max(1, min(usable_cores(), len(starts)))
     chunks = ((plan.paths[start : start + DECODE_CHUNK], plan.image_size, plan.resize) for start in starts)
     pool = _open_pool(len(plan.paths), count)
     try:
