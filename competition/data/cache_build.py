@@ -158,6 +158,8 @@ def _decode_all(plan: CachePlan) -> Iterator["Decoded"]:
     chunks = ((plan.paths[start : start + DECODE_CHUNK], plan.image_size, plan.resize) for start in starts)
     pool = _open_pool(len(plan.paths), count)
     try:
+        with _without_interrupts():
+            pool.submit(int)  # starts them
         with Bar("decoding", len(plan.paths)) as bar:
             for chunk in _map_in_order(pool, _decode_chunk, chunks, ahead=2 * count):
                 yield from chunk
@@ -176,6 +178,19 @@ def _open_pool(images: int, count: int) -> Executor:
     if images < PROCESSES_FROM:
         return ThreadPoolExecutor(count)
     return ProcessPoolExecutor(count, initializer=_start_process, initargs=(multiprocessing.Lock(),))
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Let Ctrl+C wait: a pool that it stops half-started cannot be ended, and its processes would all speak of it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _decode_chunk(task: tuple[list[str], int, "Resize"]) -> list["Decoded"]:
