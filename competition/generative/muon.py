@@ -83,7 +83,9 @@ class Muon(torch.optim.Optimizer):
     ) -> None:
         means, squares = self._averages(weights, "mean"), self._averages(weights, "square")
         state = self.state[weights[0]]  # the count of steps is there for all, since they are moved together
-        state["steps"] = steps = state.get("steps", torch.zeros((), device=weights[0].device)).add_(1)
+        if "steps" not in state:
+            state["steps"] = torch.zeros((), device=weights[0].device)
+        steps = state["steps"].add_(1)
         torch._foreach_lerp_(means, gradients, 1 - betas[0])
         torch._foreach_mul_(squares, betas[1])
         torch._foreach_addcmul_(squares, gradients, gradients, 1 - betas[1])
