@@ -50,12 +50,22 @@ def test_every_problem_is_named(tmp_path: Path) -> None:
     assert catalog.labelled()["image_id"].is_unique
 
 
+@pytest.mark.parametrize("row", ["2,", "2,nan", "2,<NA>", ",b"])
+def test_rows_without_an_id_or_a_label_are_one_problem_among_others(tmp_path: Path, row: str) -> None:
+    rows = f"id,label\n1,a\n{row}\n3,b\ngone,b\n"
+    catalog = open_catalog(make(tmp_path, [*IMAGES, "train/3.png"], {"train.csv": rows}))
+    column = "id" if row == ",b" else "label"
+    found = {problem.kind: problem for problem in catalog.problems}
+    assert f"column '{column}' is empty or NaN in 1 row. Fill in" in found["row without id or label"].message
+    assert found["row without id or label"].image_ids == ("line 3",)
+    assert found["image named but missing"].rows == ["gone"]
+    assert catalog.labelled()["image_id"].tolist() == ["1", "3"]
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("id,label\n1,a\n2,\n", r"'label' is empty or NaN in 1 row: line 3"),
-        ("id,label\n1,a\n2,nan\n", r"'label' is empty or NaN"),
-        ("id,label\n1,a\n,b\n", r"'id' is empty"),
+        ("id,label\n1,\n2,nan\n", r"'label' is empty or NaN in 2 rows. Name the right one with --id-column or --lab"),
         ("id\n1\n2\n", "which column is the label"),
         ("id,p,q\n1,a,b\n2,b,a\n", "--label-column"),
         ("id,label\n8,a\n9,b\n", "no column names an image"),

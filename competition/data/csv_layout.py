@@ -24,7 +24,7 @@ _LOOK_AT = 300  # values of a column that are looked up to see whether it names 
 
 @dataclass
 class CsvReader:
-    """Reads the tables into a draft; UserError when a column cannot be found or holds empty cells."""
+    """Reads the tables into a draft; UserError when a column cannot be found or holds nothing."""
 
     draft: Draft
     tables: dict[str, str]
@@ -122,13 +122,15 @@ class CsvReader:
             self.draft.id_column, self.draft.label_column = id_column, label_column
         ids = [image_id.strip() for image_id in table.column(id_column, "--id-column")]
         labels = [label.strip() for label in table.column(label_column, "--label-column")]
-        self._refuse_empty(table, ids, labels, id_column, label_column)
-        found = self._resolve(ids, split, table.path)
+        empty = self._report_empty(table, {id_column: ids, label_column: labels})
+        found = self._resolve([name for name in ids if name], split, table.path)
         groups = self._group_column(table)
         twice: list[str] = []
         torn: list[str] = []
         shared: list[str] = []
-        for image_id, label, group in zip(ids, labels, groups, strict=True):
+        for number, (image_id, label, group) in enumerate(zip(ids, labels, groups, strict=True)):
+            if number in empty:
+                continue
             file = self.files[found[image_id]] if image_id in found else None
             if image_id in seen and file not in (None, seen[image_id][1]):  # each split counts its images from 0
                 shared.append(image_id)
@@ -159,16 +161,20 @@ class CsvReader:
                 Problem("image named twice with different labels", message, names, "error", tuple(names))
             )
 
-    def _refuse_empty(
-        self, table: CsvFile, ids: list[str], labels: list[str], id_column: str, label_column: str
-    ) -> None:
-        for cells, column, empty in ((ids, id_column, {""}), (labels, label_column, _EMPTY_LABELS)):
-            lines = [line for cell, line in zip(cells, table.lines, strict=True) if cell in empty]
+    def _report_empty(self, table: CsvFile, columns: dict[str, list[str]]) -> set[int]:
+        """Report the rows without an id or a label and return their numbers; UserError where no row has one."""
+        rows: set[int] = set()
+        for (column, cells), empty in zip(columns.items(), ({""}, _EMPTY_LABELS), strict=True):
+            numbers = [number for number, cell in enumerate(cells) if cell in empty]
+            lines = tuple(f"line {table.lines[number]}" for number in numbers)
+            message = f"{table.path}: column {column!r} is empty or NaN in {counted(len(lines), 'row')}."
+            if lines and len(lines) == len(cells):
+                raise UserError(f"{message} Name the right one with --id-column or --label-column.")
             if lines:
-                raise UserError(
-                    f"{table.path}: column {column!r} is empty or NaN in {counted(len(lines), 'row')}: "
-                    f"line {first_few(lines)}. Fill in or remove these rows."
-                )
+                advice = f"{message} Fill in or remove these rows."
+                self.draft.problems.append(Problem("row without id or label", advice, list(lines), "error", lines))
+            rows.update(numbers)
+        return rows
 
     def _resolve(self, ids: list[str], split: str, path: str) -> dict[str, str]:
         """Return {id: file name} and report ids without a file or with several."""

@@ -81,11 +81,13 @@ def open_folds(settings: TrainSettings, images: PreparedImages, table: pd.DataFr
     """
     path = fold_path(settings)
     ids, labels = table["image_id"].tolist(), table["label"].tolist()
-    if not path.exists() and (settings.fold_file is None or path.parent == FOLDER):
+    is_new = not path.exists() and (settings.fold_file is None or path.parent == FOLDER)
+    if is_new:
         save_folds(path, make_folds(ids, labels, images.groups(table), settings.folds, settings.repeats, settings.seed))
         print(f"folds: {path} made; every later run on these images reads it")
     folds = load_folds(path, ids, labels, settings.folds, settings.repeats)
-    _check_groups(path, folds, settings, images, table)
+    if not is_new:
+        _check_groups(path, folds, settings, images, table)
     return path, folds
 
 
@@ -100,11 +102,10 @@ def _check_groups(
             f"{counted(len(parted), 'group')} of --group-column {settings.group_column or 'group'}: "
             f"{first_few(parted)}\n{ANOTHER}"
         )
-    contents = images.store.facts["pixel_hash"].iloc[table["row"]]
-    twins = table["image_id"][straddling(folds, contents, settings.repeats)]
+    twins = table["image_id"][straddling(folds, pd.Series(images.groups(table)), settings.repeats)]
     if len(twins):
         print(
-            f"warning: {path} puts exact duplicates into different folds, so the score is flattered: "
+            f"warning: {path} puts duplicates or near duplicates into different folds, so the score is flattered: "
             f"{counted(len(twins), 'image')}: {first_few(twins)}",
             flush=True,
         )
