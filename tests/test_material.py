@@ -38,7 +38,7 @@ def test_a_holdout_that_cannot_be_scored_is_refused(held_out, said):
 
 
 def dealt(tmp_path, fold_of, groups, contents):
-    """Open a fold table made by hand: images a, b, c, d in the given folds, with their groups; equal contents are duplicates."""
+    """Open a fold table made by hand: images a, b, c, d in the given folds; equal contents are duplicates."""
     ids, labels = list("abcd"), ["cat", "cat", "dog", "dog"]
     path = tmp_path / "mine.csv"
     folds = {"fold" if n == 0 else f"fold_{n}": numbers for n, numbers in enumerate(fold_of)}
