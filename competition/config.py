@@ -127,7 +127,9 @@ class TrainSettings(DataSettings):
         {}, NETWORK, "further options of the network: activation=gelu,widths=[48,96,192]"
     )
     dropout: float | None = setting(None, NETWORK, "dropout before the head; auto: the network's own", low=0, high=0.95)
-    weights: str | None = setting(None, NETWORK, "start from: 'pretrained', a weights file, or a folder of them")
+    weights: str | None = setting(
+        None, NETWORK, "start from: 'pretrained', a weights file, a folder of them, or a run, each fold from its own"
+    )
     freeze: Literal["none", "all", "all-but-last-block"] = setting(
         "none", NETWORK, "layers that keep their starting weights"
     )

@@ -162,6 +162,34 @@ def test_what_is_pruned_keeps_its_options_and_its_folds(folders, place, capsys):
     assert checkpoint.dropout == 0.1
 
 
+def test_each_fold_goes_on_from_its_own_of_an_earlier_run(folders, finished, capsys):
+    words = ["--data", folders, *finished, *TINY, "--weights", "runs/a", "--run", "runs/b"]
+    code, _, err = answer(train.main, [*words, "--image-size", "24", "--learning-rate", "1e-9"], capsys)
+    assert code == 0, err
+    for fold in (0, 1):
+        before, after = (open_checkpoint(Path(run, f"fold_{fold}")) for run in ("runs/a", "runs/b"))
+        assert after[1].preprocessing.image_size == 24
+        for name, weight in before[0].named_parameters():
+            assert torch.allclose(weight, after[0].get_parameter(name), atol=1e-6), name
+    assert answer(predict.main, ["runs/a", "runs/b", *finished], capsys)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--weights", "runs/a", "--seed", "1"], "--weights runs/a: it was trained on other folds or images"),
+        (["--weights", "runs/a", "--folds", "3"], "--weights runs/a: its fold_2 is not finished"),
+        (["--weights", "runs/a", "--model", "mlp"], "--weights runs/a/fold_0: its --model is mycnn, this run's is mlp"),
+        (["--weights", "runs/a/fold_0"], "To start each fold from its own: --weights runs/a. "),
+    ],
+)
+def test_an_earlier_run_that_does_not_fit_is_refused(folders, finished, capsys, words, message):
+    code, _, err = answer(train.main, ["--data", folders, "--run", "runs/b", *finished, *TINY, *words], capsys)
+    assert code == 2
+    assert message in err
+    assert not Path("runs/b").exists()
+
+
 def test_labelled_test_images_of_a_new_class_are_predicted_without_a_score(folders, finished, capsys):
     data = Path(shutil.copytree(folders, "new"))
     for name, target in (("0.png", "blue"), ("1.png", "purple")):

@@ -8,7 +8,7 @@ import torch
 from competition.config import TrainSettings
 from competition.errors import UserError
 from competition.models.factory import create_network
-from competition.training.start import check_pruning_source, starting_network, starting_share
+from competition.training.start import check_earlier_run, starting_network, starting_share
 
 
 def share(model, size, **settings):
@@ -69,6 +69,6 @@ def test_a_pruning_source_of_another_network_is_refused(tmp_path):
         (folder / "model.json").write_text(json.dumps(description | {"sha256": "e3b0c44298fc1c14"}))
     settings = TrainSettings(model="mycnn", folds=2, prune_from=tmp_path, max_parameters=10)
     with pytest.raises(UserError, match="its --model is resnet_ab, this run's is mycnn"):
-        check_pruning_source(settings, ("a", "b"), 32)
+        check_earlier_run(settings, ("a", "b"), 32)
     with pytest.raises(UserError, match="its --image-size is 32"):
-        check_pruning_source(settings.replace(model="resnet_ab", image_size=64), ("a", "b"), 32)
+        check_earlier_run(settings.replace(model="resnet_ab", image_size=64), ("a", "b"), 32)

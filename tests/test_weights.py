@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 
 import pytest
 import timm
@@ -12,12 +13,12 @@ from competition.checkpoint import Checkpoint, save_checkpoint
 from competition.errors import UserError
 from competition.inference import Preprocessing
 from competition.models.factory import create_network
-from competition.models.weights import describe_weights, load_weights
+from competition.models.weights import describe_weights, load_weights, refuse_fold
 from competition.precision import Precision
 
 torch.set_num_threads(1)
 NAME = "mycnn"
-CHECKPOINT = Checkpoint(NAME, {}, tuple("abcde"), Preprocessing(16, "squash", (0.5,) * 3, (0.5,) * 3), Precision())
+CHECKPOINT = Checkpoint(NAME, {}, tuple("abcde"), Preprocessing(16, "squash", (0.4,) * 3, (0.3,) * 3), Precision())
 
 
 def network(classes=5, seed=0, **options):
@@ -100,26 +101,30 @@ def test_timm_knows_what_the_sidecar_does_not_say(tmp_path):
 
 
 @pytest.mark.parametrize("place", ["fold_0", "fold_0/model.safetensors"])
-def test_a_fold_of_a_run_is_refused(tmp_path, trained, place):
-    save_checkpoint(tmp_path / "fold_0", trained, CHECKPOINT)
-    source = str(tmp_path / place)
-    with pytest.raises(UserError, match="seen images that other folds hold out.*--prune-from.*model.safetensors.json"):
-        describe_weights(source, name=NAME)
-    with pytest.raises(UserError, match="seen images that other folds hold out"):
-        load_weights(network(), source, name=NAME)
-
-
-def test_weights_copied_out_of_a_fold_load(tmp_path, trained):
-    save_checkpoint(tmp_path / "fold_0", trained, CHECKPOINT)
-    (tmp_path / "fold_0" / "model.safetensors").rename(tmp_path / "model.safetensors")
+def test_a_fold_of_a_run_is_refused_but_not_its_copy(tmp_path, trained, place):
+    fold, copy = tmp_path / "fold_0", tmp_path / "copy"
+    save_checkpoint(fold, trained, CHECKPOINT)
+    shutil.copytree(fold, copy)
+    (fold / "predictions.npz").touch()
+    with pytest.raises(UserError, match=rf"images that other folds hold out.*--weights {tmp_path}\. .*model\.json of"):
+        refuse_fold(str(tmp_path / place), name=NAME)
+    refuse_fold(str(copy), name=NAME)
     other = network()
-    load_weights(other, str(tmp_path / "model.safetensors"), name=NAME)
+    load_weights(other, str(copy), name=NAME)
     assert same(trained.state_dict(), other.state_dict())
 
 
-def test_a_strangers_model_json_is_no_fold(tmp_path, trained):
+def test_a_checkpoint_says_what_its_weights_want(tmp_path, trained):
+    save_checkpoint(tmp_path, trained, CHECKPOINT)
+    info, made_for = describe_weights(str(tmp_path), name=NAME), CHECKPOINT.preprocessing
+    assert (info.mean, info.std, info.image_size) == (made_for.mean, made_for.std, made_for.image_size)
+    assert info.options == CHECKPOINT.model_options
+
+
+def test_a_strangers_model_json_says_nothing(tmp_path, trained):
     save_file(trained.state_dict(), tmp_path / "model.safetensors")
     (tmp_path / "model.json").write_text('{"author": "somebody"}')
+    refuse_fold(str(tmp_path), name=NAME)
     load_weights(network(), str(tmp_path), name=NAME)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from competition.errors import UserError, first_few
 from competition.models.freezing import classifier_names
 from competition.models.published import OFFLINE_PACKAGES, State, download, package_file, rename_efficientnet_keys
-from competition.runs import hash_file
+from competition.runs import is_finished
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 HALF = (0.5, 0.5, 0.5)
@@ -90,7 +90,7 @@ def describe_weights(source: str, *, name: str) -> WeightsInfo:
 def find_weights(source: str, *, name: str) -> Path:
     """The weights file that ``source`` means: itself, or in a folder NAME.* or model.*.
 
-    Raises UserError if there is none, and for the network of a fold of a run.
+    Raises UserError if there is none.
     """
     path = Path(source).expanduser()
     if path.is_dir():
@@ -104,20 +104,17 @@ def find_weights(source: str, *, name: str) -> Path:
         raise UserError(f"--weights {source}: no such file or folder; give a weights file, a folder, or 'pretrained'")
     if path.suffix not in SUFFIXES:
         raise UserError(f"--weights {source}: unknown kind of file {path.suffix!r}; readable are {', '.join(SUFFIXES)}")
-    _refuse_own_fold(path, source)
     return path
 
 
-def _refuse_own_fold(path: Path, source: str) -> None:
-    """Every fold would start from these weights, also those that are scored on images they were trained on."""
-    description = path.with_name("model.json")
-    if description.is_file() and _read_json(description).get("sha256") == hash_file(path):
+def refuse_fold(source: str, *, name: str) -> None:
+    """Raise UserError for a fold of a run: other folds would start from weights that saw what they are scored on."""
+    folder = find_weights(source, name=name).parent
+    if is_finished(folder):
         raise UserError(
-            f"--weights {source} is a trained network of this toolkit ({description}): it has seen images that other "
-            "folds hold out, so the score would be flattered. To go on with its run, give that run's own command "
-            "again; to prune it, --prune-from RUN. If it was trained on other images, copy model.safetensors into a "
-            "folder of its own, with a model.safetensors.json that holds mean, std, input_size and options, "
-            "as in model.json"
+            f"--weights {source} is one fold of a run: it has seen images that other folds hold out, so the score "
+            f"would be flattered. To start each fold from its own: --weights {folder.parent}. If it was trained on other "
+            f"images, copy model.safetensors and model.json of {folder} into a folder of their own and name that"
         )
 
 
@@ -149,13 +146,17 @@ def _unwrap(content: object, path: Path) -> State:
 
 
 def read_sidecar(path: Path) -> Sidecar:
-    """Read ``FILE.json`` beside ``path``, or a ``config.json`` as timm's hub writes it; empty if there is neither."""
-    own, hub = path.with_name(path.name + ".json"), path.with_name("config.json")
+    """Read what lies beside ``path``, if any: ``FILE.json``, timm's ``config.json`` or ``model.json`` of a fold."""
+    own, hub, fold = (path.with_name(name) for name in (path.name + ".json", "config.json", "model.json"))
     if own.is_file():
         content = _read_json(own)
         options = content.get("options", {})
     elif hub.is_file() and isinstance(_read_json(hub).get("pretrained_cfg"), dict):
         own, content, options = hub, _read_json(hub)["pretrained_cfg"], _read_json(hub).get("model_args", {})
+    elif fold.is_file() and isinstance(_read_json(fold).get("preprocessing"), dict):
+        own, description = fold, _read_json(fold)
+        content, options = description["preprocessing"], description.get("model_options", {})
+        content["input_size"] = content.get("image_size")
     else:
         return Sidecar()
     if not isinstance(options, dict):

@@ -35,10 +35,10 @@ from competition.training.display import Display
 from competition.training.fit import fit_fold
 from competition.training.inputs import FoldJob, Machine, TrainingData
 from competition.training.machine import choose_machine
-from competition.training.material import Material, open_material, training_data, unlike_folds
+from competition.training.material import Material, open_material, training_data
 from competition.training.pseudo_labels import Teacher, open_teacher
 from competition.training.record import refuse_missing_tensorboard
-from competition.training.start import refuse_unfit, starting_contents
+from competition.training.start import refuse_other_folds, refuse_unfit, starting_contents, weights_of
 
 HALF = (0.5, 0.5, 0.5)  # pixels to [-1, 1]
 
@@ -100,8 +100,7 @@ def open_run(settings: TrainSettings) -> Run:
     if catalog.class_names:  # otherwise the checks of the data say so
         refuse_unfit(settings, tuple(catalog.class_names), preprocessing.image_size)
     material = open_material(settings, catalog, preprocessing.image_size)
-    for problem in unlike_folds(settings.prune_from, material) if settings.prune_from else []:
-        raise UserError(f"--prune-from {settings.prune_from}: {problem}")
+    refuse_other_folds(settings, material)
     teacher = open_teacher(settings.pseudo_labels, settings, material) if settings.pseudo_labels else None
     identity = identity_of(settings, material, preprocessing, teacher)
     folder = settings.run or Path("runs") / run_name(settings, identity)
@@ -125,9 +124,9 @@ def settle(settings: TrainSettings) -> TrainSettings:
     refuse_missing_tensorboard(settings.tensorboard)
     if settings.prune_from is not None:
         return _as_pruned_from(settings.prune_from, settings)
-    if settings.weights is None:
+    if (source := weights_of(settings, fold=0)) is None:
         return settings
-    info = describe_weights(settings.weights, name=settings.model)
+    info = describe_weights(source, name=settings.model)
     return settings.replace(model_options={**info.options, **settings.model_options})
 
 
@@ -164,8 +163,8 @@ def choose_preprocessing(settings: TrainSettings, catalog: Catalog) -> Preproces
     """Return input size and normalisation: those of what the network starts from, where it does not start fresh."""
     if settings.prune_from is not None:
         return read_checkpoint(settings.prune_from / "fold_0").preprocessing
-    if settings.weights is not None:
-        info = describe_weights(settings.weights, name=settings.model)
+    if (source := weights_of(settings, fold=0)) is not None:
+        info = describe_weights(source, name=settings.model)
         return Preprocessing(settings.image_size or info.image_size, settings.resize, info.mean, info.std)
     return Preprocessing(settings.image_size or natural_size(catalog), settings.resize, HALF, HALF)
 

@@ -1,4 +1,4 @@
-"""The network a fold starts from: fresh, from weights, or pruned from the same fold of an earlier run.
+"""The network a fold starts from: fresh, from weights, or from the same fold of an earlier run, pruned or as it is.
 
 `refuse_unfit` asks everything that could refuse it, before a run is begun.
 """
@@ -15,9 +15,10 @@ from competition.errors import UserError
 from competition.models.budget import prune
 from competition.models.factory import create_network
 from competition.models.freezing import freeze
-from competition.models.weights import describe_weights, find_weights, load_weights
+from competition.models.weights import describe_weights, find_weights, load_weights, refuse_fold
 from competition.precision import pick_device
-from competition.runs import hash_file
+from competition.runs import hash_file, is_finished
+from competition.training.material import Material, unlike_folds
 from competition.training.optim import create_optimizer, growing_size
 
 
@@ -29,7 +30,7 @@ def refuse_unfit(settings: TrainSettings, class_names: tuple[str, ...], image_si
     """
     pick_device(settings.device)
     create_policy(settings.augment, image_size)
-    check_pruning_source(settings, class_names, image_size)
+    check_earlier_run(settings, class_names, image_size)
     network = starting_network(settings, len(class_names), image_size, fold=0)
     if not _takes_size(network, image_size):
         raise UserError(f"--model {settings.model} cannot take images of {image_size} px: choose another --image-size")
@@ -37,18 +38,54 @@ def refuse_unfit(settings: TrainSettings, class_names: tuple[str, ...], image_si
     starting_optimizer(settings, network)
 
 
+def refuse_other_folds(settings: TrainSettings, material: Material) -> None:
+    """Raise UserError where an earlier run's fold k, from which fold k starts, has seen what that is scored on."""
+    run = earlier_run(settings)
+    for problem in unlike_folds(run, material) if run else []:
+        raise UserError(f"{'--prune-from' if settings.prune_from else '--weights'} {run}: {problem}")
+
+
 def starting_contents(settings: TrainSettings) -> dict[str, str]:
     """Return what stands for the files that training begins from, by setting: their contents, wherever they lie."""
-    contents = {}
+    contents, folds = {}, settings.folds * settings.repeats
     if settings.augment not in POLICIES and Path(settings.augment).is_file():  # else it will be refused
         contents["augment"] = f"contents {hash_file(Path(settings.augment))}"
-    if settings.weights is not None and settings.weights != "pretrained":
-        file = find_weights(settings.weights, name=settings.model)
-        wants = describe_weights(settings.weights, name=settings.model)
-        contents["weights"] = f"contents {hash_file(file)}, mean {wants.mean}, std {wants.std}"
+    source = weights_of(settings, fold=0)
+    if source is not None and source != "pretrained":
+        run, wants = earlier_run(settings), describe_weights(source, name=settings.model)
+        held = hash_weights(run, folds) if run else hash_file(find_weights(source, name=settings.model))
+        contents["weights"] = f"contents {held}, mean {wants.mean}, std {wants.std}"
     if settings.prune_from is not None:
-        contents["prune_from"] = f"contents {hash_weights(settings.prune_from, settings.folds * settings.repeats)}"
+        contents["prune_from"] = f"contents {hash_weights(settings.prune_from, folds)}"
     return contents
+
+
+def earlier_run(settings: TrainSettings) -> Path | None:
+    """Return the run whose fold k this run's fold k starts from: that of ``--prune-from``, or of ``--weights RUN``."""
+    if settings.weights is not None and (run := Path(settings.weights).expanduser()).joinpath("run.json").is_file():
+        return run
+    return settings.prune_from
+
+
+def weights_of(settings: TrainSettings, fold: int) -> str | None:
+    """Return what ``--weights`` means for one fold: of a run, the folder of its own fold.
+
+    Raises:
+        UserError: a run with a fold that is not finished or has lost its weights, or one fold of a run for all.
+    """
+    source = settings.weights
+    if source is None or source == "pretrained":
+        return source
+    if (run := earlier_run(settings)) is None:
+        refuse_fold(source, name=settings.model)
+        return source
+    folders = [run / f"fold_{number}" for number in range(settings.folds * settings.repeats)]
+    for folder in folders:
+        if not is_finished(folder):
+            raise UserError(f"--weights {source}: its {folder.name} is not finished: train it first")
+        if not (folder / "model.safetensors").exists():
+            raise UserError(f"--weights {source}: the weights of its {folder.name} are gone")
+    return str(folders[fold])
 
 
 def starting_network(settings: TrainSettings, classes: int, image_size: int, fold: int) -> nn.Module:
@@ -72,8 +109,8 @@ def starting_network(settings: TrainSettings, classes: int, image_size: int, fol
         options=settings.model_options,
         max_parameters=settings.max_parameters,
     )
-    if settings.weights is not None:
-        load_weights(network, settings.weights, name=settings.model)
+    if (source := weights_of(settings, fold)) is not None:
+        load_weights(network, source, name=settings.model)
     freeze(network, settings.freeze)
     return network
 
@@ -122,16 +159,19 @@ def _takes_size(network: nn.Module, size: int) -> bool:
     return True
 
 
-def check_pruning_source(settings: TrainSettings, class_names: tuple[str, ...], image_size: int) -> None:
-    """Refuse a ``--prune-from`` run that does not fit; raises UserError naming what differs."""
-    source = settings.prune_from
-    if source is None:
+def check_earlier_run(settings: TrainSettings, class_names: tuple[str, ...], image_size: int) -> None:
+    """Refuse a run of ``--prune-from`` or ``--weights`` that does not fit; raises UserError naming what differs."""
+    if (run := earlier_run(settings)) is None:
         return
+    is_pruned = settings.prune_from is not None
     for fold in range(settings.folds * settings.repeats):
-        folder: Path = source / f"fold_{fold}"
-        checkpoint = read_checkpoint(folder)
-        found = (checkpoint.model, checkpoint.class_names, checkpoint.preprocessing.image_size)
-        wanted = (settings.model, class_names, settings.image_size or image_size)
-        for name, have, want in zip(("--model", "classes", "--image-size"), found, wanted, strict=True):
-            if have != want:
-                raise UserError(f"--prune-from {folder}: its {name} is {have}, this run's is {want}")
+        checkpoint = read_checkpoint(run / f"fold_{fold}")
+        size = checkpoint.preprocessing.image_size
+        found = {"--model": checkpoint.model, "classes": checkpoint.class_names, "--image-size": size}
+        wanted: dict[str, object] = {"--model": settings.model, "classes": class_names}
+        if is_pruned:
+            wanted["--image-size"] = settings.image_size or image_size
+        for name, want in wanted.items():
+            if found[name] != want:
+                flag = "--prune-from" if is_pruned else "--weights"
+                raise UserError(f"{flag} {run}/fold_{fold}: its {name} is {found[name]}, this run's is {want}")

@@ -14,6 +14,7 @@ from competition.training.cross_validation import Run, choose_preprocessing, cla
 from competition.training.inputs import Machine
 from competition.training.machine import choose_machine
 from competition.training.material import Material, open_material
+from competition.training.start import refuse_other_folds
 
 
 class Shelf:
@@ -51,13 +52,16 @@ class Shelf:
         """Return what decides the outcome of the base settings; makes the fold table on first use."""
         settings = settle(self.base)
         preprocessing = self.preprocessing(settings)
-        return identity_of(settings, self.material(settings, preprocessing.image_size), preprocessing)
+        material = self.material(settings, preprocessing.image_size)
+        refuse_other_folds(settings, material)
+        return identity_of(settings, material, preprocessing)
 
     def open_run(self, settings: TrainSettings, folder: Path) -> Run:
         """Open a trial as `train.py` opens a run; raises UserError for settings that cannot run."""
         settings = settle(settings)
         preprocessing = self.preprocessing(settings)
         material = self.material(settings, preprocessing.image_size)
+        refuse_other_folds(settings, material)
         notes = {"data": str(self.catalog.source), "fold_file": str(material.fold_file)}
         claim_folder(folder, settings, identity_of(settings, material, preprocessing), notes)
         return Run(folder, settings, material, preprocessing, self._machine(settings, material, preprocessing))
