@@ -113,8 +113,8 @@ def refuse_fold(source: str, *, name: str) -> None:
     if is_finished(folder):
         raise UserError(
             f"--weights {source} is one fold of a run: it has seen images that other folds hold out, so the score "
-            f"would be flattered. To start each fold from its own: --weights {folder.parent}. If it was trained on other "
-            f"images, copy model.safetensors and model.json of {folder} into a folder of their own and name that"
+            f"would be flattered. To start each fold from its own: --weights {folder.parent}. If it was trained on "
+            f"other images, copy model.safetensors and model.json of {folder} into a folder of their own and name that"
         )
 
 
