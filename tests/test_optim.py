@@ -155,9 +155,9 @@ def test_losses():
     sure = torch.sigmoid(torch.tensor(2.0))
     focal = ((1 - sure) ** 2 * one + sure**2 * two) / 2
     assert create_loss("focal", 0.0, counts)(logits, labels).item() == pytest.approx(focal.item())
-    # weights 1/3 and 1 scaled to mean 1: 0.5 and 1.5
+    # weights 1/3 and 1; over three pictures of the one and one of the other their mean is 1 as 2/3 and 2
     mixed = torch.tensor([0, 1])
-    expected = (0.5 * one + 1.5 * one) / 2
+    expected = (2 / 3 * one + 2 * one) / 2
     assert create_loss("balanced", 0.0, counts)(logits, mixed).item() == pytest.approx(expected.item())
 
 

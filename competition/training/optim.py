@@ -126,23 +126,26 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 def create_loss(kind: str, label_smoothing: float, class_counts: Tensor) -> Loss:
     """Return a function of logits (B, K) and targets: class numbers (B,) or probabilities (B, K).
 
-    ``balanced`` weights a class by the inverse of its count (mean weight 1); ``focal`` is Lin et al. 2017
+    ``balanced`` weights a picture by the inverse of its class's count (mean weight 1); ``focal`` is Lin et al. 2017
     (arXiv 1708.02002) with gamma 2.
     """
     if kind == "focal":
         return lambda logits, targets: _focal(logits, targets, label_smoothing)
     if kind == "balanced":
         weight = 1.0 / class_counts.clamp(min=1).float()
-        weight = weight / weight.mean()
+        weight = weight * class_counts.sum() / (weight * class_counts).sum()
         return lambda logits, targets: _balanced(logits, targets, label_smoothing, weight)
     return nn.CrossEntropyLoss(label_smoothing=label_smoothing)
 
 
 def _balanced(logits: Tensor, targets: Tensor, label_smoothing: float, weight: Tensor) -> Tensor:
-    """Weight whole pictures: torch's own weights would let the smoothing pull frequent classes towards rare ones."""
+    """Weight whole pictures: torch's own weights would let the smoothing pull frequent classes towards rare ones.
+
+    They are not divided by their sum in the batch, so that a batch in parts has the gradients of the whole.
+    """
     losses = nn.functional.cross_entropy(logits, targets, reduction="none", label_smoothing=label_smoothing)
     of_rows = weight[targets] if targets.ndim == 1 else targets @ weight
-    return (losses * of_rows).sum() / of_rows.sum()
+    return (losses * of_rows).mean()
 
 
 def _focal(logits: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
