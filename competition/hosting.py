@@ -95,7 +95,7 @@ def _labelled_images(settings: HostSettings) -> tuple[pd.DataFrame, list[str]]:
     table = catalog.table.iloc[rows].reset_index(drop=True)
     bad = {name for problem in catalog.problems if problem.severity == "error" for name in problem.image_ids}
     good = (facts["error"] == "").to_numpy() & ~table["image_id"].isin(bad).to_numpy()
-    left_out = table["image_id"][~good].tolist()
+    left_out = sorted(bad | set(table["image_id"][~good]))
     if left_out and settings.is_strict:
         raise UserError(
             f"{counted(len(left_out), 'image')} cannot be used: {first_few(left_out)}: python -m competition check "

@@ -66,6 +66,7 @@ def test_rows_without_an_id_or_a_label_are_one_problem_among_others(tmp_path: Pa
     ("table", "message"),
     [
         ("id,label\n1,\n2,nan\n", r"'label' is empty or NaN in 2 rows. Name the right one with --id-column or --lab"),
+        ("id,label\n1,a\n2,a\n", "only one class, 'a'"),
         ("id\n1\n2\n", "which column is the label"),
         ("id,p,q\n1,a,b\n2,b,a\n", "--label-column"),
         ("id,label\n8,a\n9,b\n", "no column names an image"),
@@ -74,6 +75,11 @@ def test_rows_without_an_id_or_a_label_are_one_problem_among_others(tmp_path: Pa
 def test_refused_tables(tmp_path: Path, table: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         open_catalog(make(tmp_path, IMAGES, {"train.csv": table}))
+
+
+def test_the_ids_may_be_the_labels(tmp_path: Path) -> None:
+    catalog = open_catalog(make(tmp_path, IMAGES, TRAIN), label_column="id")
+    assert catalog.labelled()["label"].tolist() == catalog.labelled()["image_id"].tolist()
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,13 @@ def test_animation_gives_its_first_frame(tmp_path: Path) -> None:
         assert blue < 10
 
 
+@pytest.mark.parametrize("size", [(8, 16), (1024, 512)])
+def test_images_of_the_same_bytes_but_another_shape_are_others(tmp_path: Path, size: tuple[int, int]) -> None:
+    lying = decode_file(saved(tmp_path / "a.png", Image.new("RGB", size)), 8, "squash")
+    standing = decode_file(saved(tmp_path / "b.png", Image.new("RGB", size[::-1])), 8, "squash")
+    assert lying.pixel_hash != standing.pixel_hash
+
+
 def test_one_pixel(tmp_path: Path) -> None:
     path = saved(tmp_path / "1.png", Image.new("RGB", (1, 1), (9, 8, 7)))
     for resize in ("squash", "crop", "letterbox"):

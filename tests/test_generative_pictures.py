@@ -73,6 +73,17 @@ def test_damaged_images_are_refused_or_left_out(data, capsys):
     assert "left out, unreadable: train/bird/0.png" in capsys.readouterr().out
 
 
+def test_rows_that_name_no_image_are_refused_or_left_out(data, capsys):
+    names = [path.relative_to(data / "train").as_posix() for path in sorted(data.glob("train/*/*.png"))]
+    rows = [f"{name},{name.partition('/')[0]}" for name in [*names, "bird/gone.png"]]
+    (data / "train.csv").write_text("\n".join(["id,label", *rows, f"{names[0]},horse", ""]))
+    with pytest.raises(UserError, match="the errors above stop the training: mend them .*--on-bad skip"):
+        load_pictures(settings_for("vae", data))
+    assert "image named but missing: " in capsys.readouterr().out
+    pictures = load_pictures(settings_for("vae", data, on_bad="skip"))
+    assert set(pictures.image_ids.tolist()) == set(names[1:])  # the first has two labels
+
+
 def test_held_out_images_are_the_same_in_every_run(tmp_path):
     data = write_pictures(tmp_path / "data", per_class=20)
     first = load_pictures(settings_for("vae", data, hold_out=0.3))

@@ -214,6 +214,17 @@ def test_bad_images_are_named_or_left_out(folders, tmp_path):
     assert len(made.table) == 62
 
 
+def test_rows_that_name_no_image_or_no_label_are_told_too(folders, tmp_path):
+    source = tmp_path / "source"
+    shutil.copytree(folders, source / "images")
+    names = [f"{path.parent.name}/{path.name}" for path in sorted(folders.glob("*/*"))]
+    rows = [f"{name},{name.partition('/')[0]}" for name in names]
+    (source / "train.csv").write_text("\n".join(["id,label", *rows[:-1], f"{names[-1]},", "gone.png,blue", ""]))
+    with pytest.raises(UserError, match="2 images cannot be used: gone.png, line 64: "):
+        hosted(source, tmp_path)
+    assert hosted(source, tmp_path, on_bad="skip").left_out == ["gone.png", "line 64"]
+
+
 def test_without_a_folder_the_sample_is_hosted_although_one_file_is_damaged(small_sample, tmp_path, capsys):
     assert main(["host", "--out", str(tmp_path / "made"), "--cache-dir", str(tmp_path / "cache")]) == 0
     assert "left out, cannot be read: 1 image: train_0000.png" in capsys.readouterr().out

@@ -122,7 +122,7 @@ class CsvReader:
             self.draft.id_column, self.draft.label_column = id_column, label_column
         ids = [image_id.strip() for image_id in table.column(id_column, "--id-column")]
         labels = [label.strip() for label in table.column(label_column, "--label-column")]
-        empty = self._report_empty(table, {id_column: ids, label_column: labels})
+        empty = self._report_empty(table, [(id_column, ids), (label_column, labels)])
         found = self._resolve([name for name in ids if name], split, table.path)
         groups = self._group_column(table)
         twice: list[str] = []
@@ -161,10 +161,10 @@ class CsvReader:
                 Problem("image named twice with different labels", message, names, "error", tuple(names))
             )
 
-    def _report_empty(self, table: CsvFile, columns: dict[str, list[str]]) -> set[int]:
+    def _report_empty(self, table: CsvFile, columns: list[tuple[str, list[str]]]) -> set[int]:
         """Report the rows without an id or a label and return their numbers; UserError where no row has one."""
         rows: set[int] = set()
-        for (column, cells), empty in zip(columns.items(), ({""}, _EMPTY_LABELS), strict=True):
+        for (column, cells), empty in zip(columns, ({""}, _EMPTY_LABELS), strict=True):
             numbers = [number for number, cell in enumerate(cells) if cell in empty]
             lines = tuple(f"line {table.lines[number]}" for number in numbers)
             message = f"{table.path}: column {column!r} is empty or NaN in {counted(len(lines), 'row')}."

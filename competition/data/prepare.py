@@ -97,16 +97,25 @@ def prepare_images(
     """
     store = decode(settings, catalog, image_size, resize)
     problems = check(catalog, store.facts, folds=folds, are_dealt=are_dealt)
+    bad = report_problems(settings, catalog, problems)
+    table = catalog.table.assign(row=np.arange(len(catalog.table)))
+    table = table[~(table["image_id"].isin(bad) & (table["split"] != "test"))].reset_index(drop=True)
+    return PreparedImages(catalog, table, store, image_size)
+
+
+def report_problems(settings: DataSettings, catalog: Catalog, problems: list[Problem]) -> set[str]:
+    """Print what is wrong with the data and return the names of the images to leave out.
+
+    Raises:
+        UserError: errors, unless ``--on-bad skip`` can leave their images out.
+    """
     if problems:
         print(format_report(problems, catalog, settings.is_strict), flush=True)
     fatal = fatal_problems(settings, problems)
     if fatal:
         hint = " (or leave those images out with --on-bad skip)" if all(problem.image_ids for problem in fatal) else ""
         raise UserError(f"{catalog.source}: the errors above stop the training: mend them{hint}")
-    bad = {name for problem in problems if problem.severity == "error" for name in problem.image_ids}
-    table = catalog.table.assign(row=np.arange(len(catalog.table)))
-    table = table[~(table["image_id"].isin(bad) & (table["split"] != "test"))].reset_index(drop=True)
-    return PreparedImages(catalog, table, store, image_size)
+    return {name for problem in problems if problem.severity == "error" for name in problem.image_ids}
 
 
 def fatal_problems(settings: DataSettings, problems: list[Problem]) -> list[Problem]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from competition.data.catalog import Catalog
 from competition.data.checks import duplicate_groups
 from competition.data.loader import Images, Loader, image_keys
-from competition.data.prepare import decode, find_data, fingerprint, natural_size
+from competition.data.prepare import decode, find_data, fingerprint, natural_size, report_problems
 from competition.errors import UserError, counted, did_you_mean, first_few
 from competition.generative.settings import GenerateSettings
 from competition.runs import counted_seed
@@ -91,6 +91,7 @@ def load_pictures(settings: GenerateSettings, image_size: int | None = None) -> 
         UserError: a class that does not exist, unreadable images, or too few pictures.
     """
     catalog = find_data(settings, fewest_classes=1)
+    bad = report_problems(settings, catalog, catalog.problems)
     names = chosen_classes(settings.classes, catalog, settings.splits)
     if settings.classes != "all":  # all classes share the cache of `train.py`; a few are decoded by themselves
         catalog = dataclasses.replace(catalog, table=catalog.table[catalog.table["label"].isin(names)])
@@ -99,7 +100,7 @@ def load_pictures(settings: GenerateSettings, image_size: int | None = None) -> 
     table = catalog.table.assign(row=np.arange(len(catalog.table)))
     is_learned = table["split"].isin(settings.splits)
     unlearned = int(((table["split"] == "val") & table["label"].isin(names) & ~is_learned).sum())
-    table = table[is_learned & table["label"].isin(names)]
+    table = table[is_learned & table["label"].isin(names) & ~table["image_id"].isin(bad)]
     table = _readable(table, store.facts, settings)
     is_held_out = _held_out(table, store.facts, settings.hold_out)
     held_out, table = table.loc[is_held_out, "image_id"].tolist(), table[~is_held_out].reset_index(drop=True)
