@@ -18,6 +18,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import train
 import tune
 from competition.cli import run_command
 from competition.config import TrainSettings
@@ -300,6 +301,18 @@ def test_what_is_refused(words, capsys, extra, said):
     assert "secret" not in printed
     assert "Traceback" not in printed
     assert not Path("studies").exists() or not list(Path("studies").glob("*/trials"))
+
+
+def test_trials_start_from_an_earlier_run_on_the_same_folds(data, words, capsys):
+    train_words = words[: words.index("--study")] + words[words.index("--model") : words.index("--space")]
+    assert train.main([*train_words, "--run", "runs/a", "--epochs", "1"]) == 0
+    weights = ["--weights", "runs/a", "--trials", "1"]
+    code, printed = answer([*words, *weights, "--seed", "1"], capsys)
+    assert code == 2
+    assert "--weights runs/a: it was trained on other folds or images" in printed
+    assert not list(Path("studies").glob("*/trials"))
+    assert answer([*words, *weights], capsys)[0] == 0
+    assert counted_states() == ["COMPLETE"]
 
 
 def test_predict_test_needs_test_images(words, capsys, tmp_path):
