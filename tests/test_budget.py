@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from competition.errors import UserError
+from competition.models import budget
 from competition.models.budget import apply_masks, count_nonzero, masks, prune, reshape_to
 from competition.models.factory import count_parameters, create_network, own_networks
 from competition.models.freezing import freeze
@@ -123,7 +124,23 @@ def test_weights_of_another_network_are_refused_by_name():
     with pytest.raises(UserError, match="do not fit a MyCNN.*stem.* and .* more.* train it again") as refusal:
         reshape_to(build("mycnn"), build("resnet18").state_dict())
     assert len(str(refusal.value)) < 600, "hundreds of weights are listed"
-    vit = create_network("vit_tiny_patch16_224", 2, image_size=16, options={"depth": 0})
-    state = vit.state_dict() | {"norm.weight": torch.zeros(3), "norm.bias": torch.zeros(3)}
-    with pytest.raises(UserError, match="layer norm .LayerNorm. differs"):
-        reshape_to(vit, state)
+    layer = torch.nn.PReLU(2)
+    with pytest.raises(UserError, match="layer  .PReLU. differs in size.*use magnitude pruning"):
+        reshape_to(layer, {"weight": torch.zeros(3)})
+
+
+def test_layer_norms_and_a_blocks_own_scales_open_again():
+    networks = [create_network("test_convnext", CLASSES, image_size=32).eval() for _ in range(2)]
+    pictures = torch.rand(2, 3, 32, 32)
+    pruned = prune(networks[0], 150_000, "structured", pictures)
+    assert count_parameters(pruned) <= 150_000 < count_parameters(networks[0])
+    assert torch.equal(reshape_to(networks[1], pruned.state_dict())(pictures), pruned(pictures))
+
+
+def test_what_would_open_as_another_network_is_refused_before_it_is_trained(monkeypatch):
+    network = build("mycnn")
+    pruned = prune(network, 40_000, "structured", images())
+    pruned.register_forward_hook(lambda module, inputs, outputs: outputs / 2)  # no tensor, so no file holds it
+    monkeypatch.setattr(budget, "_remove_channels", lambda *arguments: pruned)
+    with pytest.raises(UserError, match="without channels opens as another network; use magnitude pruning"):
+        prune(network, 40_000, "structured", images())

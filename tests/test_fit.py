@@ -22,7 +22,7 @@ from competition.training import fit
 from competition.training.display import Display
 from competition.training.fit import Counters, FoldTraining, fit_fold
 from competition.training.inputs import FoldJob, Machine, TrainingData
-from competition.training.optim import schedule_factor
+from competition.training.optim import create_loss, schedule_factor
 from tests.conftest import ArrayImages
 
 SIZE, COUNT = 16, 90
@@ -190,8 +190,10 @@ def test_steps_in_place_of_epochs(data, tmp_path):
     assert read_history(tmp_path / "history.jsonl")[-1]["step"] == 7
 
 
-def test_the_learning_rate_is_the_optimisers_own_where_none_is_given(data, tmp_path):
-    run(SETTINGS.replace(learning_rate=None, schedule="constant", warmup=0, epochs=1), data, tmp_path)
+@pytest.mark.parametrize("layer_decay", [1.0, 0.5])
+def test_the_learning_rate_is_the_optimisers_own_where_none_is_given(data, tmp_path, layer_decay):
+    told = {"learning_rate": None, "schedule": "constant", "warmup": 0, "epochs": 1, "layer_decay": layer_decay}
+    run(SETTINGS.replace(**told), data, tmp_path)
     assert read_history(tmp_path / "history.jsonl")[0]["learning_rate"] == 1e-3  # AdamW
 
 
@@ -214,15 +216,26 @@ def test_memory_that_runs_out_halves_the_micro_batch(data, tmp_path, capsys):
     assert "going on with 4" in said
 
 
-def test_accumulated_gradients_are_those_of_the_whole_batch(data, tmp_path):
-    learner = training(SETTINGS.replace(dropout=0.0), data, tmp_path).learner
+@pytest.mark.parametrize("loss", ["ce", "focal", "balanced"])
+def test_accumulated_gradients_are_those_of_the_whole_batch(data, tmp_path, loss):
+    learner = training(SETTINGS.replace(dropout=0.0, loss=loss), data, tmp_path).learner
     learner.network.eval()  # batch norm would see other groups
-    images, labels = torch.rand(10, 3, SIZE, SIZE), torch.arange(10) % 3
+    learner._loss = create_loss(loss, 0.1, torch.tensor([7, 2, 1]))
+    images, labels = torch.rand(10, 3, SIZE, SIZE), torch.tensor([0] * 7 + [1, 1, 2])
     gradients = []
     for size in (10, 3):
         learner.accumulate(images, labels, labels, 1.0, size)
         gradients.append(torch.cat([p.grad.flatten() for p in learner.network.parameters()]))
     torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-4)
+
+
+def test_no_picture_is_alone_in_a_part_of_a_batch(data, tmp_path):
+    learner = training(SETTINGS, data, tmp_path).learner
+    parts = []
+    learner.network.register_forward_pre_hook(lambda module, inputs: parts.append(len(inputs[0])))
+    labels = torch.arange(9) % 3
+    learner.accumulate(torch.rand(9, 3, SIZE, SIZE), labels, labels, 1.0, 4)
+    assert parts == [3, 3, 3]
 
 
 def test_a_loss_that_is_not_finite_stops_with_advice(data, tmp_path):

@@ -63,3 +63,5 @@ def test_resizing_keeps_the_mean_and_the_layout():
     assert small.is_contiguous(memory_format=torch.channels_last)
     assert small.mean().item() == pytest.approx(images.mean().item(), abs=1e-3)
     assert resized(images, 64) is images
+    stripes = (torch.arange(64) % 4 < 1).float().expand(1, 3, 64, 64)
+    assert torch.allclose(resized(stripes, 16), torch.tensor(0.25), atol=0.1)  # a quarter of the size takes in 4 x 4

@@ -56,6 +56,7 @@ def test_milestones_are_the_ends_of_their_epochs():
 def test_growing(step, size):
     assert growing_size(0.5, step, 100, 64) == size
     assert growing_size(1.0, step, 100, 60) == 60
+    assert growing_size(0.99, step, 100, 77) <= 77
 
 
 @pytest.mark.parametrize(

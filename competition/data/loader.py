@@ -103,7 +103,8 @@ class Loader:
         images: the store.
         rows: (N,) row numbers in the store.
         keys: (N,) 64-bit numbers of the images, see `image_keys`.
-        batch_size: most images in a batch; the batches of an epoch differ by at most one image.
+        batch_size: most images in a batch; the batches of an epoch differ by at most one image. Shuffled ones have
+            at least two, so that of an odd number of images in twos, one has three.
         policy: augmentation, or None.
         shuffle: a new order each epoch, or the order of the rows.
         copies: augmented copies appended to the rows; the originals then stay as they are.
@@ -127,7 +128,8 @@ class Loader:
         pin: bool = False,
     ) -> None:
         self.size = len(rows) * (1 + copies)
-        self.batches_per_epoch = -(-self.size // batch_size)
+        most = self.size // 2 if shuffle else self.size  # batch norm learns nothing from a picture alone
+        self.batches_per_epoch = max(1, min(-(-self.size // batch_size), most))
         self._shuffle, self._seed, self._tasks, self._workers = shuffle, seed, _Tasks(), workers
         plain = len(rows) if copies else 0
         self._batches = _Batches(images, rows, keys, policy, seed, plain)

@@ -21,14 +21,17 @@ def prune(network: nn.Module, max_parameters: int, method: Method, example: Tens
     "magnitude" sets the smallest weights of convolutions and linear layers to zero, over all layers at once; zeros do
     not count, and the shapes stay. "structured" removes whole channels, so that the dense network is smaller.
     ``example`` is a batch (B, 3, H, W) that structured pruning traces the network with. A network within the budget
-    comes back unchanged. Raises UserError when the budget is too small for the network, or it cannot be traced.
+    comes back unchanged. Raises UserError when the budget is too small for the network, or it cannot be traced, or what
+    is left could not be opened again.
     """
     pruned = copy.deepcopy(network)
     if method == "magnitude":
         _zero_smallest_weights(pruned, max_parameters)
         return pruned
     if method == "structured":
-        return _remove_channels(pruned, max_parameters, example)
+        pruned = _remove_channels(pruned, max_parameters, example)
+        _refuse_what_opens_as_another(network, pruned, example)
+        return pruned
     raise UserError(f"unknown pruning method {method!r}: choose magnitude or structured")
 
 
@@ -181,6 +184,16 @@ def reshape_to(network: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
     return network
 
 
+@torch.no_grad()
+def _refuse_what_opens_as_another(network: nn.Module, pruned: nn.Module, example: Tensor) -> None:
+    """Open what was pruned as from a file, before anybody trains it: it must answer as it did."""
+    images = torch.rand(example.shape, generator=torch.Generator().manual_seed(0))
+    opened = reshape_to(copy.deepcopy(network), pruned.state_dict())
+    answer, again = (copy.deepcopy(each).cpu().eval()(images) for each in (pruned, opened))
+    if not torch.allclose(answer, again, rtol=1e-4, atol=1e-5):
+        raise UserError(f"a {type(network).__name__} without channels opens as another network; use magnitude pruning")
+
+
 def _own_tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
     return [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
 
@@ -196,8 +209,13 @@ def _reshape_layer(module: nn.Module, name: str, shapes: Mapping[str, torch.Size
         module.out_features, module.in_features = shapes["weight"]
     elif isinstance(module, nn.BatchNorm2d):
         module.num_features = shapes["running_mean"][0]
-    else:
-        raise UserError(f"layer {name} ({type(module).__name__}) differs in size from the weights and cannot be shrunk")
+    elif isinstance(module, nn.LayerNorm):
+        module.normalized_shape = tuple(shapes["weight"])
+    elif next(module.children(), None) is None:  # a block's own scales, ConvNeXt's gamma, have no record of their width
+        raise UserError(
+            f"layer {name} ({type(module).__name__}) differs in size from the weights and cannot be shrunk; "
+            "use magnitude pruning"
+        )
     for key, tensor in _own_tensors(module):
         if key in shapes and isinstance(tensor, nn.Parameter):
             setattr(module, key, nn.Parameter(tensor.new_zeros(shapes[key]), tensor.requires_grad))

@@ -158,7 +158,7 @@ class FoldTraining:
         record = {
             "epoch": progress.epoch + 1,
             "step": progress.step,
-            "learning_rate": self.learner.optimizer.param_groups[0]["lr"],
+            "learning_rate": max(group["lr"] for group in self.learner.optimizer.param_groups),
             "train_loss": progress.loss_sum / progress.images,
             "train_accuracy": progress.hits / progress.images,
             "seconds": round(seconds, 2),

@@ -1,5 +1,6 @@
 """The part of a fold that changes weights: network, optimiser, moving average, and one step of them."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -107,12 +108,13 @@ class Learner:
     def accumulate(
         self, images: Tensor, targets: Tensor, others: Tensor, weight: float, size: int
     ) -> tuple[Tensor, Tensor]:
-        """Sum the gradients of a batch over micro-batches of ``size``; returns the mean loss and the hits."""
+        """Sum the gradients of a batch over micro-batches of ``size`` at most; returns the mean loss and the hits."""
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
         hits = torch.zeros((), device=self.device)
-        for begin in range(0, len(images), size):
-            part = slice(begin, begin + size)
+        parts = math.ceil(len(images) / size)
+        edges = [len(images) * number // parts for number in range(parts + 1)]  # even: no picture is left alone
+        for part in map(slice, edges, edges[1:]):
             with self.job.machine.precision.autocast(self.device):
                 logits = self._forward(images[part])
             logits = logits.float()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 def resized(images: Tensor, size: int) -> Tensor:
-    """Shrink to a square, by half at most. (B, C, H, W) float -> (B, C, size, size).
+    """Shrink to a square. (B, C, H, W) float -> (B, C, size, size).
 
     Bilinear sampling takes in 2 x 2 pixels, which is all that half the size needs; a wider filter would blur the
     small pictures more than the whole ones that the network ends with.
@@ -18,7 +18,7 @@ def resized(images: Tensor, size: int) -> Tensor:
     if images.shape[-1] == size:
         return images
     layout = torch.channels_last if images.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
-    small = nn.functional.interpolate(images, size=(size, size), mode="bilinear")
+    small = nn.functional.interpolate(images, size=(size, size), mode="bilinear", antialias=2 * size < images.shape[-1])
     return small.contiguous(memory_format=layout)
 
 

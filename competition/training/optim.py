@@ -117,7 +117,7 @@ def growing_size(share: float, step: int, total: int, image_size: int) -> int:
     """
     position = step / total
     scale = share if position < 0.375 else (1 + share) / 2 if position < 0.75 else 1.0
-    return image_size if scale == 1.0 else max(8, round(image_size * scale / 8) * 8)
+    return image_size if scale == 1.0 else min(image_size, max(8, round(image_size * scale / 8) * 8))
 
 
 Loss = Callable[[Tensor, Tensor], Tensor]
