@@ -118,7 +118,7 @@ def run_command(main: Callable[[Sequence[str] | None], int | None], argv: Sequen
     except UserError as error:
         _fail(str(error), 2)
     except KeyboardInterrupt:
-        _fail("stopped; the same command goes on from here", 130)
+        _fail("stopped; the same command goes on from what is saved", 130)
     except BrokenPipeError:
         os._exit(141)
     except OSError as error:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -272,5 +273,5 @@ def _lines(hosted: Hosted) -> Iterator[str]:
             yield f"warning: {part} has no row of {first_few(absent)}"
     for problem in hosted.problems:
         yield f"warning: {problem.kind}: {problem.message}"
-    yield f"train: python train.py --data {hosted.out}/public"
-    yield f"score: python -m competition score CSV --truth {hosted.out}/private/solution.csv"
+    yield f"train: python train.py --data {quote(f'{hosted.out}/public')}"
+    yield f"score: python -m competition score CSV --truth {quote(f'{hosted.out}/private/solution.csv')}"

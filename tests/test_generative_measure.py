@@ -259,6 +259,11 @@ def test_refused(changes, said, place, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_path_that_is_not_there_is_named(place, tmp_path):
+    with pytest.raises(UserError, match="nowhere: no such run, folder or zip"):
+        taken(place, place / "nowhere", tmp_path)
+
+
 def test_a_run_that_kept_too_few_out_makes_no_pictures(place, tmp_path):
     run = trained("dcgan", tmp_path, per_class=12, hold_out=0.2)
     with pytest.raises(UserError, match=r"too few images .* needs 50 on each side: images held out of .*\(\d+\)"):

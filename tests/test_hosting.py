@@ -208,7 +208,8 @@ def test_bad_images_are_named_or_left_out(folders, tmp_path):
     (source / "blue" / "blue_000.png").write_bytes(b"not an image")
     with pytest.raises(UserError, match="1 image cannot be used: blue/blue_000.png.*--on-bad skip"):
         hosted(source, tmp_path)
-    made = hosted(source, tmp_path, on_bad="skip")
+    made = hosted(source, tmp_path, out="made here", on_bad="skip")
+    assert f"train: python train.py --data '{tmp_path}/made here/public'" in describe(made)
     assert made.left_out == ["blue/blue_000.png"]
     assert "left out, cannot be read: 1 image: blue/blue_000.png" in describe(made)
     assert len(made.table) == 62

@@ -120,7 +120,11 @@ def test_a_deadline_saves_and_the_same_call_goes_on(place, monkeypatch, tmp_path
 
 @pytest.mark.parametrize(
     ("count", "scored", "said"),
-    [(50, 50, "the 50 images that the generator was not trained on"), (10, 60, "may give them away")],
+    [
+        (50, 50, "the 50 images that the generator was not trained on"),
+        (10, 60, "it left 10 images out, too few to score on (50 are needed): train it with a larger --hold-out"),
+        (0, 60, "may give them away: train it with --hold-out"),
+    ],
 )
 def test_images_the_generator_never_saw_are_scored_where_there_are_enough(
     count, scored, said, place, monkeypatch, tmp_path

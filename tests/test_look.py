@@ -1,13 +1,16 @@
 """The single pictures: each by its command, and every wrong request refused in words."""
 
 import shutil
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from competition.__main__ import main
 from competition.analysis import extras
+from competition.analysis.look import _subject_of_row
 from competition.cli import run_command
 from competition.predictions import load_predictions
 from tests.finished_run import HOSTILE, finished_run  # noqa: F401
@@ -66,6 +69,18 @@ def test_a_test_image_and_a_file_of_ones_own_go_to_fold_zero(finished_run, tmp_p
         said = capsys.readouterr().out
         assert "true" not in said
         assert said.strip().endswith("fold 0")
+
+
+def test_an_image_kept_out_of_the_folds_has_its_label():
+    table = pd.DataFrame({"label": ["red", None, "unknown"]})
+    source = SimpleNamespace(
+        catalog=SimpleNamespace(table=table),
+        store=SimpleNamespace(facts=pd.DataFrame({"error": [""] * 3})),
+        pictures=lambda rows: np.zeros((1, 4, 4, 3), np.uint8),
+        rows=np.array([7]),
+        class_names=("green", "red"),
+    )
+    assert [_subject_of_row(source, "x", row).label for row in range(3)] == ["red", None, None]
 
 
 def test_a_training_image_named_by_its_path_is_the_same_as_by_its_id(finished_run, tmp_path, capsys):  # noqa: F811

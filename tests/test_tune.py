@@ -209,7 +209,7 @@ def test_a_signal_leaves_the_results_of_what_is_finished(words, capsys, monkeypa
     monkeypatch.setattr(TrialRunner, "__call__", train_and_interrupt)
     code, said = answer([*words, "--trials", "2"], capsys)
     assert code == 130
-    assert "error: stopped; the same command goes on from here" in said
+    assert "error: stopped; the same command goes on from what is saved" in said
     assert "python train.py --config studies/s/best.yaml" in said
     assert {"best.yaml", "trials.csv", "report.html"} <= {path.name for path in Path("studies/s").iterdir()}
     assert counted_states() == ["COMPLETE"]

@@ -89,8 +89,9 @@ def _subject_of_row(source: Source, name: str, row: int) -> Subject:
         raise UserError(f"--image {name!r}: {error}")
     pixels = source.pictures(np.array([row]))[0]
     place = np.flatnonzero(source.rows == row)
-    if not len(place):
-        return Subject(name, pixels)
+    if not len(place):  # a test image, or one of the validation split that --holdout keeps out of the folds
+        label = source.catalog.table["label"].iloc[row]
+        return Subject(name, pixels, label if label in source.class_names else None)
     return Subject(name, pixels, source.class_names[source.labels[place[0]]], int(source.folds[place[0]]))
 
 

@@ -102,6 +102,8 @@ def _run_sides(
 
 def _real_set(path: Path, settings: MeasureSettings) -> ImageSet:
     if settings.against is None:
+        if not path.exists():
+            raise UserError(f"{path}: no such run, folder or zip")
         if not is_run(path):
             raise UserError("--against is missing: name a folder or zip of real images")
         return run_images(path, held_out=True)

@@ -133,6 +133,12 @@ def _scored_rows(real: Predictions, unseen: Sequence[str] | None) -> tuple[np.nd
     rows = np.flatnonzero(np.isin(real.image_ids, np.asarray(unseen, dtype=np.str_)))
     if len(rows) >= FEWEST_SCORED:
         return rows, [f"scored on the {counted(len(rows), 'image')} that the generator was not trained on"]
+    if len(rows):
+        held = counted(len(rows), "image")
+        return every, [
+            f"the generator may have been trained on the images that are scored: it left {held} out, too few to score "
+            f"on ({FEWEST_SCORED} are needed): train it with a larger --hold-out for a clean judgement"
+        ]
     return every, [
         "the generator may have been trained on the images that are scored, and what it makes may give them away: "
         "train it with --hold-out for a clean judgement"

@@ -1,6 +1,7 @@
 """Pruning a trained network down to a number of parameters, and opening the result again."""
 
 import copy
+import warnings
 from collections.abc import Mapping
 from typing import Literal
 
@@ -127,6 +128,8 @@ def _without_channels(network: nn.Module, share: float, example: Tensor) -> nn.M
     trainable = {name: parameter.requires_grad for name, parameter in candidate.named_parameters()}
     candidate.requires_grad_(True)  # the tracing follows gradients
     try:
+        # A block's own scales, which it says it guesses about: a wrong guess is refused once the network is opened.
+        warnings.filterwarnings("ignore", "Unwrapped parameters detected")
         pruner = torch_pruning.pruner.BasePruner(
             candidate,
             example.to(next(candidate.parameters()).device),

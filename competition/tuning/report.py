@@ -1,5 +1,6 @@
 """What a study leaves behind: trials.csv, best.yaml, pareto.csv where it has two objectives, and report.html."""
 
+import shlex
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -122,7 +123,7 @@ def best_section(findings: Findings) -> Section:
         words += f" Note: {best.user_attrs['warning']}."
     changes = [[name, charts.shown(value)] for name, value in best.user_attrs["settings"].items()]
     settings = table(["setting", "value"], changes, "What differs from the settings under the search")
-    command = code(f"python train.py --config {findings.folder / 'best.yaml'}")
+    command = code(shlex.join(["python", "train.py", "--config", str(findings.folder / "best.yaml")]))
     return Section("Best", notes + paragraph(lead + words) + command + (settings if changes else ""), "best")
 
 

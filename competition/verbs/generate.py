@@ -8,6 +8,7 @@ python -m competition generate judge runs/NAME|FOLDER --data REAL
 python -m competition generate report runs/NAME
 """
 
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -59,7 +60,8 @@ def train(argv: Sequence[str]) -> int:
     if result["alike_classes"]:
         print(f"note: {alike_words(result['alike_classes'])}")
     if can_export(run.design):
-        print(f"python -m competition generate export {run.folder} --per-class 100 --out {run.folder}/export")
+        words = ["generate", "export", str(run.folder), "--per-class", "100", "--out", f"{run.folder}/export"]
+        print(shlex.join(["python", "-m", "competition", *words]))
     return 0
 
 
@@ -100,7 +102,7 @@ def export(argv: Sequence[str]) -> int:
     from competition.generative.export import export as write
 
     out, made = write(folder, settings)
-    print(f"{out}: {made:,} pictures made; python train.py --data {out}")
+    print(f"{out}: {made:,} pictures made; python train.py --data {shlex.quote(str(out))}")
     return 0
 
 

@@ -9,6 +9,7 @@ push RUN --competition SLUG        a notebook that trains this run on Kaggle's G
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from competition.cli import Parser
@@ -45,8 +46,8 @@ def _download(argv: Sequence[str]) -> int:
     from competition import kaggle
 
     path = kaggle.download(kaggle.open_client(), slug, values.out)
-    print(f"{path}: look through it with\n  python -m competition check {path}")
-    print(f"and train with\n  python train.py --data {path}")
+    print(f"{path}: look through it with\n  python -m competition check {quote(str(path))}")
+    print(f"and train with\n  python train.py --data {quote(str(path))}")
     return 0
 
 
