@@ -187,14 +187,14 @@ def _leak(
 
     As severe as that when every label has values of its own; a warning when single labels do.
     """
-    counts = pd.crosstab(pd.Series(values), pd.Series(labels))
-    if len(counts) < 2 or counts.to_numpy().sum() < 4:
+    # Two sizes per image on average would make any table "pure": ask for repeated values.
+    if len(labels) < 4 or not 1 < len(set(values)) <= max(4, 0.2 * len(labels)):
         return []
+    counts = pd.crosstab(pd.Series(values), pd.Series(labels))
     pure = (counts.gt(0).sum(axis=1) == 1) & (counts.sum(axis=1) >= 2)
     owned = counts[pure].sum(axis=0)
     telling = owned[(owned >= 0.95 * counts.sum(axis=0)) & (owned > 0)]
-    # Two sizes per image on average would make any table "pure": ask for repeated values.
-    if telling.empty or len(counts) > max(4, 0.2 * len(labels)):
+    if telling.empty:
         return []
     rows = []
     for label in telling.index:

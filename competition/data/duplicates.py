@@ -69,8 +69,7 @@ def near_pairs(facts: pd.DataFrame) -> np.ndarray:
     if len(rows) < 2:
         return np.empty((0, 2), np.int64)
     hashes = facts["perceptual_hash"].to_numpy(np.uint64)[rows]
-    found = [pairs[_distances(hashes, pairs) <= HASH_DISTANCE] for pairs in _candidates(hashes)]
-    pairs = np.unique(np.sort(np.concatenate(found), axis=1), axis=0)
+    pairs = np.unique(np.sort(np.concatenate(list(_candidates(hashes))), axis=1), axis=0)
     differences, allowed = _compare(thumbnails(facts.iloc[rows]), pairs)
     kept = differences <= allowed
     return rows[pairs[kept][np.argsort(differences[kept], kind="stable")]]
@@ -86,7 +85,7 @@ def _distances(hashes: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
 
 def _candidates(hashes: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield arrays of pairs that agree in one band of the hash."""
+    """Yield arrays of pairs that agree in one band of the hash and differ in few bits of the whole."""
     edges = np.linspace(0, 64, BANDS + 1).astype(int)
     by_hash = np.argsort(hashes, kind="stable")
     yield np.empty((0, 2), np.int64)
