@@ -83,19 +83,6 @@ def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
 
 
-class _Tasks:
-    """The list of batches that the DataLoader walks through; exchanged before each epoch."""
-
-    def __init__(self) -> None:
-        self.tasks: list[Task] = []
-
-    def __iter__(self) -> Iterator[Task]:
-        return iter(self.tasks)
-
-    def __len__(self) -> int:
-        return len(self.tasks)
-
-
 class Loader:
     """Batches of some rows of an image store.
 
@@ -130,7 +117,8 @@ class Loader:
         self.size = len(rows) * (1 + copies)
         most = self.size // 2 if shuffle else self.size  # batch norm learns nothing from a picture alone
         self.batches_per_epoch = max(1, min(-(-self.size // batch_size), most))
-        self._shuffle, self._seed, self._tasks, self._workers = shuffle, seed, _Tasks(), workers
+        self._shuffle, self._seed, self._workers = shuffle, seed, workers
+        self._tasks: list[Task] = []  # what the workers walk through, exchanged before each epoch
         plain = len(rows) if copies else 0
         self._batches = _Batches(images, rows, keys, policy, seed, plain)
         if not workers:
@@ -152,9 +140,9 @@ class Loader:
         if self._shuffle:
             order = np.random.default_rng(counted_seed(self._seed, "order", epoch)).permutation(self.size)
         batches = np.array_split(order, self.batches_per_epoch)[first_batch:]
-        self._tasks.tasks = [(epoch, batch) for batch in batches]
         if self._workers:
+            self._tasks[:] = [(epoch, batch) for batch in batches]
             yield from self._loader
         else:
-            for task in self._tasks.tasks:
-                yield self._batches[task]
+            for batch in batches:
+                yield self._batches[epoch, batch]
