@@ -58,13 +58,13 @@ def test_second_open_reads_no_image(table: pd.DataFrame, tmp_path: Path, monkeyp
     first = opened(table, tmp_path / "cache")
     monkeypatch.setattr(decode, "read_bytes", lambda path: pytest.fail(f"read {path}"))
     second = opened(table, tmp_path / "cache")
-    assert second.fingerprint == first.fingerprint
+    assert second.folder == first.folder
     assert second.facts.equals(first.facts)
 
 
 @pytest.mark.parametrize("change", ["touched", "rewritten", "removed", "fewer", "size", "policy"])
 def test_every_change_gives_a_new_key(table: pd.DataFrame, tmp_path: Path, change: str) -> None:
-    before = opened(table, tmp_path / "cache").fingerprint
+    before = opened(table, tmp_path / "cache").folder
     file, changes = Path(table["path"][1]), {}
     if change == "touched":
         os.utime(file, ns=(1, 1))
@@ -76,7 +76,7 @@ def test_every_change_gives_a_new_key(table: pd.DataFrame, tmp_path: Path, chang
         table = table[:-1]
     else:
         changes = {"image_size": 9} if change == "size" else {"resize": "crop"}
-    assert opened(table, tmp_path / "cache", **changes).fingerprint != before
+    assert opened(table, tmp_path / "cache", **changes).folder != before
 
 
 def test_a_changed_zip_member_is_noticed(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_changed_zip_member_is_noticed(tmp_path: Path) -> None:
         from competition.data import archive
 
         archive._archives.clear()  # another process would open it anew
-        keys.append(opened(cache_table, tmp_path / "cache").fingerprint)
+        keys.append(opened(cache_table, tmp_path / "cache").folder)
     assert keys[0] != keys[1]
 
 
@@ -105,7 +105,7 @@ def test_over_the_limit_it_decodes_as_needed_with_equal_pixels(table: pd.DataFra
     assert (decoding.gather(rows) == stored.gather(rows)).all()
     assert (pickle.loads(pickle.dumps(decoding)).gather(rows) == stored.gather(rows)).all()
     assert decoding.facts.equals(stored.facts)
-    assert decoding.fingerprint == stored.fingerprint
+    assert decoding.folder.name == f"{stored.folder.name}-facts"
 
 
 def test_pickled_and_forked_stores_read_the_same(table: pd.DataFrame, tmp_path: Path) -> None:

@@ -140,7 +140,6 @@ def test_damage_is_a_fact(tmp_path: Path, data: bytes, error: str) -> None:
     path.write_bytes(data)
     one = decode_file(str(path), 8, "squash")
     assert any(one.error.startswith(start) for start in error.split("|"))
-    assert one.byte_count == len(data)
     assert one.pixels.max() == 0
     assert decode_pixels(str(path), 8, "squash").max() == 0
 

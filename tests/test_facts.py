@@ -36,16 +36,16 @@ def test_facts_survive_the_disk(tmp_path: Path) -> None:
     pixels = np.zeros((1, 1, 3), np.uint8)
     thumbnails = [bytes(192), bytes(range(192)), bytes([7, *[0] * 191])]  # zeros at the end are data
     facts = [
-        Decoded(pixels, "", 5, 3, 4, "RGB", "PNG", 2**64 - 1, 1, 2**63, 1.5, 2.5, 3.5, thumbnails[0]),
+        Decoded(pixels, "", 3, 4, "RGB", "PNG", 2**64 - 1, 1, 2**63, 1.5, 2.5, 3.5, thumbnails[0]),
         Decoded(pixels, "empty: 0 bytes", thumbnail=thumbnails[1]),
-        Decoded(pixels, "", 6, 1, 1, "L", "PNG", thumbnail=thumbnails[2]),
+        Decoded(pixels, "", 1, 1, "L", "PNG", thumbnail=thumbnails[2]),
     ]
     save_facts(tmp_path / "facts.npz", facts)
     read = load_facts(tmp_path / "facts.npz", {"1": "empty: 0 bytes"})
     assert read["error"].tolist() == ["", "empty: 0 bytes", ""]
     assert read["content_hash"].tolist() == [2**64 - 1, 0, 0]
     assert read["perceptual_hash"].tolist() == [2**63, 0, 0]
-    assert read[["bytes", "width", "height"]].to_numpy().tolist() == [[5, 3, 4], [0, 0, 0], [6, 1, 1]]
+    assert read[["width", "height"]].to_numpy().tolist() == [[3, 4], [0, 0], [1, 1]]
     assert read["mode"].tolist() == ["RGB", "", "L"]
     assert read["format"].tolist() == ["PNG", "", "PNG"]
     assert read[["brightness", "contrast", "sharpness"]].iloc[0].tolist() == [1.5, 2.5, 3.5]

@@ -38,14 +38,12 @@ class ImageStore:
     """An opened cache; may be pickled and forked, each process maps the file on its first ``gather``.
 
     Attributes:
-        fingerprint: the key of the cache: equal exactly when files, size policy and decoder are.
         shape: (N, S, S, 3).
     """
 
     def __init__(self, folder: Path, paths: Sequence[str]) -> None:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         self.folder = folder
-        self.fingerprint: str = folder.name.removesuffix(_FACTS_ONLY)
         self.shape: tuple[int, int, int, int] = tuple(meta["shape"])
         self.is_stored: bool = meta["is_stored"]
         self._resize: Resize = meta["resize"]
@@ -73,7 +71,7 @@ class ImageStore:
     def facts(self) -> pd.DataFrame:
         """One row per image in table order, read from disk on first use.
 
-        Columns: error, bytes, width, height, mode, format, content_hash, pixel_hash, perceptual_hash (all
+        Columns: error, width, height, mode, format, content_hash, pixel_hash, perceptual_hash (all
         uint64), brightness, contrast, sharpness, thumbnail (8 x 8 x 3 bytes); see ``decode.Decoded``.
         """
         if self._facts is None:

@@ -43,7 +43,6 @@ class Decoded:
 
     pixels: np.ndarray
     error: str = ""  # "KIND: detail"; KIND is missing, empty, truncated, not an image, too large or unreadable
-    byte_count: int = 0
     width: int = 0  # pixels as stored, before EXIF orientation
     height: int = 0
     mode: str = ""  # PIL's name: RGB, L, P, RGBA, CMYK, I;16 ...
@@ -77,7 +76,7 @@ def decode_file(path: str, image_size: int, resize: Resize) -> Decoded:
     except Exception as error:  # PIL's readers raise OSError, SyntaxError, ValueError, struct.error and more
         kind = "truncated" if _sounds_truncated(str(error)) else "unreadable"
         error_text = f"{kind}: {error}"
-    return Decoded(blank, error_text, byte_count=len(data), content_hash=_hash(data))
+    return Decoded(blank, error_text, content_hash=_hash(data))
 
 
 def decode_pixels(path: str, image_size: int, resize: Resize) -> np.ndarray:
@@ -158,7 +157,6 @@ def _decode(data: bytes, image_size: int, resize: Resize) -> Decoded:
     thumbnail = cv2.resize(square, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
     return Decoded(
         pixels,
-        byte_count=len(data),
         width=width,
         height=height,
         mode=mode,

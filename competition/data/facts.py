@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 FACT_BYTES = 320  # disk space of one image's facts, generously
 _NUMBERS = {
-    "bytes": np.int64,
     "width": np.int32,
     "height": np.int32,
     "content_hash": np.uint64,
@@ -32,8 +31,7 @@ def save_facts(path: Path, facts: list["Decoded"]) -> None:
     """Write the facts of all images, in order; raises OSError when the disk is full."""
     arrays: dict[str, np.ndarray] = {}
     for name, kind in _NUMBERS.items():
-        attribute = "byte_count" if name == "bytes" else name
-        arrays[name] = np.array([getattr(fact, attribute) for fact in facts], dtype=kind)
+        arrays[name] = np.array([getattr(fact, name) for fact in facts], dtype=kind)
     for name in _NAMES:
         values, codes = np.unique(np.array([getattr(fact, name) for fact in facts], "U"), return_inverse=True)
         arrays[name], arrays[f"{name}_codes"] = values, codes.astype(np.int16)
@@ -47,11 +45,10 @@ def save_facts(path: Path, facts: list["Decoded"]) -> None:
 def load_facts(path: Path, errors: dict[str, str]) -> pd.DataFrame:
     """Read the facts as a table of one row per image; ``errors`` maps row numbers to what is wrong with them."""
     with np.load(path, allow_pickle=False) as arrays:
-        error = np.full(len(arrays["bytes"]), "", dtype=object)
+        error = np.full(len(arrays["width"]), "", dtype=object)
         for row, text in errors.items():
             error[int(row)] = text
         columns: dict[str, Any] = {"error": pd.Series(error, dtype=object)}
-        columns["bytes"] = arrays["bytes"]
         for name in ("width", "height"):
             columns[name] = arrays[name]
         for name in _NAMES:  # every row points at one of a few strings
