@@ -3,11 +3,13 @@
 Everything is joined by image id and class name, never by position.
 """
 
+import csv
 import io
 import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,8 @@ from numpy.typing import NDArray
 from competition import metrics
 from competition.errors import UserError, first_few
 from competition.runs import write_atomically
+
+CSV_ROWS = 1000  # whose probabilities are numbers of Python's at one time: bounds memory
 
 
 @dataclass(frozen=True)
@@ -106,17 +110,21 @@ def load_predictions(path: Path) -> Predictions:
 
 def save_csv(path: Path, predictions: Predictions) -> None:
     """Write the same as a CSV: image_id, fold, label, predicted, one column of probability per class."""
-    import pandas as pd
-
-    columns: dict[str, object] = {"image_id": predictions.image_ids}
+    columns: dict[str, NDArray[Any]] = {"image_id": predictions.image_ids}
     if predictions.folds is not None:
         columns["fold"] = predictions.folds
     if predictions.labels is not None:
         columns["label"] = np.asarray(predictions.class_names)[predictions.labels]
     columns["predicted"] = predictions.predicted()
-    table = pd.DataFrame(columns)
-    probabilities = pd.DataFrame(predictions.probabilities, columns=[f"p_{name}" for name in predictions.class_names])
-    write_atomically(path, pd.concat([table, probabilities], axis=1).to_csv(index=False, float_format="%.6g"))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*columns, *(f"p_{name}" for name in predictions.class_names)])
+    for start in range(0, len(predictions.image_ids), CSV_ROWS):
+        rows = slice(start, start + CSV_ROWS)
+        names = zip(*(column[rows].tolist() for column in columns.values()), strict=True)
+        for first, numbers in zip(names, predictions.probabilities[rows].tolist(), strict=True):
+            writer.writerow([*first, *map("%.6g".__mod__, numbers)])
+    write_atomically(path, text.getvalue())
 
 
 def pool(parts: Sequence[Predictions]) -> Predictions:

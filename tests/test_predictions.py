@@ -37,6 +37,18 @@ def test_csv_has_readable_columns(tmp_path):
     ]
 
 
+def test_csv_quotes_what_needs_it_and_keeps_six_digits(tmp_path, monkeypatch):
+    monkeypatch.setattr("competition.predictions.CSV_ROWS", 1)
+    saved = predictions(['a "1", b.png', "猫\n.png", "c"], [1 / 3, 1e-7, 1], labels=[1, 1, 0], names=("a,b", "dög"))
+    save_csv(tmp_path / "p.csv", saved)
+    assert (tmp_path / "p.csv").read_bytes().decode() == (
+        'image_id,fold,label,predicted,"p_a,b",p_dög\n'
+        '"a ""1"", b.png",0,dög,dög,0.333333,0.666667\n'
+        '"猫\n.png",0,dög,dög,1e-07,1\n'
+        'c,0,"a,b","a,b",1,0\n'
+    )
+
+
 def test_pooling_orders_by_id_and_averages_repeats():
     pooled = pool([predictions(["c", "a"], [0.5, 1.0]), predictions(["b"], [0.0], 1), predictions(["a"], [0.5], 2)])
     assert pooled.image_ids.tolist() == ["a", "b", "c"]
