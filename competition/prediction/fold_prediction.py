@@ -12,31 +12,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 
 from competition.checkpoint import open_checkpoint
+from competition.data.cache import ImageStore
 from competition.data.catalog import Catalog
-from competition.data.loader import Images, Loader, image_keys
+from competition.data.loader import Loader
 from competition.errors import UserError
 from competition.inference import View, views_of
 from competition.predictions import Predictions, load_predictions, save_predictions
 from competition.runs import read_json
 
 UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
-
-
-class Store(Images, Protocol):
-    """Decoded pictures and what is known about them, see `competition.data.cache.ImageStore`."""
-
-    @property
-    def facts(self) -> pd.DataFrame:
-        """One row per picture; ``content_hash`` is read here."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -50,11 +40,11 @@ class ImageRows:
     """
 
     image_ids: NDArray[np.str_]
-    store: Store
+    store: ImageStore
     rows: NDArray[np.int64]
 
     @classmethod
-    def of_test(cls, catalog: Catalog, store: Store) -> "ImageRows":
+    def of_test(cls, catalog: Catalog, store: ImageStore) -> "ImageRows":
         """Return the test images of a catalog whose pictures were all decoded into ``store``."""
         rows = np.flatnonzero(catalog.table["split"] == "test")
         return cls(catalog.table["image_id"].to_numpy(np.str_)[rows], store, rows)
@@ -135,8 +125,7 @@ def run_network(
 ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """Predict with the fold's network; returns ((N, K) mean probabilities over the views, K class names)."""
     network, checkpoint = open_checkpoint(folder)
-    keys = image_keys(images.image_ids.tolist())
-    loader = Loader(images.store, images.rows, keys, batch_size)
+    loader = Loader(images.store, images.rows, np.zeros(len(images.rows), np.uint64), batch_size)
     return checkpoint.predict(network, loader, device, views, on_batch), checkpoint.class_names
 
 

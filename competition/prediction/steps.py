@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from competition.config import DataSettings
 from competition.data.catalog import Catalog
@@ -95,23 +94,23 @@ def predict_test(settings: PredictSettings, ensemble: FittedEnsemble, catalog: C
     """
     device, pictures = pick_device(settings.device), Pictures(settings, catalog)
     test, class_names = catalog.of("test"), ensemble.nested.class_names
-    found: list[NDArray[np.float32]] = []
+    found = np.empty((len(ensemble.used), len(test), len(class_names)), np.float32)
     unkept: list[Path] = []
     total = sum(len(member.fold_folders) for member in ensemble.used) * len(test)
     with Bar("predicting", total) as bar:
-        for member in ensemble.used:
+        for place, member in enumerate(ensemble.used):
             images = pictures.at(member.image_size, member.resize)
             folds = [
                 predict_fold(folder, images, member.views, device, settings.batch_size, bar.advance)
                 for folder in member.fold_folders
             ]
-            found.append(mean([in_class_order(fold, class_names) for fold in folds]))
+            found[place] = mean([in_class_order(fold, class_names) for fold in folds])
             unkept += [path for path in member.fold_folders if not stored_path(path, images, member.views).exists()]
     if unkept:
         print(f"note: predictions cannot be kept in {first_few(unkept)}; the next ensemble makes them anew", flush=True)
     # For the score of labelled test images; one without a label, or of a class of its own, leaves it out.
     labels = class_numbers(test["label"], class_names) if set(test["label"]) <= set(class_names) else None
-    probabilities = ensemble.combination.of_used().apply(np.stack(found))
+    probabilities = ensemble.combination.of_used().apply(found)
     return Predictions(np.asarray(test["image_id"], dtype=np.str_), class_names, probabilities, labels)
 
 
