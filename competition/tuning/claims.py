@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from competition.errors import UserError, counted
 from competition.tuning.owners import Worker, forget, is_alive
+from competition.tuning.proposals import Space
 from competition.tuning.samplers import StudyGrid, create_sampler
 from competition.tuning.storage import StudyStorage
 
@@ -24,18 +25,6 @@ MOST_FAILURES = 10  # trials in a row, after which the study stops
 SPENT = "mend the cause; failed trials count, so then raise --trials, or begin anew with another --study (a grid must)"
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-
-
-class Proposals(Protocol):
-    """What a search space does, see `competition.tuning.space.Space`."""
-
-    def suggest(self, trial: Trial) -> dict[str, Any]:
-        """Return changes over the base settings."""
-        ...
-
-    def search_space(self) -> dict[str, list[Any]]:
-        """Return the values of each parameter, for the grid."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -80,7 +69,7 @@ class Claims:
     storage: StudyStorage
     folder: Path
     worker: Worker
-    space: Proposals
+    space: Space
     sampler: str
     seed: int
     total: int

@@ -77,7 +77,7 @@ class TrialDisplay:
 
     def update(self, fold: int, *, done: float, loss: float, images_per_second: float, seconds_left: float) -> None:
         """Some batches are done."""
-        self._add(fold=fold, epoch=done, loss=loss, rate=images_per_second, left=seconds_left)
+        self._add(fold=fold, epoch=done, loss=loss, rate=images_per_second)
 
     def validated(self, fold: int, macro_f1: float) -> None:
         """A validation is done."""
