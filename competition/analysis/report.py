@@ -1,6 +1,5 @@
 """The page: findings, then sections in the order a person asks, then one self-contained HTML file and its JSON twin."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,7 +35,7 @@ def make_report(settings: ReportSettings, runs: Sequence[str]) -> Path:
     findings = find(source, runs[1:])
     page = page_of(source, findings)
     write_atomically(path, page)
-    write_json(twin, json.loads(json.dumps(findings.data)))
+    write_json(twin, findings.data)
     return path
 
 

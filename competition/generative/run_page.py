@@ -15,7 +15,7 @@ from competition.generative.checkpoint import DESCRIPTION
 from competition.generative.run import reopen_settings
 from competition.generative.watch import alike_words, collapse_words
 from competition.page import Cell, Section, paragraph, picture, render_page, table
-from competition.runs import read_history, read_json, write_atomically
+from competition.runs import read_json, write_atomically
 
 MEASURED, JUDGED = Path("measured", "measure.json"), Path("judged", "judge.json")
 
@@ -27,7 +27,6 @@ class RunFacts:
     folder: Path
     settings: dict[str, Any]
     result: dict[str, Any]
-    history: list[dict[str, Any]]
     measured: dict[str, Any]
     judged: dict[str, Any]
     outdated: list[Path]
@@ -80,13 +79,12 @@ def read_run(folder: Path) -> RunFacts:
     def read(name: Path) -> dict[str, Any]:
         return dict(read_json(folder / name)) if (folder / name).exists() else {}
 
-    history = read_history(folder / "history.jsonl")
     now = read(Path(DESCRIPTION)).get("sha256")
     found = {name: read(name) for name in (MEASURED, JUDGED)}
     # Figures that do not name their model are from before they did.
     outdated = [name for name, values in found.items() if values.get("generator") not in (None, now)]
     measured, judged = ({} if name in outdated else values for name, values in found.items())
-    return RunFacts(folder, settings, read(Path("result.json")), history, measured, judged, outdated)
+    return RunFacts(folder, settings, read(Path("result.json")), measured, judged, outdated)
 
 
 def _overview(runs: Sequence[RunFacts]) -> Section:
