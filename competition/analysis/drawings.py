@@ -13,13 +13,14 @@ from competition.analysis import pictures as draw
 from competition.analysis.activations import activation_maps, strongest
 from competition.analysis.attribution import integrated_gradients
 from competition.analysis.cam import grad_cam
-from competition.analysis.dream import STEPS, Objective, class_logit, dream, filter_mean
+from competition.analysis.dream import Objective, class_logit, dream, filter_mean
 from competition.analysis.layers import Layer, check_layer, map_layers, several
 from competition.analysis.occlusion import occlusion_map
 from competition.errors import UserError
 from competition.inference import Preprocessing
 
 TILE = 96  # pixels; smaller pictures are enlarged to at least this side, larger ones shrunk to at most twice it
+LAYERS = 4  # drawn of a network
 FILTERS = 16  # of each layer, in two rows of eight
 COLUMNS = 8
 LEAST_FALL = 0.01  # of the probability: where covering changes less, the colours of an occlusion map stay pale
@@ -108,13 +109,13 @@ def draw_activations(
     return draw.stacked(sheets), layers
 
 
-def _layers_to_draw(network: nn.Module, images: Tensor, layer: str | None, count: int = 4) -> list[Layer]:
+def _layers_to_draw(network: nn.Module, images: Tensor, layer: str | None) -> list[Layer]:
     if layer is not None:
         return [check_layer(network, layer, images)]
     found = map_layers(network, images)
     if not found:
         raise UserError(f"a {type(network).__name__} keeps no map of places: there is nothing to draw of its layers")
-    return several(found, count)
+    return several(found, LAYERS)
 
 
 def spread_channels(layer: Layer, count: int) -> list[int]:
@@ -122,27 +123,23 @@ def spread_channels(layer: Layer, count: int) -> list[int]:
     return [int(channel) for channel in np.linspace(0, layer.channels - 1, min(count, layer.channels))]
 
 
-def draw_filters(
-    network: nn.Module, layer: str, channels: Sequence[int], preprocessing: Preprocessing, steps: int = STEPS
-) -> draw.Picture:
+def draw_filters(network: nn.Module, layer: str, channels: Sequence[int], preprocessing: Preprocessing) -> draw.Picture:
     """Draw what some filters of a layer look for, the most strongly excited first."""
-    found, values = _dream(network, filter_mean(layer, channels), len(channels), preprocessing, steps)
+    found, values = _dream(network, filter_mean(layer, channels), len(channels), preprocessing)
     return draw.tiled([tile(found[place]) for place in np.argsort(-values)], COLUMNS)
 
 
-def draw_classes(
-    network: nn.Module, targets: Sequence[int], preprocessing: Preprocessing, steps: int = STEPS
-) -> list[draw.Picture]:
+def draw_classes(network: nn.Module, targets: Sequence[int], preprocessing: Preprocessing) -> list[draw.Picture]:
     """Draw what each class looks like to the network."""
-    return [tile(picture) for picture in _dream(network, class_logit(targets), len(targets), preprocessing, steps)[0]]
+    return [tile(picture) for picture in _dream(network, class_logit(targets), len(targets), preprocessing)[0]]
 
 
 def _dream(
-    network: nn.Module, objective: Objective, count: int, preprocessing: Preprocessing, steps: int
+    network: nn.Module, objective: Objective, count: int, preprocessing: Preprocessing
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     device = next(network.parameters()).device
     normalise = normaliser(preprocessing, device)
-    found, values = dream(network, objective, count, preprocessing.image_size, normalise, steps=steps)
+    found, values = dream(network, objective, count, preprocessing.image_size, normalise)
     return draw.to_bytes(found.permute(0, 2, 3, 1).numpy() * 255), values.numpy()
 
 

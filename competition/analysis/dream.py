@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from competition.analysis.layers import recorded
 from competition.errors import UserError
 
-Transform = Callable[[Tensor, torch.Generator], Tensor]  # pictures -> pictures of the same shape
 Objective = Callable[[nn.Module, Tensor], Tensor]  # network, input -> (B,) values
 
 STEPS = 64
 LEARNING_RATE = 0.05
+SHARE, DEGREES, SCALING = 0.1, 8.0, 0.1  # how far the transforms go at most
 # Colours of natural pictures are correlated; this square root of their covariance decorrelates (Olah et al. 2017).
 COLOURS = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03))
 
@@ -47,40 +47,21 @@ def frequencies(count: int, side: int, generator: torch.Generator) -> tuple[Tens
 # ---- transforms ----
 
 
-def jittered(share: float = 0.1) -> Transform:
-    """Move the pictures by up to ``share`` of their side; what leaves on one side comes back on the other."""
-
-    def transform(pictures: Tensor, generator: torch.Generator) -> Tensor:
-        reach = max(1, round(share * pictures.shape[-1]))
-        rows, columns = torch.randint(-reach, reach + 1, (2,), generator=generator).tolist()
-        return pictures.roll((rows, columns), dims=(2, 3))
-
-    return transform
+def jittered(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """Move the pictures by up to ``SHARE`` of their side; what leaves on one side comes back on the other."""
+    reach = max(1, round(SHARE * pictures.shape[-1]))
+    rows, columns = torch.randint(-reach, reach + 1, (2,), generator=generator).tolist()
+    return pictures.roll((rows, columns), dims=(2, 3))
 
 
-def turned(degrees: float = 8.0, scaling: float = 0.1) -> Transform:
-    """Turn by up to ``degrees`` and scale by up to ``scaling``; the edge is mirrored."""
-
-    def transform(pictures: Tensor, generator: torch.Generator) -> Tensor:
-        turn, grow = (torch.rand(2, generator=generator) * 2 - 1).tolist()
-        angle, scale = torch.tensor(turn * degrees).deg2rad(), 1 + grow * scaling
-        cosine, sine = float(angle.cos()) / scale, float(angle.sin()) / scale
-        matrix = torch.tensor([[cosine, -sine, 0.0], [sine, cosine, 0.0]], device=pictures.device)
-        grid = nn.functional.affine_grid(matrix.expand(len(pictures), 2, 3), list(pictures.shape), align_corners=False)
-        return nn.functional.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
-
-    return transform
-
-
-def one_after_another(*transforms: Transform) -> Transform:
-    """Join transforms, the first one first."""
-
-    def transform(pictures: Tensor, generator: torch.Generator) -> Tensor:
-        for each in transforms:
-            pictures = each(pictures, generator)
-        return pictures
-
-    return transform
+def turned(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """Turn by up to ``DEGREES`` and scale by up to ``SCALING``; the edge is mirrored."""
+    turn, grow = (torch.rand(2, generator=generator) * 2 - 1).tolist()
+    angle, scale = torch.tensor(turn * DEGREES).deg2rad(), 1 + grow * SCALING
+    cosine, sine = float(angle.cos()) / scale, float(angle.sin()) / scale
+    matrix = torch.tensor([[cosine, -sine, 0.0], [sine, cosine, 0.0]], device=pictures.device)
+    grid = nn.functional.affine_grid(matrix.expand(len(pictures), 2, 3), list(pictures.shape), align_corners=False)
+    return nn.functional.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
 
 
 # ---- objectives ----
@@ -119,7 +100,6 @@ def dream(
     side: int,
     normalise: Callable[[Tensor], Tensor],
     steps: int = STEPS,
-    seed: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """Return pictures that raise the objective, and the values they reach. -> (count, 3, side, side) in 0..1, (count,).
 
@@ -130,17 +110,16 @@ def dream(
         side: of the square, in pixels.
         normalise: pictures in 0..1 -> the network's input.
         steps: of Adam.
-        seed: another seed begins elsewhere.
     """
     device = next(network.parameters()).device
-    generator = torch.Generator().manual_seed(seed)
-    move = one_after_another(jittered(), turned())
+    generator = torch.Generator().manual_seed(0)
     start, to_pictures = frequencies(count, side, generator)
     numbers = start.to(device).requires_grad_(True)
     optimizer = torch.optim.Adam([numbers], lr=LEARNING_RATE)
     with torch.enable_grad():
         for _ in range(steps):
-            value = objective(network, normalise(move(to_pictures(numbers), generator)))
+            moved = turned(jittered(to_pictures(numbers), generator), generator)
+            value = objective(network, normalise(moved))
             (numbers.grad,) = torch.autograd.grad(-value.sum(), [numbers])
             optimizer.step()
     with torch.no_grad():

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 Picture = NDArray[np.uint8]  # (H, W, 3) RGB; a sheet of several is (H, W, 4), clear between them
 
 GAP = 2  # pixels between tiles
+STRENGTH = 0.6  # of colours over a grey picture
 # Against, neutral, for: blue and orange stay apart for every common kind of colour blindness.
 AGAINST, NEUTRAL, FOR = (33, 102, 172), (247, 247, 247), (230, 97, 1)
 
@@ -51,10 +52,10 @@ def signed(values: NDArray[np.floating], limit: float) -> Picture:
     return to_bytes(np.array(NEUTRAL) + np.abs(part) * (ends - np.array(NEUTRAL)))
 
 
-def overlaid(picture: Picture, colours: Picture, strength: float = 0.6) -> Picture:
+def overlaid(picture: Picture, colours: Picture) -> Picture:
     """Lay colours over the grey picture. (H, W, 3) both."""
     grey = cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY)[..., None]
-    return to_bytes(strength * colours + (1 - strength) * grey)
+    return to_bytes(STRENGTH * colours + (1 - STRENGTH) * grey)
 
 
 def tiled(pictures: Sequence[Picture], columns: int) -> Picture:

@@ -51,21 +51,21 @@ class Calibration:
         return "too sure" if self.lean > 0 else "too modest"
 
 
-def calibration(probabilities: NDArray[np.float32], labels: NDArray[np.int64], bins: int = BINS) -> Calibration:
+def calibration(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> Calibration:
     """Return the calibration of (N, K) probabilities, in bins of equal width of the highest probability."""
     confidence = probabilities.max(axis=1).astype(np.float64)
     is_right = probabilities.argmax(axis=1) == labels
-    number = np.minimum((confidence * bins).astype(int), bins - 1)
-    images = np.bincount(number, minlength=bins)
+    number = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    images = np.bincount(number, minlength=BINS)
     used = images > 0
-    mean = np.bincount(number, confidence, bins)[used] / images[used]
-    right = np.bincount(number, is_right, bins)[used] / images[used]
+    mean = np.bincount(number, confidence, BINS)[used] / images[used]
+    right = np.bincount(number, is_right, BINS)[used] / images[used]
 
     def error(right: NDArray[np.float64]) -> float:
         return float(np.abs(mean - right) @ images[used] / len(labels))
 
     rng = np.random.default_rng(0)
-    drawn = [np.bincount(number, rng.random(len(labels)) < confidence, bins)[used] for _ in range(DRAWS)]
+    drawn = [np.bincount(number, rng.random(len(labels)) < confidence, BINS)[used] for _ in range(DRAWS)]
     chance = float(np.quantile([error(hits / images[used]) for hits in drawn], 0.95))
     return Calibration(mean.tolist(), right.tolist(), images[used].tolist(), error(right), chance)
 
@@ -76,7 +76,7 @@ class Shift:
 
     Attributes:
         auc: area under its cross-validated ROC curve; 0.5 is chance.
-        spread: standard deviation over the folds.
+        spread: standard error over the folds.
         sharpness: median of the training images and of the test images, variance of the Laplacian.
         brightness: likewise, mean grey of 0 to 255.
     """

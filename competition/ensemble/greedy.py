@@ -19,19 +19,18 @@ WHOLE = 5  # up to so many members one bag holds all of them
 MARGIN = 1.001  # for what float32 sums lose
 
 
-def fit_greedy(shortlist: Shortlist, rows: NDArray[np.intp], seed: int = 0) -> NDArray[np.float64]:
+def fit_greedy(shortlist: Shortlist, rows: NDArray[np.intp]) -> NDArray[np.float64]:
     """Return weights that add up to 1, by macro F1 on some rows. -> (M,)."""
     library = np.sort(best_singles(shortlist, rows, MOST_MEMBERS))
-    bags = bags_of(len(library), seed)
-    return np.mean([select(shortlist, rows, library[bag]) for bag in bags], axis=0)
+    return np.mean([select(shortlist, rows, library[bag]) for bag in bags_of(len(library))], axis=0)
 
 
-def bags_of(members: int, seed: int) -> list[NDArray[np.intp]]:
+def bags_of(members: int) -> list[NDArray[np.intp]]:
     """Return the members that each bag may choose from: a random half of them, at least five."""
     if members <= WHOLE:
         return [np.arange(members)]
     size = max(-(-members // 2), WHOLE)
-    draws = [np.random.default_rng(counted_seed(seed, "bag", bag)).permutation(members) for bag in range(BAGS)]
+    draws = [np.random.default_rng(counted_seed(0, "bag", bag)).permutation(members) for bag in range(BAGS)]
     return [np.sort(draw[:size]) for draw in draws]
 
 
