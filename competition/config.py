@@ -70,9 +70,7 @@ class DataSettings(DecodeSettings, SourceSettings):  # in this order --help name
 class RunDataSettings(DataSettings):
     """Where the images of a run are and how they are read."""
 
-    data: Path | None = setting(
-        None, DATA, "folder or zip of the competition; without it, the data of the run", identity=False
-    )
+    data: Path | None = setting(None, DATA, "folder or zip of the competition; without it, the data of the run")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 Nothing here needs torch, so ``score`` answers within two seconds.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -192,8 +191,3 @@ def format_score(score: dict[str, Any]) -> str:
     interval = metrics.Interval(*score["interval_95"])
     lines.append(f"rows {score['rows']}, accuracy {score['accuracy']:.3f}, macro F1's 95 % interval {interval}")
     return "\n".join([*lines, f"macro F1 {score['macro_f1']:.3f}"])
-
-
-def score_json(score: dict[str, Any]) -> str:
-    """Return the score for programs."""
-    return json.dumps(score, indent=2, ensure_ascii=False)

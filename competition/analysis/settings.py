@@ -14,7 +14,7 @@ class ReportSettings(RunDataSettings):
     """Everything ``report`` can be told."""
 
     out: Path | None = setting(None, OUTPUT, "page to write; auto: report.html in the run folder")
-    device: Literal["auto", "cpu", "cuda"] = setting("auto", MACHINE, "where the networks run", identity=False)
+    device: Literal["auto", "cpu", "cuda"] = setting("auto", MACHINE, "where the networks run")
 
     def contradictions(self) -> Iterator[str]:
         """Yield settings that cannot stand together."""
@@ -34,7 +34,7 @@ class LookSettings(RunDataSettings):
     target: str | None = setting(None, OUTPUT, "class asked for; auto: the image's label, else the predicted class")
     layer: str | None = setting(None, OUTPUT, "layer of cam, activations or dream; auto: chosen by its size")
     out: Path | None = setting(None, OUTPUT, "picture to write: FILE.png")
-    device: Literal["auto", "cpu", "cuda"] = setting("auto", MACHINE, "where the network runs", identity=False)
+    device: Literal["auto", "cpu", "cuda"] = setting("auto", MACHINE, "where the network runs")
 
     def contradictions(self) -> Iterator[str]:
         """Yield settings that cannot stand together."""

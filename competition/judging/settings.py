@@ -16,7 +16,6 @@ class JudgeSettings(DataSettings):
         None,
         DATA,
         "folder or zip of real images; without it, what RUN was trained on, for a FOLDER the embedded sample",
-        identity=False,
     )
     per_class: int | None = setting(
         None, DATA, "most generated images of a class; auto: all (a run makes as many as there are real ones)", low=1

@@ -43,10 +43,6 @@ class OwnNetwork(nn.Module):
         """Timm's grouping of parameters by depth, used by layer-wise decay and freezing."""
         return {"stem": r"^stem", "blocks": r"^blocks\.(\d+)"}
 
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        if enable:
-            raise ValueError(f"{type(self).__name__} has no gradient checkpointing")
-
     def forward_features(self, x: Tensor) -> Tensor:
         return self.blocks(self.stem(x))  # (B, 3, H, W) -> (B, num_features, h, w)
 

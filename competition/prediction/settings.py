@@ -26,8 +26,8 @@ class PredictSettings(RunDataSettings):
         "argmax", TRAINING, "probabilities to classes; auto: whatever raises macro F1 out of fold beyond noise"
     )
     allow_partial: bool = setting(False, OUTPUT, "use the folds that are finished although others are not")
-    batch_size: int = setting(256, MACHINE, "images per forward pass", low=1, identity=False)
-    device: Literal["auto", "cpu", "cuda"] = setting("auto", MACHINE, "where the network runs", identity=False)
+    batch_size: int = setting(256, MACHINE, "images per forward pass", low=1)
+    device: Literal["auto", "cpu", "cuda"] = setting("auto", MACHINE, "where the network runs")
 
     def contradictions(self) -> Iterator[str]:
         """Yield settings that cannot stand together."""

@@ -1,5 +1,6 @@
 """Score a submission CSV against a truth CSV with macro F1, its interval, and each class."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,11 +18,11 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON")
     values = parser.parse(argv)
 
-    from competition.scoring import format_score, score_files, score_json
+    from competition.scoring import format_score, score_files
 
     truth = values.truth or _sample_truth()
     result = score_files(values.submission, truth, values.id_column, values.label_column)
-    print(score_json(result) if values.json else format_score(result))
+    print(json.dumps(result, indent=2, ensure_ascii=False) if values.json else format_score(result))
     return 0
 
 
