@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from competition import metrics
 from competition.errors import UserError, counted, first_few
 from competition.metrics import Interval
-from competition.predictions import Predictions, align, load_predictions
+from competition.predictions import Predictions, align, class_numbers, in_class_order, load_predictions
 from competition.runs import read_json
 
 
@@ -200,22 +200,15 @@ def _same_rows(contenders: Sequence[Contender]) -> tuple[list[Predictions], list
 
 
 def _same_classes(first: Contender, other: Contender) -> Predictions:
+    """Return a run's predictions with the classes in the order of the first run's; UserError where they differ."""
     names, found = first.predictions.class_names, other.predictions.class_names
     if set(names) != set(found):
         differ = sorted(set(names) ^ set(found))
         raise UserError(f"{first.name} and {other.name} know different classes; in one alone: {first_few(differ)}")
-    return other.predictions if names == found else _reordered(other.predictions, names)
-
-
-def _reordered(predictions: Predictions, class_names: tuple[str, ...]) -> Predictions:
-    assert predictions.labels is not None
-    columns = [predictions.class_names.index(name) for name in class_names]
-    return replace(
-        predictions,
-        class_names=class_names,
-        probabilities=predictions.probabilities[:, columns],
-        labels=np.argsort(columns)[predictions.labels],
-    )
+    assert other.predictions.labels is not None
+    labels = class_numbers(found, names)[other.predictions.labels]
+    probabilities = in_class_order(other.predictions, names)
+    return replace(other.predictions, class_names=names, probabilities=probabilities, labels=labels)
 
 
 def _refuse_other_truth(first: str, name: str, one: Predictions, other: Predictions) -> None:

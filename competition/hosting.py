@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from competition.config import HostSettings
 from competition.data.catalog import Problem, open_catalog
 from competition.data.checks import check, duplicate_groups
+from competition.data.decode import full_pixels, resize_image, to_png
 from competition.data.prepare import decode, find_data, natural_size
 from competition.errors import UserError, counted, first_few
 from competition.process import usable_cores
@@ -200,14 +201,8 @@ def _write_images(public: Path, table: pd.DataFrame, image_size: int | None) -> 
 
 
 def _png(path: str, image_size: int | None) -> bytes:
-    import cv2
-
-    from competition.data.decode import full_pixels, resize_image
-
     pixels = full_pixels(path)
-    if image_size is not None:
-        pixels = resize_image(pixels, image_size, "squash")
-    return bytes(cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1])
+    return to_png(pixels if image_size is None else resize_image(pixels, image_size, "squash"))
 
 
 def _write_tables(making: Path, table: pd.DataFrame) -> None:

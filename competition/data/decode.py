@@ -120,6 +120,11 @@ def full_pixels(path: str) -> np.ndarray:
     return _full_size(_open(read_bytes(path)))
 
 
+def to_png(pixels: np.ndarray) -> bytes:
+    """Return the bytes of a PNG file. (H, W, 3) uint8 RGB."""
+    return bytes(cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1])
+
+
 class _TooLargeError(Exception):
     pass
 

@@ -10,8 +10,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 
+from competition.data.decode import to_png
 from competition.errors import UserError
 from competition.runs import locked
 
@@ -88,7 +90,7 @@ def _render(folder: Path) -> None:
     for split in images:
         (folder / f"{split}_images").mkdir()
         for index, image in enumerate(images[split]):
-            (folder / f"{split}_images" / _name(split, index)).write_bytes(_png(image))
+            (folder / f"{split}_images" / _name(split, index)).write_bytes(to_png(image))
     damaged = folder / "train_images" / _name("train", 0)
     damaged.write_bytes(damaged.read_bytes()[:600])  # as an interrupted download leaves it
     _write_tables(folder, labels)
@@ -130,12 +132,6 @@ def _plant_duplicates(
         labels["train"].append(labels["train"][source])
     images["test"].append(train[80])
     labels["test"].append(labels["train"][80])
-
-
-def _png(image: np.ndarray) -> bytes:
-    import cv2
-
-    return bytes(cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1])
 
 
 # ---- shapes ----
@@ -224,8 +220,6 @@ SHAPES: dict[str, Callable[[], list[Points]]] = {
 
 def draw(label: str, seed: list[int]) -> np.ndarray:
     """Draw one image of a class: (32, 32, 3) uint8 RGB."""
-    import cv2
-
     rng = np.random.default_rng(seed)
     ground, ink = _two_colours(rng)
     image = _background(rng, ground)
@@ -248,16 +242,12 @@ def _two_colours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 def _background(rng: np.random.Generator, colour: np.ndarray) -> np.ndarray:
     """Cloudy: coarse noise, enlarged smoothly."""
-    import cv2
-
     coarse = rng.normal(0, 22, (5, 5, 3)).astype(np.float32)
     return colour + cv2.resize(coarse, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
 
 
 def _scribble(rng: np.random.Generator, image: np.ndarray) -> None:
     """Three to seven thin lines and dots of any colour behind the shape."""
-    import cv2
-
     for _ in range(rng.integers(3, 8)):
         start, end = rng.integers(0, SIZE, (2, 2)).tolist()
         colour = rng.uniform(20, 235, 3).tolist()

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from competition.data.decode import to_png
 from competition.errors import UserError, did_you_mean, first_few
 from competition.generative.checkpoint import Generator, open_generator, read_generator
 from competition.generative.design import Design
@@ -23,7 +24,6 @@ from competition.generative.model import GenerativeModel
 from competition.generative.pictures import named_classes
 from competition.generative.sampling import SAMPLE_BATCH, counted_noise, decode_pixels, device_of
 from competition.generative.settings import ExportSettings
-from competition.generative.sheets import to_png
 from competition.precision import pick_device
 from competition.progress import Bar
 from competition.runs import counted_seed, read_json, refuse_other_identity, write_atomically, write_json

@@ -7,13 +7,13 @@ from typing import Literal
 import numpy as np
 import torch
 
+from competition.data.decode import to_png
 from competition.errors import UserError
 from competition.generative.checkpoint import open_generator, read_generator
 from competition.generative.export import file_name, write_labelled, write_picture
 from competition.generative.image_sets import held_out_ids, is_run
 from competition.generative.sampling import SAMPLE_BATCH, device_of, sample
 from competition.generative.settings import ExportSettings
-from competition.generative.sheets import to_png
 from competition.precision import pick_device
 from competition.progress import Bar
 from competition.runs import counted_seed, read_json

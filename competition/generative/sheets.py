@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from competition.data.decode import to_png
 from competition.runs import write_atomically
 
 GAP = 2  # px of white between two pictures
@@ -21,11 +22,6 @@ Pixels = NDArray[np.uint8]
 def write_png(path: Path, picture: Pixels) -> None:
     """Write one picture, whole or not at all. (H, W, 3) uint8 RGB."""
     write_atomically(path, to_png(picture))
-
-
-def to_png(picture: Pixels) -> bytes:
-    """Return the bytes of a PNG file. (H, W, 3) uint8 RGB."""
-    return bytes(cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))[1])
 
 
 def tile(pictures: Pixels, columns: int) -> Pixels:

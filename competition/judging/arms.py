@@ -15,6 +15,7 @@ from competition.data.prepare import decode, fingerprint
 from competition.errors import UserError, counted, did_you_mean, first_few
 from competition.folds import held_out
 from competition.inference import Preprocessing
+from competition.predictions import class_numbers
 from competition.runs import counted_seed
 from competition.training.inputs import FoldJob, Machine, SoftLabelled, TrainingData
 from competition.training.material import Material
@@ -129,7 +130,7 @@ def open_generated(path: Path, settings: TrainSettings, per_class: int | None, m
         order = np.argsort([counted_seed(settings.seed, "judge", name) for name in table["image_id"]])
         table = table.iloc[order].groupby("label", sort=False).head(per_class)
     return Generated(
-        labels=np.array([names.index(label) for label in table["label"]], dtype=np.int64),
+        labels=class_numbers(table["label"], names),
         # A generated image may be named like a real one, and is another image.
         keys=image_keys([f"generated/{name}" for name in table["image_id"]]),
         rows=table["row"].to_numpy(np.int64),
