@@ -47,6 +47,12 @@ class Precision:
         return f"{self.number_format} {'channels_last' if self.channels_last else 'contiguous'}"
 
 
+def fastest(seconds: Mapping[Precision, float], lead: float) -> Precision:
+    """Return the combination with the shortest step; the first one unless another is ``lead`` times as fast."""
+    first, choice = next(iter(seconds)), min(seconds, key=lambda item: seconds[item])
+    return first if seconds[first] < lead * seconds[choice] else choice
+
+
 @dataclass(frozen=True)
 class Answer:
     """A probe's choice, with the images per second it saw; None where it was asked before and its answer is stored."""

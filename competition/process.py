@@ -14,8 +14,6 @@ def settle() -> None:
     """Set thread waiting and memory keeping; what the user has set in the environment stays."""
     # libgomp's threads spin while they wait, and take the core from whoever they wait for.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    # albumentations asks the network for its newest version at import unless told not to.
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     keep_freed_memory()
 
 

@@ -13,7 +13,7 @@ from competition.generative.learner import Learner
 from competition.generative.model import GenerativeModel
 from competition.generative.replay import LAUNCHED
 from competition.generative.settings import GenerateSettings
-from competition.precision import Precision, has_bf16
+from competition.precision import Precision, fastest, has_bf16
 
 # How much faster than the first candidate another must be: the times of small steps are noisy, fp32 is the safest.
 LEAD = 1.1
@@ -59,10 +59,7 @@ def probe_precision(
     while time.perf_counter() < deadline:
         for precision, step in steps.items():
             best[precision] = min(best[precision], step())
-    first, choice = next(iter(best)), min(best, key=lambda item: best[item])
-    if best[first] < LEAD * best[choice]:
-        choice = first
-    return choice, {str(item): round(len(pictures) / seconds, 1) for item, seconds in best.items()}
+    return fastest(best, LEAD), {str(item): round(len(pictures) / seconds, 1) for item, seconds in best.items()}
 
 
 def _timed_step(learner: Learner, pictures: Tensor) -> Callable[[], float]:

@@ -6,7 +6,7 @@ probe on the real network and batch decides.
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from competition.errors import UserError
 from competition.memory import in_halves
-from competition.precision import Precision, has_bf16
+from competition.precision import Precision, fastest, has_bf16
 
 # How much faster than the likeliest winner another combination must be: the probe's small batches favour the
 # contiguous layout, by 1.1 for resnet18, whose whole batches run 1.1 times faster in channels_last.
@@ -63,19 +63,13 @@ def probe_precision(
     )
     if not best:
         raise UserError(f"--precision {requested}: the loss is not finite in any layout; try --precision fp32")
-    return fastest(best), {str(item): round(size / seconds, 1) for item, seconds in best.items()}
+    return fastest(best, LEAD), {str(item): round(size / seconds, 1) for item, seconds in best.items()}
 
 
 def _start_gpu(network: nn.Module, images: Tensor, precision: Precision, device: torch.device) -> None:
     """Take a step outside of the time: the first one loads the GPU's libraries, for seconds."""
     in_halves(lambda size: next(_steps(network, images[:size], precision, device)), len(images), note=lambda text: None)
     torch.cuda.synchronize()
-
-
-def fastest(seconds: Mapping[Precision, float]) -> Precision:
-    """Return the combination with the shortest step, but the first one where it is nearly as fast (see `LEAD`)."""
-    first, choice = next(iter(seconds)), min(seconds, key=lambda item: seconds[item])
-    return first if seconds[first] < LEAD * seconds[choice] else choice
 
 
 @dataclass(frozen=True)
