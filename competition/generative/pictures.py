@@ -17,6 +17,7 @@ from competition.data.loader import Images, Loader, image_keys
 from competition.data.prepare import decode, find_data, fingerprint, natural_size, report_problems
 from competition.errors import UserError, counted, did_you_mean, first_few
 from competition.generative.settings import GenerateSettings
+from competition.predictions import class_numbers
 from competition.runs import counted_seed
 
 FEWEST_IMAGES = 16  # in all; fewer teach a model nothing but themselves
@@ -108,7 +109,7 @@ def load_pictures(settings: GenerateSettings, image_size: int | None = None) -> 
     _say_sizes(store.facts.iloc[table["row"]], size, settings.resize)
     return Pictures(
         image_ids=np.asarray(table["image_id"].tolist(), dtype=np.str_),
-        labels=np.array([names.index(label) for label in table["label"]], dtype=np.int64),
+        labels=class_numbers(table["label"], names),
         class_names=tuple(names),
         rows=table["row"].to_numpy(np.int64),
         images=store,
