@@ -6,7 +6,7 @@ from pathlib import Path
 
 from competition.data.csvfile import read_csv
 from competition.errors import first_few
-from competition.logbook import Entry, confusion_of
+from competition.logbook import Entry, confusion_of, id_position, sidecar
 from competition.metrics import Interval, leaderboard_band
 from competition.runs import hash_file
 
@@ -133,7 +133,11 @@ def _labels(folder: Path, entry: Entry) -> dict[str, str]:
     path = folder / entry.submission
     if entry.status == "failed" or not path.exists() or hash_file(path) != entry.sha256:
         return {}
-    return {row[0]: row[1] for row in read_csv(str(path)).rows if len(row) > 1}
+    table = read_csv(str(path))
+    if len(table.columns) < 2:
+        return {}
+    ids = id_position(table, sidecar(path) or {})
+    return {row[ids]: row[1 if ids == 0 else 0] for row in table.rows}
 
 
 def _disagreement(first: dict[str, str], second: dict[str, str]) -> float:

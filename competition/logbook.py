@@ -6,7 +6,7 @@ file hash. Nothing here needs torch.
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from competition.data.csvfile import read_csv
+from competition.data.csvfile import CsvFile, read_csv
 from competition.errors import UserError, did_you_mean, first_few
 from competition.metrics import Counts
 from competition.runs import hash_file, locked, read_json, write_atomically
@@ -130,6 +130,15 @@ def sidecar(path: Path) -> dict[str, Any] | None:
     beside = path.with_suffix(".json")
     record = read_json(beside) if beside.exists() else None
     return record if isinstance(record, dict) else None
+
+
+def id_position(table: CsvFile, record: Mapping[str, Any]) -> int:
+    """Return which column of a submission holds the ids: the one that its record names, or else the likely one."""
+    if record.get("id_column") in table.columns:
+        return table.columns.index(record["id_column"])
+    first, second = ([row[place].strip() for row in table.rows] for place in (0, 1))
+    # Each id is there once, labels come again; where that tells nothing, ids come first.
+    return int(len(set(first)) < len(first) and len(set(second)) == len(second))
 
 
 def _score_in(record: dict[str, Any]) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ from competition.errors import UserError
 from competition.leaderboard import expected_band, final_two, parted, report, text_plot
 from competition.logbook import Entry, add_new_submissions, entry_of, set_scores
 from competition.metrics import leaderboard_band
+from competition.runs import hash_file
 from tests.test_logbook import made
 
 ROWS = 40
@@ -100,6 +101,28 @@ def test_changed_failed_and_foreign_files_are_not_suggested(folder):
     (folder / "best.csv").write_text("id,label\ni0,x\n")
     assert final_two(entries, folder).best.submission == "twin.csv"
     assert final_two([], folder) is None
+
+
+@pytest.mark.parametrize("names", ["Target,Image", "label,id"])
+def test_a_table_that_begins_with_the_label_is_compared_by_its_ids(folder, capsys, names):
+    for path in folder.glob("*.csv"):
+        rows = [line.split(",") for line in path.read_text().splitlines()[1:]]
+        path.write_text("\n".join([names, *(f"{label},{name}" for name, label in rows)]) + "\n")
+        record = json.loads(path.with_suffix(".json").read_text())
+        told = {"id_column": "Image"} if "Image" in names else {}  # without it ids are what is there once
+        path.with_suffix(".json").write_text(json.dumps({**record, **told, "sha256": hash_file(path)}))
+    main(["leaderboard", "--folder", str(folder)])
+    assert "best.csv (best: 0.8000 out of fold) and other.csv (differs on 7.5%" in capsys.readouterr().out
+
+
+def test_of_few_images_whose_labels_all_differ_the_record_tells_the_ids(tmp_path, capsys):
+    for name, rows, score in (("best", "a,1 b,2", 0.8), ("other", "a,1 c,2", 0.7)):
+        path = made(tmp_path, name)
+        path.write_text("label,id\n" + rows.replace(" ", "\n") + "\n")
+        record = {"submission": path.name, "sha256": hash_file(path), "rows": 2, "id_column": "id"}
+        path.with_suffix(".json").write_text(json.dumps({**record, "score": {"macro_f1": score}}))
+    main(["leaderboard", "--folder", str(tmp_path)])
+    assert "and other.csv (differs on 50.0% of the rows" in capsys.readouterr().out
 
 
 def test_the_public_score_decides_only_where_no_other_is_known(folder):

@@ -99,6 +99,7 @@ def test_a_submission_has_the_rows_asked_for_and_a_record(tmp_path):
     assert (tmp_path / "out.csv").read_text() == "name,class\nt1,b\nt0,a\nt2,b\n"
     made = json.loads((tmp_path / "out.json").read_text())
     assert made["sha256"] == hash_file(tmp_path / "out.csv")
+    assert made["id_column"] == "name"
     assert made["ensemble"]["method"] == "weighted"
     assert set(made["ensemble"]["methods"]) == {"best", "weighted"}
     assert [run["weight"] for run in made["runs"]] == ensemble.combination.weights.tolist()

@@ -13,6 +13,7 @@ from competition.prediction.members import Member
 from competition.prediction.settings import PredictSettings
 from competition.predictions import Predictions
 from competition.runs import environment, hash_file, read_json
+from competition.submission import Template
 
 
 def describe_submission(
@@ -21,6 +22,7 @@ def describe_submission(
     ensemble: FittedEnsemble,
     decision: FittedDecision,
     catalog: Catalog,
+    template: Template,
     predictions: Predictions,
 ) -> dict[str, Any]:
     """Return runs, fold hashes, weights, scores, revision and the hash of the CSV.
@@ -34,6 +36,7 @@ def describe_submission(
         "revision": revision(),
         "data": str(catalog.source),
         "rows": len(predictions.image_ids),
+        "id_column": template.id_column,
         "score": decision.score(),
         "ensemble": _describe_ensemble(settings, ensemble),
         "decision": decision.decision.plain(),

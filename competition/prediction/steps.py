@@ -147,5 +147,5 @@ def write_outputs(
     table = submission_table(ids, labels, template)
     refuse_errors(guard(table, template, decision.shares), path)
     write_atomically(path, table.to_csv(index=False))
-    record = describe_submission(path, settings, ensemble, decision, catalog, predictions)
+    record = describe_submission(path, settings, ensemble, decision, catalog, template, predictions)
     write_json(path.with_suffix(".json"), record)
