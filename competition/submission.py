@@ -13,7 +13,7 @@ import pandas as pd
 from competition.data.catalog import Catalog, Problem, open_catalog
 from competition.data.csvfile import CsvFile, read_csv
 from competition.errors import UserError, counted, did_you_mean, first_few
-from competition.logbook import sidecar
+from competition.logbook import id_position, sidecar
 from competition.runs import hash_file
 from competition.shares import share_problems
 
@@ -230,12 +230,10 @@ def _template_of(table: CsvFile, record: dict[str, Any]) -> Template:
         raise UserError(
             f"{table.path}: expected a column of ids, one of labels, and rows; it has {first_few(table.columns)}"
         )
-    first, second = ([row[place].strip() for row in table.rows] for place in (0, 1))
-    # Each id is there once, labels come again; where that tells nothing, ids come first.
-    is_label_first = len(set(first)) < len(first) and len(set(second)) == len(second)
-    ids, (id_column, label_column) = (second, table.columns[::-1]) if is_label_first else (first, table.columns)
+    place = id_position(table, record)
+    ids = [row[place].strip() for row in table.rows]
     class_names = list(record.get("predicted_out_of_fold") or [])
-    return Template(id_column, label_column, ids, class_names, table.columns)
+    return Template(table.columns[place], table.columns[1 - place], ids, class_names, table.columns)
 
 
 def _template(source: Path, record: dict[str, Any]) -> Template:

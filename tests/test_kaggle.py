@@ -127,6 +127,16 @@ def test_a_file_that_nothing_describes_needs_data(fake, csv):
     assert main([*SUBMIT, "--data", "sample.csv"]) == 0
 
 
+@pytest.mark.parametrize("rows", ["dog,i0\n", "cat,i0\ndog,i1\n"])
+def test_a_file_that_begins_with_the_label_passes_though_no_label_comes_again(fake, csv, capsys, rows):
+    csv.write_text("label,id\n" + rows)
+    write_sidecar(csv, data="/nowhere", id_column="id")
+    assert main(SUBMIT) == 0
+    assert "unchanged since predict.py checked it" in capsys.readouterr().out
+    Path("sample.csv").write_text("label,id\n" + rows.replace("dog", "cat"))
+    assert main([*SUBMIT[:-1], "dogs", "--data", "sample.csv"]) == 0
+
+
 def test_without_its_data_an_unchanged_file_passes_and_a_changed_one_does_not(fake, csv, capsys):
     write_sidecar(csv, data="/nowhere")
     assert main(SUBMIT) == 0
