@@ -34,9 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     ensemble = steps.fit_ensemble(members, settings.ensemble)
     decision = steps.fit_decision(ensemble, settings.decide)
     predictions = steps.predict_test(settings, ensemble, catalog)
-    steps.write_outputs(path, settings, ensemble, decision, catalog, predictions)
+    rows = steps.write_outputs(path, settings, ensemble, decision, catalog, predictions)
     networks = sum(len(member.fold_folders) for member in ensemble.used)
-    print(f"{path}: {counted(len(predictions.image_ids), 'row')} from {counted(networks, 'network')}")
+    print(f"{path}: {counted(rows, 'row')} from {counted(networks, 'network')}")
     return 0
 
 

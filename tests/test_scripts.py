@@ -64,6 +64,19 @@ def test_predict_writes_a_submission_and_what_made_it(finished, capsys):
     assert record["runs"][0]["out_of_fold"]["macro_f1"] == json.loads(Path("runs/a/score.json").read_text())["macro_f1"]
 
 
+def test_test_images_that_the_sample_submission_leaves_out_are_told_and_not_counted(folders, finished, capsys):
+    data = Path(shutil.copytree(folders, "part"))
+    (data / "sample_submission.csv").write_text("label,id\nblue,7.png\nblue,2.png\nblue,4.png\n")
+    code, out, _ = answer(predict.main, ["runs/a", "--data", data, "--out", "s.csv", *finished], capsys)
+    assert code == 0
+    assert "warning: 6 of 9 test images left out of the file: the sample submission" in out
+    assert "does not name 0.png, 1.png, 3.png, 5.png, 6.png and 1 more\n" in out
+    assert out.endswith("s.csv: 3 rows from 2 networks\n")
+    assert pd.read_csv("s.csv")["id"].tolist() == ["7.png", "2.png", "4.png"]
+    record = json.loads(Path("s.json").read_text())
+    assert (record["rows"], record["id_column"]) == (3, "id")
+
+
 def test_the_last_line_is_the_predict_command(folders, finished, capsys):
     words = ["--data", folders, "--run", "runs/a", *finished, *TINY]
     code, out, _ = answer(train.main, words, capsys)  # finished: nothing is trained, the score is printed again

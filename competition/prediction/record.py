@@ -35,7 +35,7 @@ def describe_submission(
         "toolkit": __version__,
         "revision": revision(),
         "data": str(catalog.source),
-        "rows": len(predictions.image_ids),
+        "rows": len(template.ids),
         "id_column": template.id_column,
         "score": decision.score(),
         "ensemble": _describe_ensemble(settings, ensemble),

@@ -138,8 +138,12 @@ def write_outputs(
     decision: FittedDecision,
     catalog: Catalog,
     predictions: Predictions,
-) -> None:
-    """Write the submission and, beside it, what made it; raises UserError where a leaderboard would refuse it."""
+) -> int:
+    """Write the submission and, beside it, what made it; return its rows.
+
+    Raises:
+        UserError: what a leaderboard would refuse.
+    """
     class_names = np.asarray(predictions.class_names)
     labels = class_names[decision.decision.apply(predictions.probabilities)].tolist()
     ids, wanted = predictions.image_ids.tolist(), catalog.submission_ids
@@ -149,3 +153,16 @@ def write_outputs(
     write_atomically(path, table.to_csv(index=False))
     record = describe_submission(path, settings, ensemble, decision, catalog, template, predictions)
     write_json(path.with_suffix(".json"), record)
+    _report_left_out(ids, template.ids, catalog.source)
+    return len(table)
+
+
+def _report_left_out(ids: Sequence[str], asked: Sequence[str], source: Path) -> None:
+    known = set(asked)
+    left_out = [name for name in ids if name not in known]
+    if left_out:
+        print(
+            f"warning: {len(left_out):,} of {counted(len(ids), 'test image')} left out of the file: the sample "
+            f"submission (or test list) of {source} does not name {first_few(left_out)}",
+            flush=True,
+        )
