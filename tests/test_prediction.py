@@ -53,6 +53,38 @@ def test_predictions_of_other_images_are_not_overwritten_unasked(tmp_path, monke
     assert output_path(PredictSettings(), ["runs/a"], CATALOG).name == "a.csv"
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "is_other"),
+    [
+        (["runs/a"], ["runs/a"], False),
+        (["alt/../runs/a"], ["./runs/a"], False),
+        (["alt/a"], ["runs/a"], True),
+        (["studies/a/trials/0000"], ["runs/a"], True),
+        (["runs/a"], ["studies/a"], True),
+        (["studies/a/trials/0000", "studies/a/trials/0003"], ["studies/a"], False),  # it may have more trials by now
+        (["studies/a/trials/0000", "runs/b"], ["studies/a", "runs/b"], False),
+        (["studies/a/trials/0000"], ["studies/b/trials/0000"], True),
+        (["runs/a+b"], ["runs/a", "runs/b"], True),
+        (["runs/a", "alt/b"], ["runs/a", "runs/b"], True),
+        ([f"runs/{n}" for n in range(5)], ["runs/0", "runs/1", "runs/2", "runs/3", "runs/9"], True),
+    ],
+)
+def test_predictions_of_other_runs_are_not_overwritten_unasked(tmp_path, monkeypatch, before, now, is_other):
+    monkeypatch.chdir(tmp_path)
+    path = output_path(PredictSettings(), now, CATALOG)
+    path.parent.mkdir()
+    path.write_text("id,label\n")
+    record = {"data": "data.zip", "runs": [{"run": run} for run in before]}
+    path.with_suffix(".json").write_text(json.dumps(record))
+    if not is_other:
+        assert output_path(PredictSettings(), now, CATALOG) == path
+        return
+    with pytest.raises(UserError) as refusal:
+        output_path(PredictSettings(), now, CATALOG)
+    assert f"{path} holds the predictions by {before[0]}" in str(refusal.value)
+    assert f"or write over this one with --out {path}" in str(refusal.value)
+
+
 @pytest.mark.parametrize(("given", "expected"), [("own", None), ("auto", None), ("3", 3)])
 def test_views_are_a_number_or_a_word(given, expected):
     assert PredictSettings(views=given).view_count == expected

@@ -29,6 +29,20 @@ def test_runs_with_other_classes_are_refused(finished, capsys):
     assert "only runs/b knows violet; only runs/a knows green" in err
 
 
+def test_another_run_of_the_same_name_does_not_take_its_submission(finished, capsys):
+    assert answer(predict.main, ["runs/a", *finished], capsys)[0] == 0
+    Path("alt").mkdir()
+    shutil.move("runs/a", "alt/a")
+    before = Path("submissions/a.json").read_text()
+    code, _, err = answer(predict.main, ["alt/a", *finished], capsys)
+    assert code == 2
+    assert "submissions/a.csv holds the predictions by runs/a: name another file with --out" in err
+    assert Path("submissions/a.json").read_text() == before
+    assert answer(predict.main, ["alt/a", "--out", "submissions/a.csv", *finished], capsys)[0] == 0
+    assert answer(predict.main, ["alt/a", "--views", "2", "--decide", "auto", *finished], capsys)[0] == 0
+    assert Path("submissions/a.json").read_text() != before
+
+
 class TooDeep(nn.Module):
     """Halves its pictures until there is nothing left to pool."""
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 
@@ -118,17 +119,30 @@ def output_path(settings: PredictSettings, folders: Sequence[str], catalog: Cata
     """Return ``--out``, or submissions/ and the names of the runs and studies.
 
     Raises:
-        UserError: a submission of that name which was made for other test images.
+        UserError: a submission of that name which was made for other test images, or by other runs.
     """
     if settings.out is not None:
         return settings.out
-    names = [Path(folder).resolve().name for folder in folders]
+    places = [Path(folder).resolve() for folder in folders]
+    names = [place.name for place in places]
     rest = [f"{len(names) - NAMED_RUNS}-more"] if len(names) > NAMED_RUNS else []
     path = Path("submissions") / ("+".join(names[:NAMED_RUNS] + rest) + ".csv")
-    before = (sidecar(path) or {}).get("data", str(catalog.source)) if path.exists() else str(catalog.source)
-    if before != str(catalog.source):
-        raise UserError(f"{path} holds the predictions of {before}: name another file with --out")
+    record = (sidecar(path) or {}) if path.exists() else {}
+    data, runs = record.get("data", str(catalog.source)), [run["run"] for run in record.get("runs", []) if "run" in run]
+    of = f" of {data}" if data != str(catalog.source) else ""
+    by = f" by {first_few(runs)}" if runs and not _are_of(runs, places) else ""
+    if of or by:
+        raise UserError(
+            f"{path} holds the predictions{of}{by}: name another file with --out, or write over this one with "
+            f"--out {quote(str(path))}"
+        )
     return path
+
+
+def _are_of(runs: Sequence[str], places: Sequence[Path]) -> bool:
+    """Whether these runs are those of a command: every run and study has its own; a study may have more by now."""
+    owners = [[place for place in places if Path(run).resolve().is_relative_to(place)] for run in runs]
+    return all(owners) and {place for found in owners for place in found} == set(places)
 
 
 def write_outputs(
