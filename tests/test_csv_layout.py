@@ -22,6 +22,19 @@ def test_sample_submission_decides_columns_and_order(tmp_path: Path) -> None:
     assert rows(catalog)[:2] == [("a", "x", "train"), ("b", "y", "train")]
 
 
+@pytest.mark.parametrize("ids", [("3", "4.png"), ("3.png", "4"), ("test/3.png", "test/4")])
+def test_two_spellings_of_one_file_are_one_test_image(tmp_path: Path, ids: tuple[str, str]) -> None:
+    tables = {
+        **TRAIN,
+        "test.csv": "id,label\n3.png,a\n4.png,b\n5.png,a\n",
+        "sample_submission.csv": f"id,label\n{ids[1]},a\n{ids[0]},a\n",
+    }
+    catalog = open_catalog(make(tmp_path, [*IMAGES, "test/3.png", "test/4.png", "test/5.png"], tables))
+    assert sorted(rows(catalog)[2:]) == sorted([(ids[0], "a", "test"), (ids[1], "b", "test"), ("5.png", "a", "test")])
+    assert catalog.submission_ids == [ids[1], ids[0]]
+    assert kinds(catalog) == {"test lists differ": ["5.png"]}
+
+
 def test_a_sample_submission_of_another_form_is_told(tmp_path: Path) -> None:
     tables = {**TRAIN, "sample_submission.csv": "id,x,y\n3,0.5,0.5\n"}
     catalog = open_catalog(make(tmp_path, [*IMAGES, "test/3.png"], tables))

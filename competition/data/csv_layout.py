@@ -197,42 +197,52 @@ class CsvReader:
         return found
 
     def _read_test(self, classes: set[str]) -> None:
-        """Add the test images: those of the sample submission, else of test.csv, else of the test folder."""
+        """Add the test images: those of test.csv and the sample submission, spelled as there, else the test folder's.
+
+        Two spellings of one file are one image.
+        """
         test = read_csv(self.tables["test"]) if "test" in self.tables else None
+        if test is None and self.sample is None:
+            self._read_test_folder()
+            return
         labels: dict[str, str] = {}
-        ids: list[str] = []
+        lists: dict[str, list[str]] = {}
         for table in (test, self.sample):
             if table is None:
                 continue
             column = self._id_column(table, "test")
-            cells = [cell.strip() for cell in table.column(column, "--id-column")]
+            lists[table.path] = cells = [cell.strip() for cell in table.column(column, "--id-column")]
             if table is test and self.draft.label_column in table.columns and column != self.draft.label_column:
                 labels = dict(zip(cells, table.column(self.draft.label_column, ""), strict=True))
-            self._report_test_lists(table.path, ids, cells)
             self.draft.id_column = column
             self.draft.submission_ids = list(dict.fromkeys(cells))
-            ids += cells
         if self.sample is not None and len(self.sample.columns) > 1:
             self.draft.sample_columns = tuple(self.sample.columns)
             rest = [name for name in self.sample.columns if name != self.draft.id_column]
             self.draft.label_column = rest[0]
-        if test is None and self.sample is None:
-            self._read_test_folder()
-            return
-        path = test.path if test is not None else self.tables["sample"]
-        found = self._resolve(list(dict.fromkeys(ids)), "test", path)
-        for image_id in dict.fromkeys(ids):
-            label = labels.get(image_id, "").strip()
-            file = self.files[found[image_id]] if image_id in found else str(Path(path).parent / image_id)
-            self.draft.rows.append((image_id, file, label if label in classes else None, "test", None))
+        ids = list(dict.fromkeys(cell for cells in lists.values() for cell in cells))
+        images = {name: name for name in ids} | self._resolve(ids, "test", next(iter(lists)))
+        self._report_test_lists(lists, images)
+        known = {images[name]: label.strip() for name, label in labels.items() if label.strip() in classes}
+        asked = set(self.draft.submission_ids or [])
+        spelled = {images[name] for name in asked}
+        for image_id in ids:
+            name = images[image_id]
+            if image_id in asked or name not in spelled:
+                spelled.add(name)
+                file = self.files.get(name, str(Path(next(iter(lists))).parent / name))
+                self.draft.rows.append((image_id, file, known.get(name), "test", None))
 
-    def _report_test_lists(self, path: str, before: list[str], cells: list[str]) -> None:
-        twice = sorted(name for name, count in Counter(cells).items() if count > 1)
-        if twice:
-            message = f"{path} names {counted(len(twice), 'test image')} more than once; each gets one row."
-            self.draft.problems.append(Problem("test image named twice", message, twice, "warning"))
-        if before and set(before) != set(cells):
-            rows = sorted(set(before) ^ set(cells))
+    def _report_test_lists(self, lists: dict[str, list[str]], images: dict[str, str]) -> None:
+        """Report ids named twice, and images that only one of the lists has; ``images`` holds what each id means."""
+        for path, cells in lists.items():
+            twice = sorted(name for name, count in Counter(cells).items() if count > 1)
+            if twice:
+                message = f"{path} names {counted(len(twice), 'test image')} more than once; each gets one row."
+                self.draft.problems.append(Problem("test image named twice", message, twice, "warning"))
+        named = [{images[name] for name in cells} for cells in lists.values()]
+        rows = sorted({name for cells in lists.values() for name in cells if images[name] in named[0] ^ named[-1]})
+        if rows:
             message = f"{path} and the test list differ in {counted(len(rows), 'id')}; the submission follows {path}."
             self.draft.problems.append(Problem("test lists differ", message, rows, "warning"))
 
