@@ -35,6 +35,27 @@ def test_two_spellings_of_one_file_are_one_test_image(tmp_path: Path, ids: tuple
     assert kinds(catalog) == {"test lists differ": ["5.png"]}
 
 
+@pytest.mark.parametrize("flags", [{}, {"id_column": "file"}])
+def test_the_ids_of_a_sample_may_name_images_by_way_of_the_test_list(tmp_path: Path, flags: dict[str, str]) -> None:
+    tables = {
+        "train.csv": "id,file,label\n70,train/1.png,0\n71,train/2.png,1\n",
+        "test.csv": "id,file,label\n90,test/3.png,1\n91,test/0.png,0\n92,test/5.png,0\n",
+        "sample_submission.csv": "id,label\n91,0\n90,0\n",
+    }
+    files = [*IMAGES, "test/0.png", "test/3.png", "test/5.png"]
+    catalog = open_catalog(make(tmp_path, files, tables), **flags)
+    table = catalog.of("test")
+    paths = [Path(path).name for path in table["path"]]
+    assert sorted(zip(table["image_id"], table["label"], paths, strict=True)) == [
+        ("90", "1", "3.png"),
+        ("91", "0", "0.png"),
+        ("test/5.png", "0", "5.png"),
+    ]
+    assert (catalog.id_column, catalog.label_column, catalog.submission_ids) == ("id", "label", ["91", "90"])
+    assert catalog.labelled()["image_id"].tolist() == ["train/1.png", "train/2.png"]
+    assert kinds(catalog) == {"test lists differ": ["test/5.png"]}
+
+
 def test_a_sample_submission_of_another_form_is_told(tmp_path: Path) -> None:
     tables = {**TRAIN, "sample_submission.csv": "id,x,y\n3,0.5,0.5\n"}
     catalog = open_catalog(make(tmp_path, [*IMAGES, "test/3.png"], tables))

@@ -207,23 +207,51 @@ class CsvReader:
             return
         labels: dict[str, str] = {}
         lists: dict[str, list[str]] = {}
+        joined: dict[str, str] = {}
         for table in (test, self.sample):
             if table is None:
                 continue
-            column = self._id_column(table, "test")
+            column: str | None = None
+            if table is self.sample and test is not None:
+                column, joined = self._join(test, lists[test.path], table)
+            column = column or self._id_column(table, "test")
             lists[table.path] = cells = [cell.strip() for cell in table.column(column, "--id-column")]
             if table is test and self.draft.label_column in table.columns and column != self.draft.label_column:
                 labels = dict(zip(cells, table.column(self.draft.label_column, ""), strict=True))
             self.draft.id_column = column
             self.draft.submission_ids = list(dict.fromkeys(cells))
+        self._take_sample_columns()
+        labels = {name: label.strip() for name, label in labels.items()}
+        self._add_test(lists, joined, {name: label for name, label in labels.items() if label in classes})
+
+    def _join(self, test: CsvFile, files: list[str], sample: CsvFile) -> tuple[str | None, dict[str, str]]:
+        """Return (the sample's id column, {id: file}) where its ids name images only by way of test.csv, else nothing.
+
+        That is so where no column of the sample names an image, and test.csv has the ids of one beside its ``files``.
+        """
+        hits = self._hits(self._first_values(sample), "test")
+        columns = [name for name in sample.columns if name != self.draft.label_column]
+        for column in columns:
+            if column in test.columns and not any(hits[name] for name in columns):
+                ids = [cell.strip() for cell in test.column(column, "")]
+                wanted = {cell.strip() for cell in sample.column(column, "")}
+                if len(set(ids)) == len(ids) and len(wanted & set(ids)) >= _NEARLY * len(wanted):
+                    return column, dict(zip(ids, files, strict=True))
+        return None, {}
+
+    def _take_sample_columns(self) -> None:
         if self.sample is not None and len(self.sample.columns) > 1:
             self.draft.sample_columns = tuple(self.sample.columns)
-            rest = [name for name in self.sample.columns if name != self.draft.id_column]
-            self.draft.label_column = rest[0]
+            self.draft.label_column = next(name for name in self.sample.columns if name != self.draft.id_column)
+
+    def _add_test(self, lists: dict[str, list[str]], joined: dict[str, str], labels: dict[str, str]) -> None:
+        """Add one row for each image of the ``lists``; ``joined`` holds the files of ids that do not name theirs."""
         ids = list(dict.fromkeys(cell for cells in lists.values() for cell in cells))
-        images = {name: name for name in ids} | self._resolve(ids, "test", next(iter(lists)))
+        named = {name: joined.get(name, name) for name in ids}
+        found = self._resolve(list(dict.fromkeys(named.values())), "test", next(iter(lists)))
+        images = {image_id: found.get(name, name) for image_id, name in named.items()}
         self._report_test_lists(lists, images)
-        known = {images[name]: label.strip() for name, label in labels.items() if label.strip() in classes}
+        known = {images[name]: label for name, label in labels.items()}
         asked = set(self.draft.submission_ids or [])
         spelled = {images[name] for name in asked}
         for image_id in ids:
