@@ -158,6 +158,20 @@ def test_refused_flags(tmp_path: Path, flags: dict[str, str], message: str) -> N
         open_catalog(make(tmp_path, IMAGES, TRAIN), **flags)
 
 
+@pytest.mark.parametrize(
+    ("label", "hint"),
+    [("1.0", "; '1.0' is '1' read as a number: spell the labels alike in both. Each"), ("x", "does not have. Each")],
+)
+@pytest.mark.parametrize("layout", ["csv", "class folders"])
+def test_labels_that_only_the_validation_split_has_are_told(tmp_path: Path, label: str, hint: str, layout: str) -> None:
+    files, tables = [*IMAGES, "val/3.png"], {"train.csv": "id,label\n1,1\n2,2\n", "val.csv": f"id,label\n3,{label}\n"}
+    if layout == "class folders":
+        files, tables = ["train/1/1.png", "train/2/2.png", f"val/{label}/3.png"], {}
+    (problem,) = open_catalog(make(tmp_path, files, tables)).problems
+    assert (problem.kind, problem.rows, problem.severity) == ("label only in validation", [label], "warning")
+    assert hint in problem.message
+
+
 def test_a_list_of_classes_beside_class_folders_is_no_training_table(tmp_path: Path) -> None:
     catalog = open_catalog(make(tmp_path, CLASS_FOLDERS, {"labels.csv": "ClassId,Name\n0,cat\n1,dog\n"}))
     assert (catalog.layout, catalog.class_names) == ("class folders", ["cat", "dog"])

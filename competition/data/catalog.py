@@ -92,11 +92,11 @@ def open_catalog(
         reader.read()
     else:
         layout = read_folders(draft, tables, source)
-        if id_column or label_column:
-            draft.id_column, draft.label_column = (id_column or draft.id_column, label_column or draft.label_column)
+        draft.id_column, draft.label_column = id_column or draft.id_column, label_column or draft.label_column
     draft.report_unnamed()
     table = draft.as_table()
     _refuse_unlabelled(table, source, fewest_classes)
+    draft.report_unknown_labels()
     draft.report_sample_columns()
     submission = (draft.id_column, draft.label_column, draft.submission_ids)
     return Catalog(table, source, layout, *submission, draft.problems, draft.sample_columns)
