@@ -38,6 +38,14 @@ def test_a_sample_submission_may_begin_with_the_label_and_name_what_is_not_there
     assert sorted(catalog.of("test")["image_id"]) == ["10", "2", "77"]  # the last is predicted from a blank picture
 
 
+@pytest.mark.parametrize("name", ["sample_submission.csv", "test.csv"])
+def test_a_list_that_leaves_test_images_out_is_told(tmp_path: Path, name: str) -> None:
+    catalog = open_catalog(make(tmp_path, [*CLASS_FOLDERS, "test/3.png"], {name: "Id,Guess\n10,cat\n"}))
+    assert catalog.submission_ids == ["10"]
+    assert kinds(catalog) == {"test lists differ": ["2.png", "3.png"]}
+    assert "does not name 2 test images; the submission follows it." in catalog.problems[0].message
+
+
 def test_a_test_list_names_no_column_of_labels(tmp_path: Path) -> None:
     catalog = open_catalog(make(tmp_path, CLASS_FOLDERS, {"test.csv": "Id,width\n10,32\n2,32\n"}))
     assert (catalog.id_column, catalog.label_column, catalog.sample_columns) == ("Id", "label", ())

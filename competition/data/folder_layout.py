@@ -97,6 +97,11 @@ def _follow_list(draft: Draft, table: CsvFile, names: list[str]) -> None:
         message = f"{table.path} names {counted(len(missing), 'image')} not there. A blank image stands for each."
         draft.problems.append(Problem("image named but missing", message, missing, "warning"))
         draft.rows += [(name, str(Path(table.path).parent / name), None, "test", None) for name in missing]
+    named = set(found.values())
+    left_out = [name.partition("/")[2] for name in names if name not in named]
+    if left_out:
+        message = f"{table.path} does not name {counted(len(left_out), 'test image')}; the submission follows it."
+        draft.problems.append(Problem("test lists differ", message, left_out, "warning"))
     spelled = {name.partition("/")[2]: image_id for image_id, name in found.items()}
     draft.rows = [(spelled.get(row[0], row[0]), *row[1:]) if row[3] == "test" else row for row in draft.rows]
     draft.submission_ids = wanted
