@@ -7,11 +7,9 @@ import pandas as pd
 
 from competition.data.catalog import Catalog, Problem
 from competition.data.duplicates import Groups, equal_rows, join_equal, join_near, near_pairs
+from competition.data.shift import shift
 from competition.errors import counted, first_few
 
-SHIFT_THRESHOLD = 0.3  # difference of the means in standard deviations: visible, well above chance
-SHARE_THRESHOLD = 0.2  # part of the test images with a format or size that the training images do not have so often
-LEAST_FOR_SHIFT = 20  # images on each side
 MANY = 10  # times the folds: classes with so many images are not searched for duplicates that leave too few
 NAMES_SHOWN = 5
 
@@ -32,7 +30,7 @@ def check(catalog: Catalog, facts: pd.DataFrame, *, folds: int, are_dealt: bool 
         *_leaks(table[good], facts[good]),
         *_exact_duplicates(table, facts),
         *_near_duplicates(table, facts),
-        *_shift(table[good], facts[good]),
+        *shift(table[good], facts[good]),
     ]
     return sorted(problems, key=lambda problem: problem.severity != "error")
 
@@ -260,41 +258,3 @@ def _tagged(ids: np.ndarray, label: np.ndarray, rows: list[int]) -> list[str]:
     """Up to three names with their labels."""
     tagged = [f"{ids[row]} [{label[row]}]" if label[row] is not None else f"{ids[row]} [test]" for row in rows[:3]]
     return tagged + ([f"{len(rows) - 3} more"] if len(rows) > 3 else [])
-
-
-# ---- training against test ----
-
-
-def _shift(table: pd.DataFrame, facts: pd.DataFrame) -> list[Problem]:
-    is_test = (table["split"] == "test").to_numpy()
-    train, test = facts[~is_test], facts[is_test]
-    if min(len(train), len(test)) < LEAST_FOR_SHIFT:
-        return []
-    chance = 3 * np.sqrt(1 / len(train) + 1 / len(test))  # three standard errors of the effect size
-    rows = []
-    for name in ("brightness", "contrast", "sharpness"):
-        first, second = (np.log1p(part[name].to_numpy(np.float64)) for part in (train, test))
-        if name == "brightness":
-            first, second = (part[name].to_numpy(np.float64) for part in (train, test))
-        spread = np.sqrt((first.var() + second.var()) / 2)
-        effect = (second.mean() - first.mean()) / max(spread, 1e-6)
-        if abs(effect) > max(SHIFT_THRESHOLD, chance):
-            word = "higher" if effect > 0 else "lower"
-            rows.append(f"{name} {abs(effect):.2f} standard deviations {word} in test")
-    for name in ("format", "mode"):
-        rows += _share_shift(name, train[name], test[name])
-    sizes = [part["width"].astype(str) + "x" + part["height"].astype(str) for part in (train, test)]
-    rows += _share_shift("size", sizes[0], sizes[1])
-    if not rows:
-        return []
-    message = "The test images differ, so the out-of-fold score may promise too much. Augment towards them."
-    return [Problem("train and test differ", message, rows, "warning")]
-
-
-def _share_shift(name: str, train: pd.Series, test: pd.Series) -> list[str]:
-    first, second = (part.value_counts(normalize=True) for part in (train, test))
-    excess = second.sub(first, fill_value=0.0)
-    share = float(excess[excess > 0].sum())
-    if share <= SHARE_THRESHOLD or len(first) > 0.2 * len(train):  # sizes all different tell nothing
-        return []
-    return [f"{name} {excess.idxmax()} more often in test, {share:.0%} of the images moved"]
