@@ -139,6 +139,15 @@ def test_duplicates_across_training_and_validation_flatter_a_holdout_score(root:
     assert "They flatter a --holdout score" in problem.message
 
 
+def test_groups_across_training_and_validation_flatter_a_holdout_score(root: Path) -> None:
+    make(root, {**plain(), "val/a/1.png": noise(), "val/a/2.png": noise(), "val/b/1.png": noise()})
+    groups = ["train/a/0.png,p", "train/a/1.png,p", "val/a/1.png,p", "val/a/2.png,p", "val/b/1.png,q"]
+    (root / "manifest.csv").write_text("\n".join(["image_id,group", *groups]))
+    (problem,) = found(root).values()
+    assert (problem.kind, problem.rows, problem.severity) == ("groups in train and validation", ["p"], "warning")
+    assert "2 validation images in 1 group that training has too. They flatter a --holdout score" in problem.message
+
+
 def test_all_black_images_are_one_group_and_only_a_warning(root: Path) -> None:
     black = {f"train/{label}/black{index}.png": Image.new("RGB", (16, 16)) for label in "ab" for index in range(3)}
     make(root, {**plain(), **black})

@@ -45,12 +45,15 @@ def test_the_description_names_the_interval_and_a_picked_epoch():
     assert np.char.count(text, "\n") == 3
 
 
-def test_the_description_says_that_copies_flatter_the_holdout():
+@pytest.mark.parametrize(
+    ("count", "what"), [("copies", "exact copies of training images"), ("group_mates", "in groups of the training")]
+)
+def test_the_description_says_what_flatters_the_holdout(count, what):
     score = {"macro_f1": 0.5, "interval_95": [0.4, 0.6], "accuracy": 0.55, "per_fold": {"0": 0.5}}
     holdout = {"macro_f1": 0.7, "interval_95": [0.6, 0.8], "rows": 20}
-    text = steps.describe({**score, "holdout": {**holdout, "copies": 3}})
-    assert "note: 3 of 20 images held out are exact copies of training images" in text
-    assert "copies" not in steps.describe({**score, "holdout": {**holdout, "copies": 0}})
+    text = steps.describe({**score, "holdout": {**holdout, count: 3}})
+    assert f"note: 3 of 20 images held out are {what}: that is flattered" in text
+    assert "note" not in steps.describe({**score, "holdout": {**holdout, count: 0}})
 
 
 def test_which_folds_a_command_trained_is_no_setting_of_the_run(tmp_path):
@@ -67,11 +70,12 @@ def test_the_holdout_is_scored_by_the_mean_of_all_folds(tmp_path, monkeypatch):
 
     monkeypatch.setattr(steps, "open_checkpoint", open_checkpoint)
     table = pd.DataFrame({"image_id": list("xyz"), "label": ["cat", "dog", "dog"], "row": [2, 3, 4]})
+    splits = {"val": table.assign(group=["p", "r", None]), "train": pd.DataFrame({"group": ["p", None]})}
     store = SimpleNamespace(facts=pd.DataFrame({"pixel_hash": np.array([5, 6, 7, 8, 6], np.uint64)}))
     run = SimpleNamespace(
         folder=tmp_path,
         settings=TrainSettings(),
-        material=SimpleNamespace(images=SimpleNamespace(of=lambda split: table, store=store)),
+        material=SimpleNamespace(images=SimpleNamespace(of=splits.get, store=store)),
         data=SimpleNamespace(class_names=("cat", "dog"), rows=np.array([0, 1])),
         machine=SimpleNamespace(device=None),
         fold_numbers=[0, 1],
@@ -80,4 +84,5 @@ def test_the_holdout_is_scored_by_the_mean_of_all_folds(tmp_path, monkeypatch):
     score = steps.score_holdout(run)
     saved = load_predictions(tmp_path / "holdout.npz")
     np.testing.assert_allclose(saved.probabilities[:, 0], [0.8, 0.4, 0.2], atol=1e-6)
-    assert (score["macro_f1"], score["rows"], score["copies"]) == (1.0, 3, 1)  # fold 0 alone takes y for a cat
+    assert (score["copies"], score["group_mates"]) == (1, 1)
+    assert (score["macro_f1"], score["rows"]) == (1.0, 3)  # fold 0 alone takes y for a cat

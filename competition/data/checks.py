@@ -30,6 +30,7 @@ def check(catalog: Catalog, facts: pd.DataFrame, *, folds: int, are_dealt: bool 
         *_leaks(table[good], facts[good]),
         *_exact_duplicates(table, facts),
         *_near_duplicates(table, facts),
+        *_shared_groups(table),
         *shift(table[good], facts[good]),
     ]
     return sorted(problems, key=lambda problem: problem.severity != "error")
@@ -252,6 +253,18 @@ def _duplicate_problems(table: pd.DataFrame, groups: list[list[int]], kind: str)
         *problem("in train and validation", given, "They flatter a --holdout score; without it they stay in one fold."),
         *problem("in train and test", across, "They count on the leaderboard; the out-of-fold score ignores it."),
     ]
+
+
+def _shared_groups(table: pd.DataFrame) -> list[Problem]:
+    """Find groups that have images in train and in validation, where ``--holdout`` would part them."""
+    splits = {split: set(table.loc[table["split"] == split, "group"].dropna()) for split in ("train", "val")}
+    shared = sorted(splits["train"] & splits["val"])
+    if not shared:
+        return []
+    count = int((table["group"].isin(shared) & (table["split"] == "val")).sum())
+    message = f"{counted(count, 'validation image')} in {counted(len(shared), 'group')} that training has too. "
+    message += "They flatter a --holdout score; without it they stay in one fold."
+    return [Problem("groups in train and validation", message, shared, "warning")]
 
 
 def _tagged(ids: np.ndarray, label: np.ndarray, rows: list[int]) -> list[str]:

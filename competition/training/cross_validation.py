@@ -276,7 +276,9 @@ def score_holdout(run: Run) -> dict[str, Any]:
     save_predictions(run.folder / "holdout.npz", predictions)
     contents = run.material.images.store.facts["pixel_hash"].to_numpy()
     copies = int(np.isin(contents[data.rows], contents[run.data.rows]).sum())
-    return metrics.summary(predictions.confusion(), list(run.data.class_names)) | {"copies": copies}
+    mates = int(table["group"].isin(run.material.images.of("train")["group"].dropna()).sum())
+    counts = {"copies": copies, "group_mates": mates}
+    return metrics.summary(predictions.confusion(), list(run.data.class_names)) | counts
 
 
 def describe(score: dict[str, Any]) -> str:
@@ -285,9 +287,10 @@ def describe(score: dict[str, Any]) -> str:
     lines = [f"out-of-fold {_in_words(score)}, accuracy {score['accuracy']:.4f}", f"per fold: {folds}"]
     if "holdout" in score:
         lines.append(f"holdout {_in_words(score['holdout'])} (mean of all folds)")
-        if copies := score["holdout"].get("copies"):
-            rows = counted(score["holdout"]["rows"], "image")
-            lines.append(f"note: {copies:,} of {rows} held out are exact copies of training images: that is flattered")
+        for key, what in (("copies", "exact copies of training images"), ("group_mates", "in groups of the training")):
+            if count := score["holdout"].get(key):
+                rows = counted(score["holdout"]["rows"], "image")
+                lines.append(f"note: {count:,} of {rows} held out are {what}: that is flattered")
     return "\n".join(lines + ([f"note: {score['warning']}"] if "warning" in score else []))
 
 
