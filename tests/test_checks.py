@@ -94,6 +94,32 @@ def test_classes_too_small_count_readable_images(root: Path) -> None:
     assert (problem.rows, problem.severity, problem.image_ids) == (["c (2)"], "error", ())
 
 
+FEWER, MORE = "Use fewer folds, or drop them.", "Add images of them, or drop them."
+
+
+@pytest.mark.parametrize(
+    ("sizes", "folds", "told"),
+    [
+        ({"c": 2}, 3, f"1 label with fewer than 3 readable images. {FEWER}"),
+        ({"c": 2, "d": 2}, 3, f"2 labels with fewer than 3 readable images. {FEWER}"),
+        ({"c": 2, "d": 1}, 3, f"2 labels with fewer than 3 readable images. {MORE}"),
+        ({"c": 1}, 2, f"1 label with fewer than 2 readable images. {MORE}"),
+    ],
+)
+def test_fewer_folds_are_advised_where_they_help(root: Path, sizes: dict[str, int], folds: int, told: str) -> None:
+    make(root, {**plain(), **{f"train/{name}/{n}.png": noise() for name, size in sizes.items() for n in range(size)}})
+    assert found(root, folds)["class too small for the folds"].message == told
+
+
+@pytest.mark.parametrize(("other", "folds", "advice"), [(1, 3, FEWER), (0, 3, MORE), (0, 2, MORE)])
+def test_copies_that_fill_no_folds_are_told_likewise(root: Path, other: int, folds: int, advice: str) -> None:
+    copies = dict.fromkeys(["train/c/1.png", "train/c/2.png", "train/c/3.png"], noise())
+    make(root, {**plain(), **copies, **{f"train/c/other{n}.png": noise() for n in range(other)}})
+    message = found(root, folds)["class too much alike for the folds"].message
+    told = f"1 label with fewer than {folds} separate images, duplicates and groups counted once."
+    assert message == f"{told} {advice}"
+
+
 def test_classes_of_few_separate_images_are_told(root: Path) -> None:
     copy = noise(seed=5)
     make(root, {**plain(3), "train/c/1.png": noise(), "train/c/2.png": copy, "train/c/3.png": copy})

@@ -129,8 +129,13 @@ def _small_classes(table: pd.DataFrame, facts: pd.DataFrame, folds: int, are_dea
     rows = [f"{label} ({count})" for label, count in counts.items() if count < folds]
     if not rows:
         return problems
-    message = f"{len(rows)} classes have fewer than {folds} readable images. Use fewer folds, or drop them."
+    message = f"{counted(len(rows), 'label')} with fewer than {folds} readable images. {_what_helps(counts)}"
     return [*problems, Problem("class too small for the folds", message, rows)]
+
+
+def _what_helps(counts: pd.Series) -> str:
+    """Fewer folds do not help where a class cannot fill two, the fewest."""
+    return "Use fewer folds, or drop them." if counts.min() > 1 else "Add images of them, or drop them."
 
 
 def _classes_alike(table: pd.DataFrame, facts: pd.DataFrame, folds: int) -> list[Problem]:
@@ -139,8 +144,8 @@ def _classes_alike(table: pd.DataFrame, facts: pd.DataFrame, folds: int) -> list
     alike = [f"{label} ({count})" for label, count in separate.items() if count < folds]
     if not alike:
         return []
-    message = f"{len(alike)} classes have fewer than {folds} separate images, duplicates and groups counted once. "
-    return [Problem("class too much alike for the folds", message + "Use fewer folds, or drop them.", alike)]
+    message = f"{counted(len(alike), 'label')} with fewer than {folds} separate images, duplicates and groups counted "
+    return [Problem("class too much alike for the folds", f"{message}once. {_what_helps(separate)}", alike)]
 
 
 # ---- labels that can be read without looking at the picture ----
