@@ -103,12 +103,25 @@ def test_rows_without_an_id_or_a_label_are_one_problem_among_others(tmp_path: Pa
         ("id,label\n1,a\n2,a\n", "only one class, 'a'"),
         ("id\n1\n2\n", "which column is the label"),
         ("id,p,q\n1,a,b\n2,b,a\n", "--label-column"),
-        ("id,label\n8,a\n9,b\n", "no column names an image"),
+        ("id,label\n8,a\n9,b\n", r"no column names an image .*; images there: train/1.png, train/2.png. Name the col"),
     ],
 )
 def test_refused_tables(tmp_path: Path, table: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         open_catalog(make(tmp_path, IMAGES, {"train.csv": table}))
+
+
+@pytest.mark.parametrize("table", ["train.csv", "test.csv", "sample_submission.csv"])
+def test_ids_without_their_leading_zeros_are_refused_with_a_hint(tmp_path: Path, table: str) -> None:
+    tables = {"train.csv": "id,label\n001,1\n002,2\n"} | {table: "label,id\n1,1\n2,2\n1,10\n"}
+    folder = "train" if table == "train.csv" else "test"
+    make(
+        tmp_path,
+        ["train/001.png", "train/002.png", *(f"{folder}/{name}.png" for name in ("001", "002", "010"))],
+        tables,
+    )
+    with pytest.raises(UserError, match=rf"'1' is '001' without its zeros \({folder}/001.png\): keep the ids as text"):
+        open_catalog(tmp_path)
 
 
 def test_the_ids_may_be_the_labels(tmp_path: Path) -> None:

@@ -78,9 +78,22 @@ class CsvReader:
             raise UserError(
                 f"{table.path}: no column names an image that is there. Columns with their first value: "
                 f"{first_few(looked)}; images there: {first_few(self.names, 3) or 'none'}. "
-                "Name the column with --id-column, or the folder with --images."
+                f"{self._lost_zeros(values, split)}Name the column with --id-column, or the folder with --images."
             )
         return best
+
+    def _lost_zeros(self, values: dict[str, set[str]], split: str) -> str:
+        """Say so where a column would name images if its numbers still began with zeros: ``7`` and ``007.png``."""
+        widths = {len(stem) for name in self.names if (stem := without_extension(name.rpartition("/")[2])).isdecimal()}
+        padded = [
+            {cell.zfill(width): cell for cell in cells if cell.isdecimal() for width in widths}
+            for cells in values.values()
+        ]
+        found, cells = max(((self._match(one, split)[0], one) for one in padded), key=lambda pair: len(pair[0]))
+        if not found:
+            return ""
+        name = min(found)
+        return f"{cells[name]!r} is {name!r} without its zeros ({found[name]}): keep the ids as text (dtype=str). "
 
     def _hits(self, values: dict[str, set[str]], split: str) -> dict[str, int]:
         """Count the different images that each column names."""
