@@ -124,6 +124,13 @@ def test_ids_without_their_leading_zeros_are_refused_with_a_hint(tmp_path: Path,
         open_catalog(tmp_path)
 
 
+def test_a_running_number_that_happens_to_name_other_images_is_not_the_id(tmp_path: Path) -> None:
+    table = "id,file,label\n0,train/2.png,x\n1,train/0.png,y\n2,train/1.png,x\n"
+    catalog = open_catalog(make(tmp_path, [f"train/{n}.png" for n in range(3)], {"train.csv": table}))
+    assert catalog.labelled()["image_id"].tolist() == ["train/2.png", "train/0.png", "train/1.png"]
+    assert [Path(path).name for path in catalog.labelled()["path"]] == ["2.png", "0.png", "1.png"]
+
+
 def test_the_ids_may_be_the_labels(tmp_path: Path) -> None:
     catalog = open_catalog(make(tmp_path, IMAGES, TRAIN), label_column="id")
     assert catalog.labelled()["label"].tolist() == catalog.labelled()["image_id"].tolist()

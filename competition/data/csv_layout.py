@@ -65,12 +65,13 @@ class CsvReader:
         shares = {name: hits[name] / max(1, len(values[name])) for name in table.columns}
         enough = _NEARLY * max(shares.values(), default=0)
 
-        def rank(name: str) -> tuple[bool, bool, bool, bool, int]:
+        def rank(name: str) -> tuple[bool, bool, bool, bool, bool, int]:
             # Labels 0..9 name images too, where those are called 0.png, 1.png ...: few values, each in many rows.
-            # A running number may name more images than an id that several rows share: usual names come before number.
+            # A running number may name more images than an id that several rows share, or others than the file beside
+            # it: names with their extension come before usual columns, and those before numbers.
             is_label_like = _ROWS_PER_ID * len(values[name]) < min(len(table.rows), _LOOK_AT)
-            is_usual = name.lower() in _ID_NAMES
-            return hits[name] > 0, not is_label_like, shares[name] >= enough, is_usual, hits[name]
+            is_full, is_usual = all(map(is_image, values[name])), name.lower() in _ID_NAMES
+            return hits[name] > 0, not is_label_like, shares[name] >= enough, is_full, is_usual, hits[name]
 
         best = max(table.columns, key=rank)
         if hits[best] == 0 and table.rows:
