@@ -156,10 +156,11 @@ def test_losses():
     sure = torch.sigmoid(torch.tensor(2.0))
     focal = ((1 - sure) ** 2 * one + sure**2 * two) / 2
     assert create_loss("focal", 0.0, counts)(logits, labels).item() == pytest.approx(focal.item())
-    # weights 1/3 and 1; over three pictures of the one and one of the other their mean is 1 as 2/3 and 2
-    mixed = torch.tensor([0, 1])
-    expected = (2 / 3 * one + 2 * one) / 2
-    assert create_loss("balanced", 0.0, counts)(logits, mixed).item() == pytest.approx(expected.item())
+    # Weights in proportion to 1/3 and 1: of a batch of one picture each, the first has a quarter of the mean.
+    whole, balanced = torch.tensor([0, 1]), create_loss("balanced", 0.0, counts)
+    assert balanced(logits[:1], whole[:1], whole).item() == pytest.approx(one.item() / 4)
+    assert balanced(logits[1:], whole[1:], whole).item() == pytest.approx(one.item() * 3 / 4)
+    assert balanced(logits, whole).item() == pytest.approx(one.item())
 
 
 @pytest.mark.parametrize("kind", ["ce", "balanced", "focal"])

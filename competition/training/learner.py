@@ -118,10 +118,9 @@ class Learner:
             with self.job.machine.precision.autocast(self.device):
                 logits = self._forward(images[part])
             logits = logits.float()
-            loss = self._loss(logits, targets[part])
+            loss = self._loss(logits, targets[part], targets)
             if weight < 1.0:
-                loss = weight * loss + (1 - weight) * self._loss(logits, others[part])
-            loss = loss * (len(logits) / len(images))
+                loss = weight * loss + (1 - weight) * self._loss(logits, others[part], others)
             self._scaler.scale(loss).backward()
             total += loss.detach()
             hits += (logits.detach().argmax(dim=1) == _most_probable(targets[part])).sum()

@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -120,32 +122,40 @@ def growing_size(share: float, step: int, total: int, image_size: int) -> int:
     return image_size if scale == 1.0 else min(image_size, max(8, round(image_size * scale / 8) * 8))
 
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+@dataclass(frozen=True)
+class Loss:
+    """The mean loss of a batch, each picture weighted by its class.
+
+    Whole pictures are weighted: torch's own weights would let label smoothing pull frequent classes towards rare ones.
+
+    Attributes:
+        of_rows: logits (B, K) and targets, class numbers (B,) or probabilities (B, K) -> losses (B,).
+        weights: (K,) of the classes.
+    """
+
+    of_rows: Callable[[Tensor, Tensor], Tensor]
+    weights: Tensor
+
+    def __call__(self, logits: Tensor, targets: Tensor, whole: Tensor | None = None) -> Tensor:
+        """Return the mean over ``targets``; of a part of a batch, its share of the mean over the ``whole`` batch's."""
+        losses = self.of_rows(logits, targets) * self._weights_of(targets)
+        return losses.sum() / self._weights_of(targets if whole is None else whole).sum()
+
+    def _weights_of(self, targets: Tensor) -> Tensor:
+        return self.weights[targets] if targets.ndim == 1 else targets @ self.weights
 
 
 def create_loss(kind: str, label_smoothing: float, class_counts: Tensor) -> Loss:
-    """Return a function of logits (B, K) and targets: class numbers (B,) or probabilities (B, K).
+    """Return the loss of a kind; ``class_counts`` (K,) are the images of each class.
 
-    ``balanced`` weights a picture by the inverse of its class's count (mean weight 1); ``focal`` is Lin et al. 2017
-    (arXiv 1708.02002) with gamma 2.
+    ``balanced`` weights a class by the inverse of its count; ``focal`` is Lin et al. 2017 (arXiv 1708.02002) with
+    gamma 2.
     """
+    counts = class_counts.clamp(min=1).float()
+    of_rows = partial(nn.functional.cross_entropy, reduction="none", label_smoothing=label_smoothing)
     if kind == "focal":
-        return lambda logits, targets: _focal(logits, targets, label_smoothing)
-    if kind == "balanced":
-        weight = 1.0 / class_counts.clamp(min=1).float()
-        weight = weight * class_counts.sum() / (weight * class_counts).sum()
-        return lambda logits, targets: _balanced(logits, targets, label_smoothing, weight)
-    return nn.CrossEntropyLoss(label_smoothing=label_smoothing)
-
-
-def _balanced(logits: Tensor, targets: Tensor, label_smoothing: float, weight: Tensor) -> Tensor:
-    """Weight whole pictures: torch's own weights would let the smoothing pull frequent classes towards rare ones.
-
-    They are not divided by their sum in the batch, so that a batch in parts has the gradients of the whole.
-    """
-    losses = nn.functional.cross_entropy(logits, targets, reduction="none", label_smoothing=label_smoothing)
-    of_rows = weight[targets] if targets.ndim == 1 else targets @ weight
-    return (losses * of_rows).mean()
+        return Loss(partial(_focal, label_smoothing=label_smoothing), torch.ones_like(counts))
+    return Loss(of_rows, counts.mean() / counts if kind == "balanced" else torch.ones_like(counts))
 
 
 def _focal(logits: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
@@ -155,4 +165,4 @@ def _focal(logits: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
         sure = probabilities.gather(1, targets[:, None]).squeeze(1)
     else:
         sure = (probabilities * targets).sum(dim=1)
-    return ((1 - sure) ** 2 * losses).mean()
+    return (1 - sure) ** 2 * losses
