@@ -29,7 +29,8 @@ def table(tmp_path: Path) -> pd.DataFrame:
 
 # Decodes half of the images and waits at the gate, a file, for leave to go on.
 GATED_DECODE = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # where tests run in the background it is ignored
 import pandas as pd
 from pathlib import Path
 from competition.data import cache, cache_build, decode
