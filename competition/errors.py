@@ -41,3 +41,19 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def respelled(given: Iterable[str], asked: Iterable[str], advice: str) -> str:
+    """Say so when a number lost its spelling, ``7.0`` or ``7`` where ``7`` or ``007`` is asked for; else nothing."""
+    by_value = {_as_number(name): name for name in asked}
+    for name in given:
+        if (value := _as_number(name)) is not None and value in by_value:
+            return f"; {name!r} is {by_value[value]!r} read as a number: {advice}"
+    return ""
+
+
+def _as_number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

@@ -137,7 +137,7 @@ def _labels(folder: Path, entry: Entry) -> dict[str, str]:
     if len(table.columns) < 2:
         return {}
     ids = id_position(table, sidecar(path) or {})
-    return {row[ids]: row[1 if ids == 0 else 0] for row in table.rows}
+    return {row[ids]: row[1 - ids] for row in table.rows}
 
 
 def _disagreement(first: dict[str, str], second: dict[str, str]) -> float:

@@ -12,11 +12,12 @@ import pandas as pd
 
 from competition.data.catalog import Catalog, Problem, open_catalog
 from competition.data.csvfile import CsvFile, read_csv
-from competition.errors import UserError, counted, did_you_mean, first_few
+from competition.errors import UserError, counted, did_you_mean, first_few, respelled
 from competition.logbook import id_position, sidecar
 from competition.runs import hash_file
 from competition.shares import share_problems
 
+AS_TEXT = "keep the column as text (dtype=str) or as whole numbers"
 EMPTY_CELLS = frozenset({"", "nan", "NaN", "NAN", "<NA>", "None", "null", "NULL"})
 
 
@@ -144,7 +145,7 @@ def _id_problems(ids: list[str], wanted: Sequence[str]) -> list[Problem]:
         told = f"{counted(len(ids), 'row')} where {len(wanted):,} are asked for"
         problems.append(Problem("wrong number of rows", told))
     if missing:
-        told = f"{counted(len(missing), 'id')} of the test list without a row{_respelled(extra, missing)}"
+        told = f"{counted(len(missing), 'id')} of the test list without a row{respelled(extra, missing, AS_TEXT)}"
         problems.append(Problem("ids missing", told, missing))
     if extra:
         told = f"{counted(len(extra), 'id')} that the test list does not name; its ids look like {wanted[0]!r}"
@@ -170,28 +171,11 @@ def _label_problems(ids: list[str], labels: list[str], class_names: Sequence[str
         told = f"{counted(len(empty), 'row')} without a class: every image needs one"
         problems.append(Problem("labels empty or NaN", told, empty))
     if unknown:
-        told = f"{counted(len(unknown), 'label')} that no training image has{_respelled(unknown, list(class_names))}"
+        told = f"{counted(len(unknown), 'label')} that no training image has{respelled(unknown, class_names, AS_TEXT)}"
         near = [did_you_mean(label, class_names) for label in unknown[:5]] + [""] * len(unknown[5:])
         shown = [f"{label!r}{hint}" for label, hint in zip(unknown, near, strict=True)]
         problems.append(Problem("unknown classes", told, shown))
     return problems
-
-
-def _respelled(given: Sequence[str], asked: Sequence[str]) -> str:
-    """Say so when numbers lost their spelling: ``7.0`` or ``7`` where ``7`` or ``007`` was asked for."""
-    by_value = {_as_number(name): name for name in asked}
-    pairs = [(name, by_value[value]) for name in given if (value := _as_number(name)) is not None and value in by_value]
-    if not pairs:
-        return ""
-    first, meant = pairs[0]
-    return f"; {first!r} is {meant!r} read as a number: keep the column as text (dtype=str) or as whole numbers"
-
-
-def _as_number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
 
 
 # ---- a file that is to be sent ----

@@ -1,13 +1,12 @@
 """What the readers of the layouts share: a draft of the table, and the problems met on the way."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import pandas as pd
 
 from competition.data.archive import is_image, real_paths
 from competition.data.naming import splits_of_folders
-from competition.errors import counted
+from competition.errors import counted, respelled
 
 COLUMNS = ("image_id", "path", "label", "split", "group")
 
@@ -76,10 +75,10 @@ class Draft:
     def report_unknown_labels(self) -> None:
         """Add a problem where the validation split has labels that no training image has."""
         known, given = ({row[2] for row in self.rows if row[2] and row[3] == split} for split in ("train", "val"))
-        unknown = sorted(label for label in given - known if label)
+        unknown = sorted(given - known)
         if known and unknown:
             message = f"{counted(len(unknown), 'label')} of the validation split that training does not have"
-            message += f"{_respelled(unknown, known)}. Each is a class of its own."
+            message += f"{respelled(unknown, known, 'spell the labels alike in both')}. Each is a class of its own."
             self.problems.append(Problem("label only in validation", message, unknown, "warning"))
 
     def as_table(self) -> pd.DataFrame:
@@ -89,19 +88,3 @@ class Draft:
         return pd.DataFrame(
             {name: pd.Series(list(values), dtype=object) for name, values in zip(COLUMNS, columns, strict=True)}
         )
-
-
-def _respelled(given: Iterable[str], known: Iterable[str | None]) -> str:
-    """Say so when a label is a known one in another spelling of its number: ``0.0`` and ``0``."""
-    by_value = {_as_number(label): label for label in known if label}
-    for label in given:
-        if (value := _as_number(label)) is not None and value in by_value:
-            return f"; {label!r} is {by_value[value]!r} read as a number: spell the labels alike in both"
-    return ""
-
-
-def _as_number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
