@@ -20,8 +20,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import optuna
 from optuna.trial import Trial, TrialState
 
+from competition.config import TrainSettings
 from competition.tuning.claims import Claim, Claims, Outcome
 from competition.tuning.owners import Worker
+from competition.tuning.search import Search
+from competition.tuning.settings import TuneSettings
 from competition.tuning.storage import open_storage
 from competition.tuning.work import Stop, work
 
@@ -47,7 +50,9 @@ def run_worker(folder: Path, url: str | None, trials: int, seconds: float, begin
         study = optuna.create_study(
             storage=storage.trials, study_name=folder.name, direction="maximize", load_if_exists=True
         )
-    claims = Claims(study, storage, folder, Worker(folder), Space(), "tpe", 0, trials)
+    settings = TuneSettings(trials=trials)
+    search = Search(folder, settings, TrainSettings(), Space(), None, storage, study, REPORTS)  # type: ignore[arg-type]
+    claims = Claims(search, Worker(folder))
 
     def objective(claim: Claim) -> Outcome:
         for step in range(REPORTS):

@@ -14,9 +14,12 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import optuna
 from optuna.trial import TrialState
 
+from competition.config import TrainSettings
 from competition.tuning import storage as storages
 from competition.tuning.claims import Claims, Outcome
 from competition.tuning.owners import Worker
+from competition.tuning.search import Search
+from competition.tuning.settings import TuneSettings
 from competition.tuning.storage import open_storage
 from competition.tuning.work import Stop, work
 
@@ -40,8 +43,9 @@ def open_claims(folder, total, url=None, sampler="random", space=None):
         study = optuna.create_study(
             storage=storage.trials, study_name="stand-in", direction="maximize", load_if_exists=True
         )
-    worker = Worker(folder)
-    return Claims(study, storage, folder, worker, space or Line(), sampler, 0, total, first=len(study.trials))
+    settings = TuneSettings(trials=total, sampler=sampler)
+    search = Search(folder, settings, TrainSettings(), space or Line(), None, storage, study, validations=1)
+    return Claims(search, Worker(folder))
 
 
 def note(path, claim):

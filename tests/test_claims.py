@@ -205,7 +205,7 @@ def test_a_kill_between_queueing_again_and_marking_queues_once(tmp_path, monkeyp
 
 def test_a_trial_killed_before_it_had_an_owner_is_queued_again(tmp_path):
     claims = open_claims(tmp_path, 2)
-    claims.study.ask()
+    claims.search.study.ask()
     work(claims, complete, Stop())
     assert states(claims) == {"FAIL": 1, "COMPLETE": 2}
 
@@ -214,7 +214,7 @@ def test_a_trial_that_was_taken_away_is_left_alone(tmp_path):
     claims = open_claims(tmp_path, 1)
 
     def objective(claim):
-        claims.storage.trials.set_trial_state_values(claim.trial._trial_id, TrialState.FAIL)
+        claims.search.storage.trials.set_trial_state_values(claim.trial._trial_id, TrialState.FAIL)
         return complete(claim)
 
     work(claims, objective, Stop())
@@ -223,7 +223,7 @@ def test_a_trial_that_was_taken_away_is_left_alone(tmp_path):
 
 def test_a_claim_that_was_lost_with_the_connection_is_made_again(tmp_path, monkeypatch):
     claims = open_claims(tmp_path, 1)
-    monkeypatch.setattr(claims.storage, "beat", lambda number: (_ for _ in ()).throw(ConnectionError))
+    monkeypatch.setattr(claims.search.storage, "beat", lambda number: (_ for _ in ()).throw(ConnectionError))
     with pytest.raises(ConnectionError):
         claims.claim()
     monkeypatch.undo()

@@ -135,7 +135,7 @@ def test_two_of_four_workers_killed_on_other_machines(tmp_path, database):
         alive = {trial._trial_id for trial in claims.trials()} - dead
         with psycopg.connect(database, autocommit=True) as connection:
             connection.execute("UPDATE trial_heartbeats SET heartbeat = heartbeat - interval '1 hour'")
-        silent = lambda: claims.storage.silent_trials(claims.study._study_id)  # noqa: E731
+        silent = lambda: claims.search.storage.silent_trials(claims.search.study._study_id)  # noqa: E731
         wait_until(lambda: not silent() & alive)
         assert silent() == dead
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import optuna
@@ -65,19 +66,18 @@ class Bench:
         folder.mkdir(exist_ok=True)
         self.folder, self.stop = folder, Stop()
         self.claims = open_claims(folder, len(proposals), space=Given(*proposals))
-        self.runner = TrialRunner(
-            folder,
-            TuneSettings(**settings),
-            base,
-            Shelf(base, folder),
-            self.claims.storage,
-            VALIDATIONS,
-            lambda status: None,
-            self.stop,
+        self.change(
+            settings=TuneSettings(trials=len(proposals), sampler="random", **settings),
+            base=base,
+            shelf=Shelf(base, folder),
+            validations=VALIDATIONS,
         )
 
+    def change(self, **parts):
+        self.claims.search = replace(self.claims.search, **parts)
+
     def work(self):
-        work(self.claims, self.runner, self.stop)
+        work(self.claims, TrialRunner(self.claims.search, lambda status: None, self.stop), self.stop)
         return self.claims.trials()
 
     def fold(self, trial, fold):
@@ -171,7 +171,7 @@ class PruneAt(optuna.pruners.BasePruner):
 @pytest.mark.parametrize(("step", "epochs", "folds"), [(2, 2, 0), (3, 3, 1), (4, 4, 1)])
 def test_a_pruned_trial_stops_at_once_and_keeps_no_state(base, tmp_path, step, epochs, folds):
     bench = Bench(tmp_path / "study", base, {}, {"learning_rate": 0.02})
-    bench.claims.study.pruner = PruneAt(step)
+    bench.claims.search.study.pruner = PruneAt(step)
     trial = bench.work()[1]
     assert trial.state == TrialState.PRUNED
     assert trial.user_attrs["epochs_trained"] == epochs
@@ -185,7 +185,7 @@ def test_a_pruned_trial_stops_at_once_and_keeps_no_state(base, tmp_path, step, e
 def test_settings_already_tried_are_not_trained_again(base, tmp_path):
     proposals = [{"mix": "none"}, {"learning_rate": 0.02}, {"mix": "none"}, {"learning_rate": 0.02}]
     bench = Bench(tmp_path / "study", base, *proposals)
-    bench.claims.study.pruner = PruneAt(2)
+    bench.claims.search.study.pruner = PruneAt(2)
     trials = bench.work()
     assert [trial.state.name for trial in trials] == ["COMPLETE", "PRUNED", "COMPLETE", "PRUNED"]
     assert [trial.user_attrs.get("reused_from") for trial in trials] == [None, None, 0, 1]
@@ -255,9 +255,8 @@ def test_a_stopped_trial_goes_on_and_ends_as_if_it_had_not_been_stopped(base, tm
 def test_two_objectives(base, tmp_path, objective2):
     folder = tmp_path / "study"
     bench = Bench(folder, base, {}, objective2=objective2)
-    bench.claims.study = optuna.create_study(
-        storage=bench.claims.storage.trials, study_name="two", directions=["maximize", "minimize"]
-    )
+    storage = bench.claims.search.storage.trials
+    bench.change(study=optuna.create_study(storage=storage, study_name="two", directions=["maximize", "minimize"]))
     (trial,) = bench.work()
     name = {"parameters": "parameters", "latency": "latency_ms"}[objective2]
     assert trial.values == [trial.user_attrs["macro_f1"], trial.user_attrs[name]]

@@ -16,9 +16,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from competition.errors import UserError, counted
 from competition.tuning.owners import Worker, forget, is_alive
-from competition.tuning.proposals import Space
 from competition.tuning.samplers import StudyGrid, create_sampler
-from competition.tuning.storage import StudyStorage
+from competition.tuning.search import Search
 
 MOST_DEATHS = 3  # workers that a trial may outlive before it is blamed
 MOST_FAILURES = 10  # trials in a row, after which the study stops
@@ -49,31 +48,17 @@ class Nothing(Enum):
     WAIT = "the last trials are under way elsewhere"
 
 
-@dataclass
 class Claims:
     """The trials of a study, as one worker takes and returns them.
 
-    Attributes:
-        study: Optuna's study.
-        storage: where it is recorded.
-        folder: the study's folder.
+    Args:
+        search: the study.
         worker: this process.
-        space: draws the settings of a trial.
-        sampler: name of the sampler.
-        seed: of the study.
-        total: trials wanted.
-        first: failures of trials before this number are forgiven: they were before this command.
     """
 
-    study: optuna.Study
-    storage: StudyStorage
-    folder: Path
-    worker: Worker
-    space: Space
-    sampler: str
-    seed: int
-    total: int
-    first: int = 0
+    def __init__(self, search: Search, worker: Worker) -> None:
+        self.search, self.worker = search, worker
+        self._first = len(search.trials())  # failures of earlier ones are forgiven: they were before this command
 
     def claim(self) -> Claim | Nothing:
         """Return a trial to train, or why there is none; stale trials are queued again first.
@@ -82,52 +67,53 @@ class Claims:
             UserError: the last `MOST_FAILURES` trials have all failed.
             StorageDown: the storage is away for too long.
         """
-        return self.storage.patiently(self._claim_once)
+        return self.search.storage.patiently(self._claim_once)
 
     def _claim_once(self) -> Claim | Nothing:
-        with self.storage.lock():
+        settings, base = self.search.settings, self.search.base
+        with self.search.storage.lock():
             self.sweep()
             trials = self.trials()
-            sampler = create_sampler(self.sampler, self.seed, len(trials), self._grid())
-            is_spent = sum(map(counts, trials)) >= self.total or _is_used_up(sampler, trials)
+            sampler = create_sampler(settings.sampler, base.seed, len(trials), self._grid())
+            is_spent = sum(map(counts, trials)) >= settings.trials or _is_used_up(sampler, trials)
             self._refuse_failures(trials, is_spent)
             if is_spent:
                 is_under_way = any(trial.state == TrialState.RUNNING for trial in trials)
                 return Nothing.WAIT if is_under_way else Nothing.DONE
-            self.study.sampler = sampler
+            self.search.study.sampler = sampler
             return self._take()
 
     def _take(self) -> Claim:
         """Take the next trial; a kill before ``worker`` is set leaves one without owner, which the lock's next
         holder knows to be dead.
         """
-        trial = self.study.ask()
+        trial = self.search.study.ask()
         trial.set_user_attr("worker", self.worker.name)
-        self.storage.beat(trial._trial_id)
+        self.search.storage.beat(trial._trial_id)
         folder = trial.user_attrs.get("folder") or f"trials/{trial.number:04d}"
         trial.set_user_attr("folder", folder)
-        return Claim(trial, self.space.suggest(trial), Path(folder))
+        return Claim(trial, self.search.space.suggest(trial), Path(folder))
 
     def _grid(self) -> dict[str, list[Any]] | None:
-        return self.space.search_space() if self.sampler == "grid" else None
+        return self.search.space.search_space() if self.search.settings.sampler == "grid" else None
 
     def trials(self) -> list[FrozenTrial]:
-        """Return all trials of the study."""
-        return self.study.get_trials(deepcopy=False)
+        """Return all trials of the study, without patience: a lost connection takes the lock with it."""
+        return self.search.study.get_trials(deepcopy=False)
 
     def enqueue_first(self, params: dict[str, Any]) -> None:
         """Make the defaults trial 0 of a new study; a point of the grid that they are is not tried again."""
         grid = self._grid()
-        point = StudyGrid(grid, self.seed).number_of(params) if grid else None
+        point = StudyGrid(grid, self.search.base.seed).number_of(params) if grid else None
         # As Optuna's own enqueue_trial, whole at once: a kill leaves no trial 0 that has lost its point.
         known = {"fixed_params": params} | ({} if point is None else {"grid_id": point})
 
         def enqueue() -> None:
-            with self.storage.lock():
+            with self.search.storage.lock():
                 if not self.trials():
-                    self.study.add_trial(optuna.create_trial(state=TrialState.WAITING, system_attrs=known))
+                    self.search.study.add_trial(optuna.create_trial(state=TrialState.WAITING, system_attrs=known))
 
-        self.storage.patiently(enqueue)
+        self.search.storage.patiently(enqueue)
 
     # -- giving back ---------------------------------------------------------------------------------------
 
@@ -135,17 +121,17 @@ class Claims:
         """Queue a trial again that this worker was asked to stop."""
 
         def give_back() -> None:
-            with self.storage.lock():
+            with self.search.storage.lock():
                 trial = next(item for item in self.trials() if item.number == claim.trial.number)
                 if trial.state == TrialState.RUNNING:
                     self._queue_again(trial, "stopped", deaths=trial.user_attrs.get("deaths", 0))
 
-        self.storage.patiently(give_back)
+        self.search.storage.patiently(give_back)
 
     def sweep(self) -> None:
         """Queue the trials of dead workers again; the lock must be held."""
         running = [trial for trial in self.trials() if trial.state == TrialState.RUNNING]
-        silent = self.storage.silent_trials(self.study._study_id) if running else set()
+        silent = self.search.storage.silent_trials(self.search.study._study_id) if running else set()
         for trial in running:
             owner = trial.user_attrs.get("worker")
             # A worker trains nothing while it claims: what is its own was claimed as the connection was lost.
@@ -159,15 +145,15 @@ class Claims:
                 ended = f"its process ended ({owner or 'before it began'})"
                 self._queue_again(trial, ended if other == owner else "its claim was lost with the connection", deaths)
             if other is not None:
-                forget(self.folder, other)
+                forget(self.search.folder, other)
 
     def _lives(self, owner: str, is_silent: bool) -> bool:
         """Return whether a trial's worker lives: on this machine its lock knows, on another its heartbeat tells."""
-        known = is_alive(self.folder, owner)
+        known = is_alive(self.search.folder, owner)
         if known is not None:
             return known
         # Without a heartbeat there are locks, or the study was refused; so no lock file means that it has left.
-        return self.storage.has_heartbeat and not is_silent
+        return self.search.storage.has_heartbeat and not is_silent
 
     def _queue_again(self, trial: FrozenTrial, why: str, deaths: int) -> None:
         """Add the trial's successor, then mark it; a kill in between is seen by ``continues``."""
@@ -177,7 +163,7 @@ class Claims:
         if successor is None:
             kept = {"continues": trial.number, "deaths": deaths}
             kept |= {name: trial.user_attrs[name] for name in ("folder",) if name in trial.user_attrs}
-            self.study.add_trial(
+            self.search.study.add_trial(
                 optuna.create_trial(
                     state=TrialState.WAITING,
                     params=trial.params,
@@ -193,17 +179,17 @@ class Claims:
     def _fail(self, trial: FrozenTrial, why: str) -> None:
         try:
             self._set(trial, "failed_because", why)
-            self.storage.trials.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+            self.search.storage.trials.set_trial_state_values(trial._trial_id, TrialState.FAIL)
         except optuna.exceptions.UpdateFinishedTrialError:
             pass  # its worker lives after all, and has just finished it
 
     def _set(self, trial: FrozenTrial, name: str, value: Any) -> None:
-        self.storage.trials.set_trial_user_attr(trial._trial_id, name, value)
+        self.search.storage.trials.set_trial_user_attr(trial._trial_id, name, value)
 
     # -- when to stop --------------------------------------------------------------------------------------
 
     def _refuse_failures(self, trials: Sequence[FrozenTrial], is_spent: bool) -> None:
-        ended = [trial for trial in trials if trial.number >= self.first and trial.state in FINISHED and counts(trial)]
+        ended = [trial for trial in trials if trial.number >= self._first and trial.state in FINISHED and counts(trial)]
         ended.sort(key=lambda trial: trial.datetime_complete or trial.datetime_start)  # type: ignore[arg-type, return-value]
         last = ended[-MOST_FAILURES:]
         if len(last) < MOST_FAILURES or any(trial.state != TrialState.FAIL for trial in last):

@@ -11,7 +11,6 @@ import json
 import math
 import shlex
 import uuid
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,62 +25,17 @@ from competition.errors import UserError, counted
 from competition.metrics import Interval
 from competition.runs import environment, read_json, refuse_other_identity, write_json
 from competition.training.inputs import automatic_batch_size
-from competition.tuning.claims import Claims
-from competition.tuning.owners import Worker
 from competition.tuning.pruning import create_pruner
 from competition.tuning.results import best_of
 from competition.tuning.samplers import refuse_missing_package
+from competition.tuning.search import Search
 from competition.tuning.settings import TuneSettings
 from competition.tuning.shelf import Shelf
-from competition.tuning.space import Space, load_space, named_files
+from competition.tuning.space import load_space, named_files
 from competition.tuning.storage import StudyStorage, open_storage
 
 FOLDER = Path("studies")
 DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
-
-
-@dataclass(frozen=True)
-class Search:
-    """A study, opened by one process.
-
-    Attributes:
-        folder: ``studies/NAME``.
-        settings: what the search was told.
-        base: the settings under the search.
-        space: what is searched.
-        shelf: the images and folds that its trials share.
-        storage: where the trials are recorded.
-        study: Optuna's study.
-        validations: validations per fold that a trial reports.
-    """
-
-    folder: Path
-    settings: TuneSettings
-    base: TrainSettings
-    space: Space
-    shelf: Shelf
-    storage: StudyStorage
-    study: optuna.Study
-    validations: int
-
-    def trials(self) -> list[FrozenTrial]:
-        """Return every trial of the study."""
-        return self.storage.patiently(lambda: self.study.get_trials(deepcopy=False))
-
-    def claims(self, worker: Worker) -> Claims:
-        """Return the trials as a worker takes and returns them."""
-        settings = self.settings
-        return Claims(
-            self.study,
-            self.storage,
-            self.folder,
-            worker,
-            self.space,
-            settings.sampler,
-            self.base.seed,
-            settings.trials,
-            first=len(self.trials()),
-        )
 
 
 def open_study(settings: TuneSettings, base: TrainSettings) -> Search:

@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,9 +25,7 @@ from competition.training.fit import fit_fold
 from competition.tuning.claims import Claim, Outcome
 from competition.tuning.latency import measure_latency, untrained_network
 from competition.tuning.pruning import PRUNED_BECAUSE
-from competition.tuning.settings import TuneSettings
-from competition.tuning.shelf import Shelf
-from competition.tuning.storage import StudyStorage
+from competition.tuning.search import Search
 from competition.tuning.watch import TrialDisplay, TrialWatch
 from competition.tuning.work import remove_state
 
@@ -42,22 +39,12 @@ class TrialRunner:
     """Trains claimed trials.
 
     Attributes:
-        folder: the study's folder.
-        settings: what the search was told.
-        base: the settings under the search.
-        shelf: what the trials of this process share.
-        storage: where they are recorded.
-        validations: validations per fold that are reported.
+        search: the study.
         tell: notes what this worker is doing.
         wants_to_stop: whether to save and stop now.
     """
 
-    folder: Path
-    settings: TuneSettings
-    base: TrainSettings
-    shelf: Shelf
-    storage: StudyStorage
-    validations: int
+    search: Search
     tell: Callable[[dict[str, Any]], None]
     wants_to_stop: Callable[[], bool]
 
@@ -68,29 +55,29 @@ class TrialRunner:
             TimeUp: somebody wants to stop; the state is saved.
             UserError: settings that cannot run, or a loss that is not finite.
         """
-        start = time.perf_counter()
-        settings = self.base.replace(**claim.changes)
-        changes = differences(self.base, settings)
-        self.storage.patiently(lambda: claim.trial.set_user_attr("settings", changes))
-        trials = self.storage.patiently(lambda: claim.trial.study.get_trials(deepcopy=False))
-        earlier = already_tried(trials, changes)
+        start, search = time.perf_counter(), self.search
+        settings = search.base.replace(**claim.changes)
+        changes = differences(search.base, settings)
+        search.storage.patiently(lambda: claim.trial.set_user_attr("settings", changes))
+        earlier = already_tried(search.trials(), changes)
         if earlier is not None:
             return self._take_over(claim, earlier)
-        outcome = self._train(claim, self.shelf.open_run(settings, self.folder / claim.folder))
+        outcome = self._train(claim, search.shelf.open_run(settings, search.folder / claim.folder))
         outcome.attributes["seconds"] = round(time.perf_counter() - start, 2)
         return outcome
 
     def _train(self, claim: Claim, run: Run) -> Outcome:
         attributes = self._measure(run)
-        watch = TrialWatch(claim.trial, self.storage, self.wants_to_stop, len(run.fold_numbers), self.validations)
-        display = TrialDisplay(claim.trial.number, len(run.fold_numbers), planned_epochs(run, fold=0), self.tell)
+        search, folds = self.search, len(run.fold_numbers)
+        watch = TrialWatch(claim.trial, search.storage, self.wants_to_stop, folds, search.validations)
+        display = TrialDisplay(claim.trial.number, folds, planned_epochs(run, fold=0), self.tell)
         attributes["epochs_planned"] = sum(planned_epochs(run, fold) for fold in run.fold_numbers)
         try:
             for fold in run.fold_numbers:
                 fit_fold(run.job(fold), display, watch=watch)
                 watch.finished_fold(self._finish_fold(run, fold))
         except optuna.TrialPruned as pruned:
-            attributes["pruned_because"] = f"{self.settings.pruner_name} pruner {pruned}"
+            attributes["pruned_because"] = f"{search.settings.pruner_name} pruner {pruned}"
             return self._pruned(claim, run, watch, attributes)
         pooled, score = score_folds(run)
         save_score(run, pooled, score)
@@ -102,7 +89,8 @@ class TrialRunner:
         remove_state(run.folder)
         attributes["per_fold"] = {str(fold): score for fold, score in enumerate(watch.finished)}
         attributes["epochs_trained"] = trained_epochs(run)
-        stored = self.storage.patiently(lambda: self.storage.trials.get_trial(claim.trial._trial_id))
+        storage = self.search.storage
+        stored = storage.patiently(lambda: storage.trials.get_trial(claim.trial._trial_id))
         attributes.update({name: stored.user_attrs[name] for name in (PRUNED_BECAUSE,) if name in stored.user_attrs})
         return Outcome(TrialState.PRUNED, None, attributes)
 
@@ -112,12 +100,12 @@ class TrialRunner:
         network = untrained_network(run.settings, len(run.data.class_names), size)
         measured: dict[str, Any] = {"parameters": count_parameters(network)}
         measured["number_format"] = run.machine.precision.number_format
-        if self.settings.objective2 == "latency":
+        if self.search.settings.objective2 == "latency":
             measured["latency_ms"] = measure_latency(network, run.machine, size)
         return measured
 
     def _values(self, attributes: Mapping[str, Any]) -> tuple[float, ...]:
-        second = {"parameters": "parameters", "latency": "latency_ms"}.get(self.settings.objective2 or "")
+        second = {"parameters": "parameters", "latency": "latency_ms"}.get(self.search.settings.objective2 or "")
         return (attributes["macro_f1"], *((float(attributes[second]),) if second else ()))
 
     def _finish_fold(self, run: Run, fold: int) -> float:
@@ -125,11 +113,11 @@ class TrialRunner:
         folder, weights = run.fold_folder(fold), run.fold_folder(fold) / "model.safetensors"
         predictions = load_predictions(folder / "predictions.npz")
         if weights.exists():  # otherwise it was finished before
-            if self.settings.predict_test:
-                images = ImageRows.of_test(self.shelf.catalog, run.material.images.store)
+            if self.search.settings.predict_test:
+                images = ImageRows.of_test(self.search.shelf.catalog, run.material.images.store)
                 predict_fold(folder, images, run.settings.views, run.machine.device, must_keep=True)
             save_predictions(folder / "predictions.npz", halved(predictions))
-            if not self.settings.keep_weights:
+            if not self.search.settings.keep_weights:
                 weights.unlink()
         return metrics.macro_f1(predictions.confusion())
 
@@ -142,7 +130,7 @@ class TrialRunner:
             return Outcome(TrialState.COMPLETE, tuple(earlier.values), attributes)
         last = earlier.last_step
         if last is not None:  # a pruned trial's value is the last that it reported
-            self.storage.patiently(lambda: claim.trial.report(earlier.intermediate_values[last], last))
+            self.search.storage.patiently(lambda: claim.trial.report(earlier.intermediate_values[last], last))
         return Outcome(TrialState.PRUNED, None, attributes)
 
 

@@ -85,11 +85,11 @@ def work(claims: Claims, objective: Objective, stop: Stop, refresh: Callable[[],
             time.sleep(POLL_SECONDS)
             continue
         claims.worker.tell({"trial": claim.trial.number}, now=True)
-        with claims.storage.beating(claim.trial._trial_id):
+        with claims.search.storage.beating(claim.trial._trial_id):
             outcome = _attempt(claims, claim, objective)
         if outcome is not None:
             with suppress(optuna.exceptions.UpdateFinishedTrialError):  # it was taken for dead, and goes on elsewhere
-                record(claims.storage, claim, outcome)
+                record(claims.search.storage, claim, outcome)
         claims.worker.tell({}, now=True)
         refresh()
 
@@ -110,7 +110,7 @@ def _attempt(claims: Claims, claim: Claim, objective: Objective) -> Outcome | No
             with suppress(OSError):  # the journal may lie on the same full disk; then its death is seen later
                 claims.release(claim)
             raise
-        return _failed(claims.folder / claim.folder, error)
+        return _failed(claims.search.folder / claim.folder, error)
 
 
 def _failed(folder: Path, error: Exception) -> Outcome:

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from competition.errors import UserError
 from competition.process import usable_cores
-from competition.tuning.claims import refuse_no_result
+from competition.tuning.claims import Claims, refuse_no_result
 from competition.tuning.display import Board
 from competition.tuning.owners import Worker
+from competition.tuning.search import Search
 from competition.tuning.storage import StorageDown
-from competition.tuning.study import Search
 from competition.tuning.trial import TrialRunner
 from competition.tuning.work import Stop, work
 
@@ -56,13 +56,10 @@ def train_trials(search: Search, start: float) -> int:
 def work_here(search: Search, stop: Stop, refresh: Callable[[], None] = lambda: None) -> None:
     """Train trials in this process until none is left to claim."""
     worker = Worker(search.folder)
-    claims = search.claims(worker)
+    claims = Claims(search, worker)
     claims.enqueue_first(search.space.defaults(search.base))
-    runner = TrialRunner(
-        search.folder, search.settings, search.base, search.shelf, search.storage, search.validations, worker.tell, stop
-    )
     try:
-        work(claims, runner, stop, refresh)
+        work(claims, TrialRunner(search, worker.tell, stop), stop, refresh)
     finally:
         worker.leave()
 
