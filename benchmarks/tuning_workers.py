@@ -32,6 +32,8 @@ REPORTS = 10  # per trial: five folds with two validations each
 
 
 class Space:
+    base = TrainSettings()
+
     def suggest(self, trial: Trial) -> dict[str, object]:
         return {
             "learning_rate": trial.suggest_float("learning_rate", 1e-4, 1e-1, log=True),
@@ -51,7 +53,7 @@ def run_worker(folder: Path, url: str | None, trials: int, seconds: float, begin
             storage=storage.trials, study_name=folder.name, direction="maximize", load_if_exists=True
         )
     settings = TuneSettings(trials=trials)
-    search = Search(folder, settings, TrainSettings(), Space(), None, storage, study, REPORTS)  # type: ignore[arg-type]
+    search = Search(folder, settings, Space(), None, storage, study, REPORTS)  # type: ignore[arg-type]
     claims = Claims(search, Worker(folder))
 
     def objective(claim: Claim) -> Outcome:

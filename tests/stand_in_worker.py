@@ -30,6 +30,8 @@ if "BEAT" in os.environ:
 class Line:
     """One number."""
 
+    base = TrainSettings()
+
     def suggest(self, trial):
         return {"x": trial.suggest_float("x", 0, 1), "y": trial.suggest_categorical("y", ["a", "b"])}
 
@@ -44,7 +46,7 @@ def open_claims(folder, total, url=None, sampler="random", space=None):
             storage=storage.trials, study_name="stand-in", direction="maximize", load_if_exists=True
         )
     settings = TuneSettings(trials=total, sampler=sampler)
-    search = Search(folder, settings, TrainSettings(), space or Line(), None, storage, study, validations=1)
+    search = Search(folder, settings, space or Line(), None, storage, study, validations=1)
     return Claims(search, Worker(folder))
 
 

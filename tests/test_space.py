@@ -61,10 +61,10 @@ def test_every_proposal_is_a_setting_and_builds_its_network(name):
 def test_trial_0_is_the_base_wherever_the_space_holds_it(name):
     space = shipped(name)
     study = optuna.create_study()
-    study.enqueue_trial(space.defaults(BASE))
+    study.enqueue_trial(space.defaults())
     trial = study.ask()
     proposed = space.suggest(trial)
-    assert trial.params == space.defaults(BASE)
+    assert trial.params == space.defaults()
     moved = {name.split(".")[0] for name in [*space.fixed, *space.start]} | {"model_options", "learning_rate"}
     settings = BASE.replace(**proposed)
     assert all(getattr(settings, key) == getattr(BASE, key) for key in BASE.plain() if key not in moved)
@@ -132,7 +132,7 @@ def test_options_are_merged_over_the_base_s_own(tmp_path):
     )
     drawn = space.suggest(asked(1)[0])["model_options"]
     assert drawn == {"activation": "elu", "depths": [1, 1, 1], "stem_width": drawn["stem_width"]}
-    assert space.defaults(base) == {"model_options.stem_width": 24}
+    assert space.defaults() == {"model_options.stem_width": 24}
 
 
 def test_conditions_decide_what_is_drawn(tmp_path):
@@ -142,7 +142,7 @@ def test_conditions_decide_what_is_drawn(tmp_path):
     assert [item.name for item in space.dimensions] == ["mix", "mixup_alpha"]  # after what it depends on
     drawn = [space.suggest(trial) for trial in asked(20)]
     assert {(item["mix"], "mixup_alpha" in item) for item in drawn} == {("mixup", True), ("none", False)}
-    assert space.defaults(base) == {"mix": "none"}
+    assert space.defaults() == {"mix": "none"}
 
 
 def test_what_depends_on_something_left_out_is_left_out(tmp_path):
@@ -179,16 +179,16 @@ def test_what_depends_on_something_left_out_is_left_out(tmp_path):
 )
 def test_trial_0_has_the_rate_that_suits_its_optimiser_and_the_networks_dropout(tmp_path, text, given, first):
     base = TrainSettings(**given)
-    assert load_space(write(tmp_path, text), base).defaults(base) == first
+    assert load_space(write(tmp_path, text), base).defaults() == first
 
 
 def test_fixed_takes_the_place_of_defaults_and_start_of_what_is_not_in_the_space(tmp_path):
     text = "optimizer: [adam, sgd]\nfixed: {schedule: constant}\nstart: {optimizer: sgd}"
     space = load_space(write(tmp_path, text), BASE)
-    assert space.defaults(BASE) == {"optimizer": "sgd"}
+    assert space.defaults() == {"optimizer": "sgd"}
     assert space.suggest(asked(1)[0])["schedule"] == "constant"
     given = TrainSettings(optimizer="adam", schedule="constant")
-    assert load_space(write(tmp_path, text), given).defaults(given) == {"optimizer": "adam"}
+    assert load_space(write(tmp_path, text), given).defaults() == {"optimizer": "adam"}
 
 
 def test_sizes_count_conditions(tmp_path):
@@ -206,18 +206,18 @@ def test_the_files_a_space_names_are_those_its_values_mean_where_they_are_search
     weights.write_bytes(b"not read yet")
     text = f"weights: {{choices: [null, {tmp_path}], when: {{model: mlp}}}}\nmodel: [resnet_fast, mlp]\n"
     space = load_space(write(tmp_path, text + f"fixed: {{augment: {policy}}}"), BASE)
-    found = named_files(space, BASE)
+    found = named_files(space)
     assert set(found) == {f"augment {policy}", f"weights {tmp_path}"}
     assert found[f"augment {policy}"] == f"contents {hash_file(policy)}"
     assert found[f"weights {tmp_path}"].startswith(f"contents {hash_file(weights)}, mean ")
-    assert named_files(shipped("default"), BASE) == {}
+    assert named_files(shipped("default")) == {}
 
 
 def test_a_folder_of_weights_counts_with_each_network_that_is_searched(tmp_path):
     for name in ("mlp", "mycnn"):
         (tmp_path / f"{name}.safetensors").write_bytes(name.encode())
     base = TrainSettings(model="mlp", weights=str(tmp_path))
-    found = named_files(load_space(write(tmp_path, "model: [mlp, mycnn]\n"), base), base)
+    found = named_files(load_space(write(tmp_path, "model: [mlp, mycnn]\n"), base))
     assert {key: value.partition(",")[0] for key, value in found.items()} == {
         f"model {name}": f"contents {hash_file(tmp_path / f'{name}.safetensors')}" for name in ("mlp", "mycnn")
     }

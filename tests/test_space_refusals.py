@@ -5,7 +5,7 @@ import pytest
 from competition.config import TrainSettings
 from competition.errors import UserError
 from competition.tuning.space import load_space
-from tests.test_space import BASE, shipped, write
+from tests.test_space import BASE, write
 
 REFUSED = [
     ("learningrate: [0.1]", "learningrate: unknown setting (did you mean 'learning_rate'?)"),
@@ -115,8 +115,3 @@ def test_settings_that_a_space_does_not_hold_are_refused(space, given, said):
     with pytest.raises(UserError) as refusal:
         load_space(space, TrainSettings(**given))
     assert said in str(refusal.value)
-
-
-def test_defaults_of_other_settings_are_checked_too():
-    with pytest.raises(UserError, match="learning_rate: trial 0"):
-        shipped("default").defaults(TrainSettings(learning_rate=0.5))

@@ -29,8 +29,8 @@ VALIDATIONS = 3
 class Given:
     """A space that proposes given settings, one after another."""
 
-    def __init__(self, *proposals):
-        self.proposals = proposals
+    def __init__(self, base, *proposals):
+        self.base, self.proposals = base, proposals
 
     def suggest(self, trial):
         number = trial.user_attrs.get("continues", trial.number)
@@ -65,10 +65,9 @@ class Bench:
     def __init__(self, folder, base, *proposals, **settings):
         folder.mkdir(exist_ok=True)
         self.folder, self.stop = folder, Stop()
-        self.claims = open_claims(folder, len(proposals), space=Given(*proposals))
+        self.claims = open_claims(folder, len(proposals), space=Given(base, *proposals))
         self.change(
             settings=TuneSettings(trials=len(proposals), sampler="random", **settings),
-            base=base,
             shelf=Shelf(base, folder),
             validations=VALIDATIONS,
         )

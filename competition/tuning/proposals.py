@@ -3,7 +3,7 @@
 import inspect
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -27,6 +27,7 @@ class Space:
         fixed: settings and ``model_options.OPTION`` that every trial has.
         start: values of trial 0 where the base's are not in the space.
         left_out: dimensions whose conditions the base does not meet.
+        base: the settings under the search.
     """
 
     name: str
@@ -34,7 +35,7 @@ class Space:
     fixed: Mapping[str, Any]
     start: Mapping[str, Any]
     left_out: tuple[str, ...]
-    base_options: Mapping[str, Any]  # the base's own model_options, which every trial keeps
+    base: TrainSettings
 
     def suggest(self, trial: Trial) -> dict[str, Any]:
         """Draw a trial's settings: changes over the base, those that are fixed among them."""
@@ -42,19 +43,17 @@ class Space:
         for dimension in self.dimensions:
             if dimension.is_searched(chosen):
                 chosen[dimension.name] = dimension.values.suggest(trial, dimension.name)
-        return merge({**self.fixed, **chosen}, self.base_options)
+        return self.changes({**self.fixed, **chosen})
 
-    def defaults(self, base: TrainSettings) -> dict[str, Any]:
-        """Return Optuna's parameters of the base settings, for trial 0.
+    def changes(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return changes over the base: ``model_options.OPTION`` values join its own in one whole ``model_options``."""
+        changes = {name: value for name, value in values.items() if not is_option(name)}
+        options = {option_of(name): value for name, value in values.items() if is_option(name)}
+        return {**changes, **({OPTIONS: {**self.base.model_options, **options}} if options else {})}
 
-        Raises:
-            UserError: a value of the base lies outside its dimension; all of them are named.
-        """
-        problems: list[str] = []
-        keys = first_point(self.dimensions, self.fixed, self.start, base, problems)
-        if problems:
-            raise UserError("\n".join(f"{self.name}: {problem}" for problem in problems))
-        return keys
+    def defaults(self) -> dict[str, Any]:
+        """Return Optuna's parameters of the base settings, for trial 0."""
+        return first_point(self)[0]
 
     def search_space(self) -> dict[str, list[Any]]:
         """Return every value of each dimension, for the grid; raises UserError for a range without steps."""
@@ -107,13 +106,6 @@ class Space:
         return "\n".join(lines)
 
 
-def merge(values: Mapping[str, Any], base_options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return changes over the base: ``model_options.OPTION`` values gathered into one whole ``model_options``."""
-    changes = {name: value for name, value in values.items() if not is_option(name)}
-    options = {option_of(name): value for name, value in values.items() if is_option(name)}
-    return {**changes, **({OPTIONS: {**base_options, **options}} if options else {})}
-
-
 def is_option(name: str) -> bool:
     """Return whether a name is ``model_options.OPTION``."""
     return name.startswith(f"{OPTIONS}.")
@@ -124,32 +116,20 @@ def option_of(name: str) -> str:
     return name.removeprefix(f"{OPTIONS}.")
 
 
-def default_of(name: str) -> Any:
-    """Return a setting's default."""
-    item = next(item for item in fields(TrainSettings) if item.name == name)
-    return {} if item.default is MISSING else item.default
-
-
 # -- trial 0 ---------------------------------------------------------------------------------------------------
 
 
-def first_point(
-    dimensions: tuple[Dimension, ...],
-    fixed: Mapping[str, Any],
-    start: Mapping[str, Any],
-    base: TrainSettings,
-    problems: list[str],
-) -> dict[str, Any]:
-    """Return Optuna's parameters of trial 0; a value that is outside its dimension is added to the problems."""
+def first_point(space: Space) -> tuple[dict[str, Any], list[str]]:
+    """Return Optuna's parameters of trial 0, and the values that are outside their dimensions."""
+    base, problems = space.base, []
     chosen: dict[str, Any] = {}
     keys: dict[str, Any] = {}
     # The optimiser first where it can be: the learning rate that suits depends on it.
-    for item in sorted(dimensions, key=lambda item: item.name != "optimizer" or bool(item.when)):
+    for item in sorted(space.dimensions, key=lambda item: item.name != "optimizer" or bool(item.when)):
         if not item.is_searched(chosen):
             continue
-        model = chosen.get("model", fixed.get("model", base.model))
-        optimizer = chosen.get("optimizer", fixed.get("optimizer", base.optimizer))
-        tried = list(_first_values(item.name, start, base, model, optimizer))
+        known = {"model": base.model, "optimizer": base.optimizer, **space.fixed, **chosen}
+        tried = list(_first_values(item.name, space, known["model"], known["optimizer"]))
         for value in tried:
             try:
                 keys[item.name] = item.values.key_of(value)
@@ -161,20 +141,19 @@ def first_point(
             problems.append(_outside(item, tried, is_given(item.name, base)))
             if item.name == "model":
                 break  # the defaults of its options would be those of another network
-    return keys
+    return keys, problems
 
 
 def is_given(name: str, base: TrainSettings) -> bool:
     """Return whether the base has another value than the default."""
     if is_option(name):
         return option_of(name) in base.model_options
-    return getattr(base, name) != default_of(name)
+    return getattr(base, name) != getattr(TrainSettings(), name)
 
 
-def _first_values(
-    name: str, start: Mapping[str, Any], base: TrainSettings, model: str, optimizer: str
-) -> Iterator[Any]:
+def _first_values(name: str, space: Space, model: str, optimizer: str) -> Iterator[Any]:
     """Yield what trial 0 may have: what the user gave and nothing else, or the default, or else the space's start."""
+    base = space.base
     if not is_option(name):
         yield getattr(base, name)
     elif is_given(name, base):
@@ -185,8 +164,8 @@ def _first_values(
         yield automatic_learning_rate(optimizer, model)
     if name == "dropout" and base.dropout is None:
         yield from network_default(model, "drop_rate")
-    if not is_given(name, base) and name in start:
-        yield start[name]
+    if not is_given(name, base) and name in space.start:
+        yield space.start[name]
 
 
 def network_default(model: str, option: str) -> list[Any]:

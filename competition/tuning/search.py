@@ -23,7 +23,6 @@ class Search:
     Attributes:
         folder: ``studies/NAME``.
         settings: what the search was told.
-        base: the settings under the search.
         space: what is searched.
         shelf: the images and folds that its trials share.
         storage: where the trials are recorded.
@@ -33,12 +32,16 @@ class Search:
 
     folder: Path
     settings: TuneSettings
-    base: TrainSettings
     space: Space
     shelf: "Shelf"
     storage: StudyStorage
     study: optuna.Study
     validations: int
+
+    @property
+    def base(self) -> TrainSettings:
+        """The settings under the search."""
+        return self.space.base
 
     def trials(self) -> list[FrozenTrial]:
         """Return every trial of the study."""

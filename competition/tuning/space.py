@@ -19,7 +19,7 @@ from competition.config import TrainSettings
 from competition.errors import UserError, did_you_mean
 from competition.settings import flag
 from competition.tuning.dimensions import Dimension, Range
-from competition.tuning.proposals import OPTIONS, Space, default_of, first_point, is_option, merge, option_of
+from competition.tuning.proposals import OPTIONS, Space, first_point, is_given, is_option, option_of
 from competition.tuning.space_file import find_space, read_space
 from competition.tuning.space_lines import Problems, read_line, why_not
 
@@ -54,17 +54,17 @@ def load_space(name_or_path: str, base: TrainSettings) -> Space:
         problems.append("nothing is searched: add a line such as learning_rate: {low: 0.001, high: 0.02, log: true}")
     if not problems:
         kept = _in_order(kept, problems)
-    space = Space(path.stem, tuple(kept), fixed, start, tuple(left_out), dict(base.model_options))
+    space = Space(path.stem, tuple(kept), fixed, start, tuple(left_out), base)
     if not problems:
-        problems += [*_refused_settings(space, base), *_refused_options(space, base), *_refused_names(space, base)]
+        problems += [*_refused_settings(space), *_refused_options(space), *_refused_names(space)]
     if not problems:
-        first_point(space.dimensions, fixed, start, base, problems)
+        problems += first_point(space)[1]
     if problems:
         raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
     return space
 
 
-def named_files(space: Space, base: TrainSettings) -> dict[str, str]:
+def named_files(space: Space) -> dict[str, str]:
     """Return what stands for the files that a space names, by setting and value: their contents.
 
     Raises:
@@ -77,7 +77,7 @@ def named_files(space: Space, base: TrainSettings) -> dict[str, str]:
     files = {}
     for name, drawn in given:
         if name in FILES:
-            contents = starting_contents(base.replace(**merge(drawn, base.model_options)))
+            contents = starting_contents(space.base.replace(**space.changes(drawn)))
             if FILES[name] in contents:
                 files[f"{name} {drawn[name]}"] = contents[FILES[name]]
     return files
@@ -98,7 +98,7 @@ def _read_fixed(given: Any, raw: Mapping[str, Any], base: TrainSettings, problem
             problems.append(f"fixed: {name}: it is searched too; leave one out")
         fixed[name] = wanted = problems.taken(name, value)
         has = base.model_options.get(option_of(name), wanted) if is_option(name) else getattr(base, name)
-        if has != wanted and (is_option(name) or has != default_of(name)):
+        if has != wanted and is_given(name, base):
             problems.append(
                 f"fixed: {name} is {wanted!r} here and {has!r} in the settings given: leave "
                 f"{flag(OPTIONS if is_option(name) else name)} out, or change a copy of this file"
@@ -176,11 +176,11 @@ def _in_order(dimensions: Iterable[Dimension], problems: Problems) -> list[Dimen
 # -- what the settings and the networks say to it --------------------------------------------------------------
 
 
-def _refused_settings(space: Space, base: TrainSettings) -> Iterator[str]:
+def _refused_settings(space: Space) -> Iterator[str]:
     """Yield the values that the settings refuse beside the others, each tried under its own conditions."""
     for item, value, drawn in _values_beside_others(space):
         try:
-            base.replace(**merge(drawn, base.model_options))
+            space.base.replace(**space.changes(drawn))
         except UserError as error:
             yield f"{item.name}: {value}: {error}"
 
@@ -202,16 +202,16 @@ def _conditions_of(item: Dimension, space: Space) -> dict[str, Any]:
     return met
 
 
-def _refused_options(space: Space, base: TrainSettings) -> Iterator[str]:
+def _refused_options(space: Space) -> Iterator[str]:
     """Yield networks that are unknown, and options that a network of the space does not have."""
     from competition.models.factory import check_network  # late: imports timm
 
     by_name = {item.name: item for item in space.dimensions}
     searched = by_name.get("model")
-    models = searched.values.grid() if searched else [space.fixed.get("model", base.model)]
+    models = searched.values.grid() if searched else [space.fixed.get("model", space.base.model)]
     fixed = [name for name in space.fixed if is_option(name)]
     for model in models or []:
-        options = {option_of(name): None for name in fixed} | dict(base.model_options)
+        options = {option_of(name): None for name in fixed} | dict(space.base.model_options)
         for item in space.dimensions:
             if is_option(item.name) and (searched is None or _may_have(item, by_name, model)):
                 options[option_of(item.name)] = None
@@ -228,16 +228,16 @@ def _may_have(item: Dimension, by_name: Mapping[str, Dimension], model: Any) -> 
     return all(_may_have(by_name[name], by_name, model) for name in item.when)
 
 
-def _refused_names(space: Space, base: TrainSettings) -> Iterator[str]:
+def _refused_names(space: Space) -> Iterator[str]:
     """Yield augmentations and optimisers that do not exist."""
     for name in _values_of("augment", space):
         from competition.data.augment import create_policy  # late: imports albumentations
 
         try:
-            create_policy(name, base.image_size or PROBE_SIZE)
+            create_policy(name, space.base.image_size or PROBE_SIZE)
         except UserError as error:
             yield f"augment: {error}"
-    momentum = space.fixed.get("momentum", base.momentum)
+    momentum = space.fixed.get("momentum", space.base.momentum)
     for name in _values_of("optimizer", space):
         from torch import nn  # late, as timm is
 

@@ -50,14 +50,14 @@ def open_study(settings: TuneSettings, base: TrainSettings) -> Search:
         raise UserError(f"--predict-test: {shelf.catalog.source} has no test images")
     objectives = [name for name in (settings.objective, settings.objective2) if name]
     identity = {**shelf.identity(), "space": space.plain(), "objectives": objectives}
-    if files := named_files(space, base):
+    if files := named_files(space):
         identity["files"] = files
     storage = open_storage(settings.storage, folder, folder.name)
     validations = validations_per_fold(base, identity["images"])
     pruner = create_pruner(settings.pruner_name, base.folds * base.repeats, validations)
     study = storage.patiently(lambda: _open_in_storage(storage, folder.name, len(objectives), pruner))
     claim_study(folder, study, storage, identity)
-    return Search(folder, settings, base, space, shelf, storage, study, validations)
+    return Search(folder, settings, space, shelf, storage, study, validations)
 
 
 def _open_in_storage(

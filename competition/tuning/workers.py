@@ -57,7 +57,7 @@ def work_here(search: Search, stop: Stop, refresh: Callable[[], None] = lambda: 
     """Train trials in this process until none is left to claim."""
     worker = Worker(search.folder)
     claims = Claims(search, worker)
-    claims.enqueue_first(search.space.defaults(search.base))
+    claims.enqueue_first(search.space.defaults())
     try:
         work(claims, TrialRunner(search, worker.tell, stop), stop, refresh)
     finally:
