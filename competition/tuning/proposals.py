@@ -2,9 +2,8 @@
 
 import inspect
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 from optuna.trial import Trial
@@ -68,21 +67,12 @@ class Space:
     def size(self) -> int | None:
         """Return how many different settings it holds; None where they are endless or past counting."""
         grids = {item.name: item.values.grid() for item in self.dimensions}
-        deciding = [item for item in self.dimensions if any(item.name in other.when for other in self.dimensions)]
         if any(grid is None for grid in grids.values()):
             return None
-        if math.prod(len(grids[item.name] or []) for item in deciding) > MOST_POINTS:
+        conditions = {name for item in self.dimensions for name in item.when}
+        if math.prod(len(grids[name] or []) for name in conditions) > MOST_POINTS:
             return None
-        counts: dict[tuple[Any, ...], int] = {}
-        for drawn in product(*(grids[item.name] or [] for item in deciding)):
-            values = dict(zip((item.name for item in deciding), drawn, strict=True))
-            chosen: dict[str, Any] = {}
-            for item in deciding:
-                if item.is_searched(chosen):
-                    chosen[item.name] = values[item.name]
-            rest = [item for item in self.dimensions if item not in deciding and item.is_searched(chosen)]
-            counts[tuple(sorted(chosen.items(), key=str))] = math.prod(len(grids[item.name] or []) for item in rest)
-        return sum(counts.values())
+        return count_settings(self.dimensions, {})
 
     def plain(self) -> dict[str, Any]:
         """Return what decides which trials are possible, ready for JSON."""
@@ -104,6 +94,19 @@ class Space:
         if self.left_out:
             lines.append(f"  not searched with these settings: {', '.join(self.left_out)}")
         return "\n".join(lines)
+
+
+def count_settings(dimensions: Sequence[Dimension], chosen: Mapping[str, Any]) -> int:
+    """Return how many settings some dimensions hold, where values of those before them are chosen."""
+    if not dimensions:
+        return 1
+    first, rest = dimensions[0], dimensions[1:]
+    if not first.is_searched(chosen):
+        return count_settings(rest, chosen)
+    values = first.values.grid() or []
+    if not any(first.name in item.when for item in rest):
+        return len(values) * count_settings(rest, chosen)
+    return sum(count_settings(rest, {**chosen, first.name: value}) for value in values)
 
 
 def is_option(name: str) -> bool:
