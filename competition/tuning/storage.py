@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import optuna
 from optuna.storages import BaseStorage, RDBStorage
@@ -34,36 +34,7 @@ class StorageDown(UserError):
     """The storage cannot be reached, and no trial is to blame."""
 
 
-class StudyStorage(Protocol):
-    """What a study needs of its storage.
-
-    Attributes:
-        trials: Optuna's view of it.
-        shown: its address without a password.
-        has_heartbeat: whether trials of other machines show signs of life in it.
-    """
-
-    trials: BaseStorage
-    shown: str
-    has_heartbeat: bool
-
-    def beat(self, trial_id: int) -> None:
-        """Show a sign of life of a trial."""
-
-    def beating(self, trial_id: int) -> AbstractContextManager[None]:
-        """Show signs of life from another thread."""
-
-    def silent_trials(self, study_id: int) -> set[int]:
-        """Return the ids of running trials that have shown none for too long."""
-
-    def lock(self) -> AbstractContextManager[None]:
-        """Hold the only lock under which trials are claimed; it is dropped when its holder dies."""
-
-    def patiently(self, action: Callable[[], Answer]) -> Answer:
-        """Return the action's answer, tried again while the storage is down; raises StorageDown in the end."""
-
-
-def open_storage(url: str | None, folder: Path, study: str) -> StudyStorage:
+def open_storage(url: str | None, folder: Path, study: str) -> "StudyStorage":
     """Open the storage of a study.
 
     Args:
@@ -98,6 +69,11 @@ class LocalStorage:
     """A journal file or SQLite, with a kernel lock in the study's folder; SQLite is for one process.
 
     Both are refused where the file system has no locks: a living worker could not be told from a dead one.
+
+    Attributes:
+        trials: Optuna's view of it.
+        shown: its address without a password.
+        has_heartbeat: whether trials of other machines show signs of life in it.
     """
 
     has_heartbeat = False
@@ -117,18 +93,18 @@ class LocalStorage:
                 raise UserError(f"{folder}: {NO_LOCKS}")
 
     def beat(self, trial_id: int) -> None:
-        """Do nothing: the kernel knows who lives."""
+        """Show a sign of life of a trial: none is needed, for the kernel knows who lives."""
 
     def beating(self, trial_id: int) -> AbstractContextManager[None]:
-        """Do nothing."""
+        """Show signs of life from another thread: none are needed."""
         return nullcontext()
 
     def silent_trials(self, study_id: int) -> set[int]:
-        """Return none."""
+        """Return the ids of running trials that have shown no sign of life for too long: of none is it known."""
         return set()
 
     def lock(self) -> AbstractContextManager[None]:
-        """Wait for the lock and hold it."""
+        """Hold the only lock under which trials are claimed; it is dropped when its holder dies."""
         return locked(self._path, str(self._path), wait=True)
 
     def patiently(self, action: Callable[[], Answer]) -> Answer:
@@ -149,7 +125,10 @@ def _open_sqlite(url: str) -> RDBStorage:
 
 
 class PostgresStorage:
-    """PostgreSQL, with an advisory lock that the server drops when its holder's connection ends."""
+    """PostgreSQL, with an advisory lock that the server drops when its holder's connection ends.
+
+    Attributes and methods are those of `LocalStorage`.
+    """
 
     has_heartbeat = True
 
@@ -244,6 +223,9 @@ class PostgresStorage:
         if any(word in said for word in HOPELESS):
             raise UserError(f"--storage {self.shown} refuses: {said}") from None
         return said
+
+
+StudyStorage = LocalStorage | PostgresStorage
 
 
 @contextmanager
