@@ -58,7 +58,7 @@ def anchors(page):
 
 def report(folder, *arguments, **options):
     study, space = make_study(folder, *arguments, **options)
-    write_report(folder, study, space, BASE)
+    write_report(folder, study, space)
     return (folder / "report.html").read_text()
 
 
@@ -117,7 +117,7 @@ def test_conditional_parameters_are_named_as_left_out(page):
 def test_a_study_without_a_finished_trial_has_a_page(tmp_path):
     study, space = make_study(tmp_path, 0)
     study.ask()
-    write_report(tmp_path, study, space, BASE)
+    write_report(tmp_path, study, space)
     page = (tmp_path / "report.html").read_text()
     assert "No trial has finished yet" in page
     assert "1 running" in page
@@ -145,7 +145,7 @@ def test_common_parameters_are_those_that_all_have_and_that_vary(tmp_path):
 def test_200_trials_make_a_small_page_in_time(tmp_path):
     study, space = make_study(tmp_path, 200)
     start = time.process_time()
-    write_report(tmp_path, study, space, BASE)
+    write_report(tmp_path, study, space)
     assert time.process_time() - start < 10
     assert (tmp_path / "report.html").stat().st_size < 8_000_000
 

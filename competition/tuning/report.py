@@ -4,7 +4,6 @@ import shlex
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from competition.config import TrainSettings
 from competition.errors import counted
 from competition.metrics import Interval
 from competition.page import Section, code, figure, heading, paragraph, render_page, table
@@ -36,7 +34,6 @@ class Findings:
         study: Optuna's study.
         trials: its trials, in order.
         space: what is searched.
-        base: the settings under the search.
         rule: how the best trial is picked, see `results.pick`.
         has_charts: whether plotly is installed.
     """
@@ -45,7 +42,6 @@ class Findings:
     study: optuna.Study
     trials: list[FrozenTrial]
     space: Space
-    base: TrainSettings
     rule: results.Rule
     has_charts: bool
 
@@ -70,14 +66,12 @@ class Findings:
         return figure(make(), alt) if self.has_charts else ""
 
 
-def write_report(
-    folder: Path, study: optuna.Study, space: Space, base: TrainSettings, rule: results.Rule = "score"
-) -> None:
+def write_report(folder: Path, study: optuna.Study, space: Space, rule: results.Rule = "score") -> None:
     """Write the files of a study into its folder; best.yaml, the trial the rule picks, only once one has finished."""
     trials = study.get_trials(deepcopy=False)
     results.write_csv(folder / "trials.csv", results.trial_rows(trials))
-    results.write_best(folder / "best.yaml", trials, base, rule)
-    findings = Findings(folder, study, trials, space, base, rule, has_charts=find_spec("plotly") is not None)
+    results.write_best(folder / "best.yaml", trials, space.base, rule)
+    findings = Findings(folder, study, trials, space, rule, has_charts=find_spec("plotly") is not None)
     if findings.is_double:
         results.write_front(folder / "pareto.csv", results.pareto_front(trials), findings.cost)
     write_atomically(folder / "report.html", page(findings))
@@ -85,14 +79,11 @@ def write_report(
 
 def page(findings: Findings) -> str:
     """Return the page of a study."""
+    drawn = (history_section, importance_section, parallel_section, slices_section, curves_section)
     makers = (
         best_section,
         front_section,
-        history_section,
-        importance_section,
-        parallel_section,
-        slices_section,
-        curves_section,
+        *(drawn if findings.has_charts else ()),
         saving_section,
         trials_section,
         space_section,
@@ -151,16 +142,14 @@ def front_section(findings: Findings) -> Section | None:
 
 def history_section(findings: Findings) -> Section | None:
     """Show the scores in the order of the trials."""
-    if not findings.has_charts or not findings.finished:
+    if not findings.finished:
         return None
-    alt = "Macro F1 of each trial and the best so far"
-    return Section("History", findings.chart(lambda: charts.history_figure(findings.trials), alt), "history")
+    chart = figure(charts.history_figure(findings.trials), "Macro F1 of each trial and the best so far")
+    return Section("History", chart, "history")
 
 
-def importance_section(findings: Findings) -> Section | None:
+def importance_section(findings: Findings) -> Section:
     """Show which parameters matter, or say why that cannot be told."""
-    if not findings.has_charts:
-        return None
     done, varied = findings.finished, common_parameters(findings.finished)
     if len(done) < FEWEST_FOR_IMPORTANCE:
         have = counted(len(done), "finished trial")
@@ -173,7 +162,7 @@ def importance_section(findings: Findings) -> Section | None:
         "By functional ANOVA (Hutter, Hoos and Leyton-Brown 2014) over the finished trials: the share of the scores' "
         f"variance that each parameter explains by itself. {left_out(done, varied)}"
     )
-    chart = findings.chart(lambda: charts.importance_figure(shares), "Share of the variance by parameter")
+    chart = figure(charts.importance_figure(shares), "Share of the variance by parameter")
     return Section("Importance", paragraph(words) + chart, "importance")
 
 
@@ -206,49 +195,45 @@ def left_out(trials: Sequence[FrozenTrial], names: Sequence[str]) -> str:
 def parallel_section(findings: Findings) -> Section | None:
     """Show the finished trials as lines through their parameters."""
     names = common_parameters(findings.finished)
-    if not findings.has_charts or len(names) < 2:
+    if len(names) < 2:
         return None
     alt = "Each finished trial as a line through its parameters"
-    chart = findings.chart(lambda: charts.parallel_figure(findings.study, names), alt)
+    chart = figure(charts.parallel_figure(findings.study, names), alt)
     words = f"The best tenth of the finished trials is in colour. {left_out(findings.finished, names)}"
     return Section("Parallel coordinates", paragraph(words) + chart, "parallel")
 
 
 def slices_section(findings: Findings) -> Section | None:
     """Show macro F1 against each parameter by itself."""
-    dimensions = [
-        item for item in findings.space.dimensions if any(item.name in trial.params for trial in findings.finished)
-    ]
-    if not findings.has_charts or not dimensions:
-        return None
     slices = [
-        findings.chart(partial(charts.slice_figure, findings.trials, item), f"Macro F1 against {item.name}")
-        for item in dimensions
+        figure(charts.slice_figure(findings.trials, item), f"Macro F1 against {item.name}")
+        for item in findings.space.dimensions
+        if any(item.name in trial.params for trial in findings.finished)
     ]
+    if not slices:
+        return None
     words = "Macro F1 of the finished trials; from blue for the first to orange for the last."
     return Section("Slices", paragraph(words) + panels(slices), "slices")
 
 
 def curves_section(findings: Findings) -> Section | None:
     """Show the validation loss of the trials, a panel per optimiser."""
-    if not findings.has_charts:
-        return None
-    curves, missing = read_curves(findings.folder, findings.trials, findings.base, MOST_CURVES)
+    curves, missing = read_curves(findings.folder, findings.trials, findings.space.base, MOST_CURVES)
     if not curves:
         return None
     losses = [loss for curve in curves for loss in curve.losses]
     margin = 0.05 * (max(losses) - min(losses)) or 0.1
     span = (min(losses) - margin, max(losses) + margin)
-    drawn = [_panel(findings, name, curves, span) for name in dict.fromkeys(curve.optimizer for curve in curves)]
+    drawn = [_panel(name, curves, span) for name in dict.fromkeys(curve.optimizer for curve in curves)]
     words = "Validation loss per epoch, the mean over the folds; one line per trial, one panel per optimiser. "
     if missing:
         words += f"{counted(missing, 'trial')} left out: at most {MOST_CURVES} per panel, the best first."
     return Section("Learning curves", paragraph(words) + panels(drawn), "curves")
 
 
-def _panel(findings: Findings, optimizer: str, curves: Sequence[Curve], span: tuple[float, float]) -> str:
+def _panel(optimizer: str, curves: Sequence[Curve], span: tuple[float, float]) -> str:
     mine = [curve for curve in curves if curve.optimizer == optimizer]
-    chart = findings.chart(lambda: charts.curves_figure(mine, span), f"Validation loss per epoch with {optimizer}")
+    chart = figure(charts.curves_figure(mine, span), f"Validation loss per epoch with {optimizer}")
     return f"<div>{heading(optimizer)}{chart}</div>"
 
 

@@ -125,7 +125,7 @@ def write_results(search: Search) -> None:
 
     if best_trial(search) is not None:
         rule = search.settings.pick
-        search.storage.patiently(lambda: write_report(search.folder, search.study, search.space, search.base, rule))
+        search.storage.patiently(lambda: write_report(search.folder, search.study, search.space, rule))
 
 
 def describe(search: Search) -> str:
