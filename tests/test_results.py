@@ -1,6 +1,7 @@
 """A study's files: every trial in trials.csv, the best one in best.yaml, the front and its picks."""
 
 import csv
+from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -11,7 +12,6 @@ from competition.cli import read_settings
 from competition.config import TrainSettings
 from competition.errors import UserError
 from competition.tuning.results import (
-    Point,
     best_of,
     pareto_front,
     pick,
@@ -121,14 +121,13 @@ def test_no_best_yaml_before_a_trial_has_finished(tmp_path):
 def test_the_front_is_what_nothing_beats():
     values = [[0.5, 100.0], [0.6, 200.0], [0.55, 300.0], [0.6, 200.0], [0.5, 90.0], [0.8, 1000.0], [0.4, 90.0]]
     front = pareto_front(numbered([trial(pair) for pair in values]))
-    assert [(point.number, point.macro_f1, point.cost) for point in front] == [
-        (4, 0.5, 90.0),
-        (1, 0.6, 200.0),
-        (5, 0.8, 1000.0),
-    ]
+    assert [(trial.number, *trial.values) for trial in front] == [(4, 0.5, 90.0), (1, 0.6, 200.0), (5, 0.8, 1000.0)]
 
 
-FRONT = [Point(4, 0.5, 90.0), Point(1, 0.7, 200.0), Point(7, 0.795, 900.0), Point(5, 0.8, 1000.0)]
+FRONT = [
+    SimpleNamespace(number=number, values=values)
+    for number, values in ((4, [0.5, 90.0]), (1, [0.7, 200.0]), (7, [0.795, 900.0]), (5, [0.8, 1000.0]))
+]
 
 
 @pytest.mark.parametrize(("rule", "number"), [("score", 5), ("cost", 4), ("within", 7), ("knee", 1)])

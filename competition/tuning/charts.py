@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from competition.page import PALETTE
 from competition.tuning.curves import Curve
 from competition.tuning.dimensions import Dimension, Range
-from competition.tuning.results import Point, complete_trials
+from competition.tuning.results import complete_trials
 
 BLUE, ORANGE, GREEN, PINK = PALETTE[:4]
 GREY = "#888888"
@@ -163,7 +163,7 @@ def saving_figure(trials: Sequence[FrozenTrial]) -> Any:
     return figure.update_layout(barmode="stack", xaxis_title="trial", yaxis_title="epochs, all folds", legend=LEGEND)
 
 
-def front_figure(trials: Sequence[FrozenTrial], front: Sequence[Point], cost: str) -> Any:
+def front_figure(trials: Sequence[FrozenTrial], front: Sequence[FrozenTrial], cost: str) -> Any:
     """Draw the finished trials by both objectives, and the Pareto front as a line."""
     import plotly.graph_objects as go
 
@@ -179,12 +179,12 @@ def front_figure(trials: Sequence[FrozenTrial], front: Sequence[Point], cost: st
         hovertemplate="%{text}<br>macro F1 %{y:.4f}, %{x:,}<extra></extra>",
     )
     figure.add_scatter(
-        x=[point.cost for point in front],
-        y=[point.macro_f1 for point in front],
+        x=[trial.values[1] for trial in front],
+        y=[trial.values[0] for trial in front],
         mode="lines+markers",
         name="front",
         line={"color": BLUE, "shape": "hv"},
-        text=[f"trial {point.number}" for point in front],
+        text=[f"trial {trial.number}" for trial in front],
         hovertemplate="%{text}: macro F1 %{y:.4f}, %{x:,}<extra></extra>",
     )
     costs = [trial.values[1] for trial in done]

@@ -134,7 +134,7 @@ def front_section(findings: Findings) -> Section | None:
     }
     picked = [(words, results.pick(front, rule)) for rule, words in names.items()]
     rows: list[list[Any]] = [
-        [words, point.number, point.macro_f1, results.whole(point.cost)] for words, point in picked
+        [words, trial.number, trial.values[0], results.whole(trial.values[1])] for words, trial in picked
     ]
     columns = ["picked as", "trial", "macro F1", findings.cost]
     return Section("Front", chart + table(columns, rows, "Picks of the Pareto front; all of it: pareto.csv"), "front")

@@ -3,7 +3,6 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -19,21 +18,6 @@ Rule = Literal["score", "cost", "knee", "within"]
 WITHIN = 0.01  # of macro F1: what the rule ``within`` gives away for a cheaper network
 
 
-@dataclass(frozen=True)
-class Point:
-    """A trial of a study with two objectives.
-
-    Attributes:
-        number: of the trial.
-        macro_f1: maximised.
-        cost: minimised: parameters, or milliseconds.
-    """
-
-    number: int
-    macro_f1: float
-    cost: float
-
-
 def complete_trials(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Return the trials that finished: the only ones that have a score."""
     return [trial for trial in trials if trial.state == TrialState.COMPLETE]
@@ -44,8 +28,7 @@ def best_of(trials: Sequence[FrozenTrial], rule: Rule = "score") -> FrozenTrial 
     complete = complete_trials(trials)
     if rule == "score" or not complete:
         return max(complete, key=lambda trial: trial.values[0], default=None)
-    number = pick(pareto_front(trials), rule).number
-    return next(trial for trial in complete if trial.number == number)
+    return pick(pareto_front(trials), rule)
 
 
 # -- trials.csv ------------------------------------------------------------------------------------------------
@@ -102,11 +85,6 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 # -- best.yaml -------------------------------------------------------------------------------------------------
 
 
-def settings_of(trial: FrozenTrial, base: TrainSettings) -> TrainSettings:
-    """Return the whole settings of a trial."""
-    return base.replace(**trial.user_attrs["settings"])
-
-
 def write_best(path: Path, trials: Sequence[FrozenTrial], base: TrainSettings, rule: Rule = "score") -> None:
     """Write the settings of the best trial for ``train.py --config``; nothing while no trial has finished."""
     best = best_of(trials, rule)
@@ -121,7 +99,7 @@ def write_best(path: Path, trials: Sequence[FrozenTrial], base: TrainSettings, r
     )
     if "warning" in best.user_attrs:
         header += f"# note: {best.user_attrs['warning']}\n"
-    plain = {**settings_of(best, base).plain(), "run": None, "only_folds": None}
+    plain = {**base.replace(**best.user_attrs["settings"]).plain(), "run": None, "only_folds": None}
     if plain["precision"] == "auto" and "number_format" in best.user_attrs:
         plain["precision"] = found = best.user_attrs["number_format"]
         header += f"# precision {found} is what 'auto' found where this trial was trained; 'auto' times it anew.\n"
@@ -131,18 +109,17 @@ def write_best(path: Path, trials: Sequence[FrozenTrial], base: TrainSettings, r
 # -- two objectives --------------------------------------------------------------------------------------------
 
 
-def pareto_front(trials: Sequence[FrozenTrial]) -> list[Point]:
+def pareto_front(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Return the trials that no other beats in both objectives, the cheapest first; of equals the earliest."""
-    points = [Point(trial.number, trial.values[0], trial.values[1]) for trial in complete_trials(trials)]
-    front: list[Point] = []
-    for point in sorted(points, key=lambda point: (point.cost, -point.macro_f1, point.number)):
-        if not front or point.macro_f1 > front[-1].macro_f1:
-            front.append(point)
+    front: list[FrozenTrial] = []
+    for trial in sorted(complete_trials(trials), key=lambda trial: (trial.values[1], -trial.values[0], trial.number)):
+        if not front or trial.values[0] > front[-1].values[0]:
+            front.append(trial)
     return front
 
 
-def pick(front: Sequence[Point], rule: Rule) -> Point:
-    """Return one point of a Pareto front.
+def pick(front: Sequence[FrozenTrial], rule: Rule) -> FrozenTrial:
+    """Return one trial of a Pareto front.
 
     Args:
         front: as `pareto_front` returns it.
@@ -151,35 +128,35 @@ def pick(front: Sequence[Point], rule: Rule) -> Point:
             counted in its range over the front.
 
     Raises:
-        UserError: no point.
+        UserError: no trial.
     """
     if not front:
         raise UserError("no trial has finished: there is nothing to pick")
     cheapest, best = front[0], front[-1]
     if rule == "within":
-        return next(point for point in front if point.macro_f1 >= best.macro_f1 - WITHIN)
+        return next(trial for trial in front if trial.values[0] >= best.values[0] - WITHIN)
     if rule == "knee" and best is not cheapest:
-        return max(front, key=lambda point: _above_line(point, cheapest, best))
+        return max(front, key=lambda trial: _above_line(trial, cheapest, best))
     return best if rule == "score" else cheapest
 
 
-def _above_line(point: Point, cheapest: Point, best: Point) -> float:
-    """Return the height of a point above the line between the ends, both objectives scaled to 0 to 1."""
-    gained = (point.macro_f1 - cheapest.macro_f1) / (best.macro_f1 - cheapest.macro_f1)
-    return gained - (point.cost - cheapest.cost) / (best.cost - cheapest.cost)
+def _above_line(trial: FrozenTrial, cheapest: FrozenTrial, best: FrozenTrial) -> float:
+    """Return the height of a trial above the line between the ends, both objectives scaled to 0 to 1."""
+    (macro_f1, cost), (lowest, least), (highest, most) = trial.values, cheapest.values, best.values
+    return (macro_f1 - lowest) / (highest - lowest) - (cost - least) / (most - least)
 
 
-def write_front(path: Path, front: Sequence[Point], cost: str) -> None:
+def write_front(path: Path, front: Sequence[FrozenTrial], cost: str) -> None:
     """Write the Pareto front and which rule picks which of its trials."""
-    picked = {rule: pick(front, rule).number for rule in get_args(Rule)} if front else {}
+    picked = {rule: pick(front, rule) for rule in get_args(Rule)} if front else {}
     rows = [
         {
-            "trial": point.number,
-            "macro_f1": point.macro_f1,
-            cost: whole(point.cost),
-            "picked_by": " ".join(rule for rule, number in picked.items() if number == point.number),
+            "trial": trial.number,
+            "macro_f1": trial.values[0],
+            cost: whole(trial.values[1]),
+            "picked_by": " ".join(rule for rule, other in picked.items() if other is trial),
         }
-        for point in front
+        for trial in front
     ]
     write_csv(path, rows)
 
