@@ -20,7 +20,6 @@ from competition.tuning.pruning import (
     judge_epochs,
     judge_folds,
     paired_spread,
-    place_of,
     rungs,
     running_mean,
     step_of,
@@ -56,9 +55,8 @@ def flat(number, scores, is_complete=False):
     ("fold", "validation", "validations", "step"),
     [(0, 1, 3, 1), (0, 3, 3, 3), (1, 1, 3, 4), (2, 3, 3, 9), (4, 1, 1, 5)],
 )
-def test_steps_and_places(fold, validation, validations, step):
+def test_steps(fold, validation, validations, step):
     assert step_of(fold, validation, validations) == step
-    assert place_of(step, validations) == (fold, validation)
 
 
 def test_running_means_by_hand():

@@ -56,12 +56,6 @@ def step_of(fold_position: int, validation: int, validations: int) -> int:
     return fold_position * validations + validation
 
 
-def place_of(step: int, validations: int) -> tuple[int, int]:
-    """Return (fold position, validation) of a step: the inverse of `step_of`."""
-    fold, before = divmod(step - 1, validations)
-    return fold, before + 1
-
-
 def running_mean(finished: Sequence[float], macro_f1: float) -> float:
     """Return the value to report: the mean of the finished folds' final scores and this validation's score."""
     return (sum(finished) + macro_f1) / (len(finished) + 1)
@@ -105,8 +99,7 @@ def decide(others: Sequence[Record], this: Record, folds: int, validations: int)
     best = best_finished(others, folds, validations)
     if best is None or not this.values:
         return None
-    _, validation = place_of(max(this.values), validations)
-    if validation == validations:
+    if max(this.values) % validations == 0:  # the end of a fold
         return judge_folds(others, this, best, folds, validations)
     return judge_epochs(others, this, best, validations)
 
