@@ -35,36 +35,28 @@ class Shelf:
     def _natural_size(self) -> int:
         return natural_size(self.catalog)
 
-    def material(self, settings: TrainSettings, image_size: int) -> Material:
-        """Return the images at one size, decoded on first use."""
-        key = (image_size, settings.resize)
-        if key not in self._materials:
-            self._materials[key] = open_material(settings, self.catalog, image_size)
-        return self._materials[key]
-
-    def preprocessing(self, settings: TrainSettings) -> Preprocessing:
-        """Return input size and normalisation of some settings."""
-        if settings.image_size is None and settings.weights is None:
-            settings = settings.replace(image_size=self._natural_size)
-        return choose_preprocessing(settings, self.catalog)
-
     def identity(self) -> dict[str, Any]:
         """Return what decides the outcome of the base settings; makes the fold table on first use."""
-        settings = settle(self.base)
-        preprocessing = self.preprocessing(settings)
-        material = self.material(settings, preprocessing.image_size)
-        refuse_other_folds(settings, material)
-        return identity_of(settings, material, preprocessing)
+        return identity_of(*self._settle(self.base))
 
     def open_run(self, settings: TrainSettings, folder: Path) -> Run:
         """Open a trial as `train.py` opens a run; raises UserError for settings that cannot run."""
-        settings = settle(settings)
-        preprocessing = self.preprocessing(settings)
-        material = self.material(settings, preprocessing.image_size)
-        refuse_other_folds(settings, material)
+        settings, material, preprocessing = self._settle(settings)
         notes = {"data": str(self.catalog.source), "fold_file": str(material.fold_file)}
         claim_folder(folder, settings, identity_of(settings, material, preprocessing), notes)
         return Run(folder, settings, material, preprocessing, self._machine(settings, material, preprocessing))
+
+    def _settle(self, settings: TrainSettings) -> tuple[TrainSettings, Material, Preprocessing]:
+        """Return the effective settings, the images at their size, and input size and normalisation."""
+        settings = settle(settings)
+        is_sized = settings.image_size is not None or settings.weights is not None
+        sized = settings if is_sized else settings.replace(image_size=self._natural_size)
+        preprocessing = choose_preprocessing(sized, self.catalog)
+        key = (preprocessing.image_size, settings.resize)
+        if key not in self._materials:
+            self._materials[key] = open_material(settings, self.catalog, preprocessing.image_size)
+        refuse_other_folds(settings, self._materials[key])
+        return settings, self._materials[key], preprocessing
 
     def _machine(self, settings: TrainSettings, material: Material, preprocessing: Preprocessing) -> Machine:
         """Return how a network runs: probed once per network and machine, so that its trials differ in nothing else."""
