@@ -43,8 +43,7 @@ class Worker:
 
     def leave(self) -> None:
         """Drop the lock and the notes."""
-        for path in (_lock_path(self._folder, self.name), self._folder / f"{self.name}.json"):
-            path.unlink(missing_ok=True)
+        forget(self._folder.parent, self.name)
         self._lock.close()
 
 
