@@ -55,51 +55,47 @@ def open_study(settings: TuneSettings, base: TrainSettings) -> Search:
     storage = open_storage(settings.storage, folder, folder.name)
     validations = validations_per_fold(base, identity["images"])
     pruner = create_pruner(settings.pruner_name, base.folds * base.repeats, validations)
-    study = storage.patiently(lambda: _open_in_storage(storage, folder.name, len(objectives), pruner))
-    claim_study(folder, study, storage, identity)
+    study = storage.patiently(lambda: begin_study(storage, folder, identity, pruner))
     return Search(folder, settings, space, shelf, storage, study, validations)
 
 
-def _open_in_storage(
-    storage: StudyStorage, name: str, objectives: int, pruner: optuna.pruners.BasePruner
+def begin_study(
+    storage: StudyStorage, folder: Path, identity: dict[str, Any], pruner: optuna.pruners.BasePruner
 ) -> optuna.Study:
-    with storage.lock():
-        return optuna.create_study(
-            storage=storage.trials,
-            study_name=name,
-            directions=DIRECTIONS[:objectives],
-            pruner=pruner,
-            load_if_exists=True,
-        )
-
-
-def claim_study(folder: Path, study: optuna.Study, storage: StudyStorage, identity: dict[str, Any]) -> None:
-    """Write the study's identity beside it and into its storage, or compare it with what it was begun with.
+    """Open a study under the storage's own lock: another machine that begins it waits too.
 
     Raises:
         UserError: the study has another identity, the differences listed, or its trials are in another storage.
     """
-    identity = json.loads(json.dumps(identity))  # as it will be read back
-    storage.patiently(lambda: _claim_under_lock(folder, study, storage, identity))
+    with storage.lock():
+        study = optuna.create_study(
+            storage=storage.trials,
+            study_name=folder.name,
+            directions=DIRECTIONS[: len(identity["objectives"])],
+            pruner=pruner,
+            load_if_exists=True,
+        )
+        _claim(folder, study, storage, identity)
+    return study
 
 
-def _claim_under_lock(folder: Path, study: optuna.Study, storage: StudyStorage, identity: dict[str, Any]) -> None:
-    path = folder / "study.json"
-    with storage.lock():  # the storage's own: another machine that begins the study waits too
-        new: dict[str, Any] = {"identity": identity, "id": uuid.uuid4().hex}
-        stored = study.user_attrs if "id" in study.user_attrs else {}  # the id is written last
-        record: dict[str, Any] = read_json(path) if path.exists() else stored or new
-        refuse_other_identity(folder, record["identity"], identity, "--study")
-        if not stored and path.exists():
-            raise UserError(f"{folder} was begun with another --storage; name that one, or another --study")
-        if stored and stored["id"] != record["id"]:
-            raise UserError(f"{storage.shown} holds another study called {folder.name}: choose another --study")
-        if not stored:
-            for name in new:
-                study.set_user_attr(name, record[name])
-        if not path.exists():
-            write_json(folder / "environment.json", environment())
-            write_json(path, record)
+def _claim(folder: Path, study: optuna.Study, storage: StudyStorage, identity: dict[str, Any]) -> None:
+    """Write the study's identity beside it and into its storage, or compare it with what it was begun with."""
+    path, identity = folder / "study.json", json.loads(json.dumps(identity))  # as it will be read back
+    new: dict[str, Any] = {"identity": identity, "id": uuid.uuid4().hex}
+    stored = study.user_attrs if "id" in study.user_attrs else {}  # the id is written last
+    record: dict[str, Any] = read_json(path) if path.exists() else stored or new
+    refuse_other_identity(folder, record["identity"], identity, "--study")
+    if not stored and path.exists():
+        raise UserError(f"{folder} was begun with another --storage; name that one, or another --study")
+    if stored and stored["id"] != record["id"]:
+        raise UserError(f"{storage.shown} holds another study called {folder.name}: choose another --study")
+    if not stored:
+        for name in new:
+            study.set_user_attr(name, record[name])
+    if not path.exists():
+        write_json(folder / "environment.json", environment())
+        write_json(path, record)
 
 
 def validations_per_fold(base: TrainSettings, images: int) -> int:
