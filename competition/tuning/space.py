@@ -50,17 +50,16 @@ def load_space(name_or_path: str, base: TrainSettings) -> Space:
     start = _read_start(raw.get("start", {}), {item.name for item in dimensions}, problems)
     given = {**base.plain(), **{name: value for name, value in fixed.items() if not is_option(name)}}
     kept, left_out = _settle_conditions(dimensions, given, problems)
-    if not problems and not kept:
+    problems.refuse(path)
+    if not kept:
         problems.append("nothing is searched: add a line such as learning_rate: {low: 0.001, high: 0.02, log: true}")
-    if not problems:
-        kept = _in_order(kept, problems)
+    kept = _in_order(kept, problems)
+    problems.refuse(path)
     space = Space(path.stem, tuple(kept), fixed, start, tuple(left_out), base)
-    if not problems:
-        problems += [*_refused_settings(space), *_refused_options(space), *_refused_names(space)]
-    if not problems:
-        problems += first_point(space)[1]
-    if problems:
-        raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
+    problems += [*_refused_settings(space), *_refused_options(space), *_refused_names(space)]
+    problems.refuse(path)
+    problems += first_point(space)[1]
+    problems.refuse(path)
     return space
 
 

@@ -1,6 +1,7 @@
 """One line of a search space: which names may be searched, and what each of them may be."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from competition.config import DATA, MACHINE, OUTPUT, TrainSettings
@@ -39,6 +40,11 @@ class Problems(list[str]):
         except UserError as error:
             self.append(f"{name}: {error}")
             return None
+
+    def refuse(self, path: Path) -> None:
+        """Raise UserError with all that is wrong so far, where anything is."""
+        if self:
+            raise UserError("\n".join(f"{path}: {problem}" for problem in self))
 
 
 def why_not(name: str) -> str | None:
