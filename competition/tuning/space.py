@@ -41,12 +41,8 @@ def load_space(name_or_path: str, base: TrainSettings) -> Space:
     raw = read_space(path)
     problems = Problems()
     fixed = _read_fixed(raw.get("fixed", {}), raw, base, problems)
-    dimensions = [
-        dimension
-        for name, value in raw.items()
-        if name not in BLOCKS
-        for dimension in read_line(str(name), value, problems)
-    ]
+    lines = [read_line(str(name), value, problems) for name, value in raw.items() if name not in BLOCKS]
+    dimensions = [line for line in lines if line is not None]
     start = _read_start(raw.get("start", {}), {item.name for item in dimensions}, problems)
     given = {**base.plain(), **{name: value for name, value in fixed.items() if not is_option(name)}}
     kept, left_out = _settle_conditions(dimensions, given, problems)

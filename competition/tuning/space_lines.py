@@ -62,12 +62,12 @@ def why_not(name: str) -> str | None:
     return "cannot be searched: it says where a single run begins" if name in NOT_FOR_TUNING else None
 
 
-def read_line(name: str, value: Any, problems: Problems) -> Iterator[Dimension]:
-    """Yield the dimension of a line, unless it is wrong."""
+def read_line(name: str, value: Any, problems: Problems) -> Dimension | None:
+    """Return the dimension of a line, or None where it is wrong."""
     reason = why_not(name)
     if reason is not None:
         problems.append(f"{name}: {reason}")
-        return
+        return None
     before = len(problems)
     given = value if isinstance(value, dict) else {"choices": value}
     for word in given:
@@ -75,11 +75,11 @@ def read_line(name: str, value: Any, problems: Problems) -> Iterator[Dimension]:
             problems.append(f"{name}: unknown word {word!r}{did_you_mean(str(word), RANGE_KEYS)}")
     if "choices" in given and ("low" in given or "high" in given):
         problems.append(f"{name}: either choices, or low and high")
-    if len(problems) == before:
-        values = _choices(name, given["choices"], problems) if "choices" in given else _range(name, given, problems)
-        when = _when(name, given.get("when", {}), problems)
-        if len(problems) == before and values is not None:
-            yield Dimension(name, values, when)
+    if len(problems) > before:
+        return None
+    values = _choices(name, given["choices"], problems) if "choices" in given else _range(name, given, problems)
+    when = _when(name, given.get("when", {}), problems)
+    return Dimension(name, values, when) if len(problems) == before and values is not None else None
 
 
 def _choices(name: str, given: Any, problems: Problems) -> Choices | None:
