@@ -11,7 +11,7 @@ Beside the CSV lies NAME.json: runs, folds, weights and scores that made it.
 
 from collections.abc import Sequence
 
-from competition.cli import Parser, add_settings, read_settings, run_command
+from competition.cli import Parser, parse_settings, run_command
 from competition.errors import counted
 from competition.prediction.settings import PredictSettings
 
@@ -20,16 +20,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs + test images -> ensemble -> submissions/NAME.csv."""
     parser = Parser(__doc__ or "", prog="predict.py")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, such as runs/NAME")
-    add_settings(parser, PredictSettings)
-    values = vars(parser.parse(argv))
-    runs = values.pop("runs")
-    settings = read_settings(PredictSettings, values)
+    settings, values = parse_settings(parser, PredictSettings, argv)
 
     from competition.prediction import steps  # late: torch is not needed to refuse a flag
 
-    members = steps.open_members(runs, settings.allow_partial, settings.view_count)
+    members = steps.open_members(values.runs, settings.allow_partial, settings.view_count)
     catalog = steps.open_test(settings, members)
-    path = steps.output_path(settings, runs, catalog)
+    path = steps.output_path(settings, values.runs, catalog)
     members = steps.choose_views(settings, members)
     ensemble = steps.fit_ensemble(members, settings.ensemble)
     decision = steps.fit_decision(ensemble, settings.decide)

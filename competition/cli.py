@@ -87,6 +87,17 @@ def read_settings(cls: type[SettingsType], values: dict[str, Any]) -> SettingsTy
     return cls.from_mapping({**merged, **values}, where=str(config) if config else "command line")
 
 
+def parse_settings(
+    parser: Parser, cls: type[SettingsType], argv: Sequence[str] | None, leave_out: Collection[str] = ()
+) -> tuple[SettingsType, argparse.Namespace]:
+    """Add one flag per setting and parse; returns the settings, and the values of what the parser had before."""
+    add_settings(parser, cls, leave_out)
+    values = vars(parser.parse(argv))
+    own = {"config", *(item.name for item in fields(cls))}  # type: ignore[arg-type]
+    others = {name: values.pop(name) for name in set(values) - own}
+    return read_settings(cls, values), argparse.Namespace(**others)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping; raises UserError with the file and line of a mistake."""
     import yaml

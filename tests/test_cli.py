@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from competition.__main__ import VERBS, main
-from competition.cli import Parser, add_settings, read_settings
+from competition.cli import Parser, add_settings, parse_settings, read_settings
 from competition.config import TrainSettings
 from competition.errors import UserError
 from competition.judging.settings import JudgeSettings
@@ -21,6 +21,13 @@ def parse(*words):
     parser.add_argument("--config")
     add_settings(parser, TrainSettings)
     return read_settings(TrainSettings, vars(parser.parse(words)))
+
+
+def test_what_stands_beside_the_settings_comes_by_itself():
+    parser = Parser("", prog="x")
+    parser.add_argument("folder")
+    settings, values = parse_settings(parser, TrainSettings, ["runs/a", "--epochs", "3"])
+    assert (settings.epochs, vars(values)) == (3, {"folder": "runs/a"})
 
 
 def test_help_says_whose_data_is_meant_without_data():

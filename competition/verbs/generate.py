@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from competition.cli import Parser, add_settings, read_settings
+from competition.cli import Parser, parse_settings
 from competition.errors import UserError, did_you_mean
 from competition.generative.measure_settings import MeasureSettings
 from competition.generative.settings import ExportSettings, GenerateSettings, InterpolateSettings
@@ -38,8 +38,7 @@ def train(argv: Sequence[str]) -> int:
     start = time.perf_counter()
     parser = Parser(train.__doc__ or "", prog="python -m competition generate train")
     parser.add_argument("--config", metavar="FILE.yaml", help="settings to start from; flags override them")
-    add_settings(parser, GenerateSettings)
-    settings = read_settings(GenerateSettings, vars(parser.parse(argv)))
+    settings, _ = parse_settings(parser, GenerateSettings, argv)
 
     from competition.generative.export import can_export  # late: torch is not needed to refuse a flag
     from competition.generative.fit import fit
@@ -73,14 +72,12 @@ def interpolate(argv: Sequence[str]) -> int:
     end = "CLASS|IMAGE|sample"
     parser.add_argument("--from", dest="source", metavar=end, required=True, help=f"where the path begins: {ends}")
     parser.add_argument("--to", dest="target", metavar=end, required=True, help="where it ends: likewise")
-    add_settings(parser, InterpolateSettings)
-    values = vars(parser.parse(argv))
-    folder, source, target = values.pop("folder"), values.pop("source"), values.pop("target")
-    settings = read_settings(InterpolateSettings, values)
+    settings, values = parse_settings(parser, InterpolateSettings, argv)
 
     from competition.generative.interpolate import interpolate as draw
 
-    done = draw(folder, source, target, settings)
+    source, target = values.source, values.target
+    done = draw(values.folder, source, target, settings)
     print(f"the best of {len(done.pairs)} by {done.criterion}:")
     for first, second, score in done.pairs[:4]:
         print(f"  {score:.4g}  {first}  {second}")
@@ -92,16 +89,13 @@ def export(argv: Sequence[str]) -> int:
     """Write labelled folders of generated pictures. The same command goes on where it was stopped."""
     parser = Parser(export.__doc__ or "", prog="python -m competition generate export")
     parser.add_argument("folder", metavar="RUN", type=Path, help="a run of generate train")
-    add_settings(parser, ExportSettings)
-    values = vars(parser.parse(argv))
-    folder = values.pop("folder")
-    settings = read_settings(ExportSettings, values)
+    settings, values = parse_settings(parser, ExportSettings, argv)
     if settings.out is None:
         raise UserError("--out is missing: name the folder to write")
 
     from competition.generative.export import export as write
 
-    out, made = write(folder, settings)
+    out, made = write(values.folder, settings)
     print(f"{out}: {made:,} pictures made; python train.py --data {shlex.quote(str(out))}")
     return 0
 
@@ -110,15 +104,12 @@ def measure(argv: Sequence[str]) -> int:
     """Measure generated images against real ones: distances, precision and recall, classes, copies."""
     parser = Parser(measure.__doc__ or "", prog="python -m competition generate measure")
     parser.add_argument("path", metavar="RUN|FOLDER", type=Path, help="a run of generate train, or images")
-    add_settings(parser, MeasureSettings)
-    values = vars(parser.parse(argv))
-    path = values.pop("path")
-    settings = read_settings(MeasureSettings, values)
+    settings, values = parse_settings(parser, MeasureSettings, argv)
 
     from competition.generative.measure import in_words
     from competition.generative.measure import measure as take
 
-    out, figures = take(path, settings)
+    out, figures = take(values.path, settings)
     print(f"{in_words(figures)}\n{out}/measure.json")
     return 0
 
@@ -128,10 +119,8 @@ def judge(argv: Sequence[str]) -> int:
     start = time.perf_counter()
     parser = Parser(judge.__doc__ or "", prog="python -m competition generate judge")
     parser.add_argument("path", metavar="RUN|FOLDER", type=Path, help="a run of generate train, or labelled images")
-    add_settings(parser, JudgeSettings)
-    values = vars(parser.parse(argv))
-    path = values.pop("path")
-    settings = read_settings(JudgeSettings, values)
+    settings, values = parse_settings(parser, JudgeSettings, argv)
+    path = values.path
 
     from competition.generative.image_sets import beside, data_of, is_run, resize_of
     from competition.generative.run_pictures import pictures_to_judge

@@ -11,19 +11,16 @@ An image of the training table is shown to the network of the fold that held it 
 from collections.abc import Sequence
 
 from competition.analysis.settings import LookSettings
-from competition.cli import Parser, add_settings, read_settings
+from competition.cli import Parser, parse_settings
 
 
 def main(argv: Sequence[str]) -> int:
     """Write the picture and say what it shows."""
     parser = Parser(__doc__ or "", prog="python -m competition look")
     parser.add_argument("run", metavar="RUN", help="run folder, such as runs/NAME")
-    add_settings(parser, LookSettings, leave_out=("on_bad",))  # the run has decided that
-    values = vars(parser.parse(argv))
-    run = values.pop("run")
-    settings = read_settings(LookSettings, values)
+    settings, values = parse_settings(parser, LookSettings, argv, leave_out=("on_bad",))  # the run has decided that
 
     from competition.analysis.look import look  # late: torch is not needed to refuse a flag
 
-    print(look(settings, run))
+    print(look(settings, values.run))
     return 0

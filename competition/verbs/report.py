@@ -10,20 +10,17 @@ Beside FILE.html lies FILE.json with the same findings for programs.
 from collections.abc import Sequence
 
 from competition.analysis.settings import ReportSettings
-from competition.cli import Parser, add_settings, read_settings
+from competition.cli import Parser, parse_settings
 
 
 def main(argv: Sequence[str]) -> int:
     """Write the page and say where it is."""
     parser = Parser(__doc__ or "", prog="python -m competition report")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, such as runs/NAME; the first is described")
-    add_settings(parser, ReportSettings, leave_out=("on_bad",))  # the run has decided that
-    values = vars(parser.parse(argv))
-    runs = values.pop("runs")
-    settings = read_settings(ReportSettings, values)
+    settings, values = parse_settings(parser, ReportSettings, argv, leave_out=("on_bad",))  # the run has decided that
 
     from competition.analysis.report import make_report  # late: torch is not needed to refuse a flag
 
-    path = make_report(settings, runs)
+    path = make_report(settings, values.runs)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB; the same findings for programs: {path.with_suffix('.json')}")
     return 0
