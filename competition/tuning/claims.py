@@ -59,6 +59,8 @@ class Claims:
     def __init__(self, search: Search, worker: Worker) -> None:
         self.search, self.worker = search, worker
         self._first = len(search.trials())  # failures of earlier ones are forgiven: they were before this command
+        is_grid = search.settings.sampler == "grid"
+        self._grid = StudyGrid(search.space.search_space(), search.base.seed) if is_grid else None
 
     def claim(self) -> Claim | Nothing:
         """Return a trial to train, or why there is none; stale trials are queued again first.
@@ -70,17 +72,17 @@ class Claims:
         return self.search.storage.patiently(self._claim_once)
 
     def _claim_once(self) -> Claim | Nothing:
-        settings, base = self.search.settings, self.search.base
+        settings, grid = self.search.settings, self._grid
         with self.search.storage.lock():
             self.sweep()
             trials = self.trials()
-            sampler = create_sampler(settings.sampler, base.seed, len(trials), self._grid())
-            is_spent = sum(map(counts, trials)) >= settings.trials or _is_used_up(sampler, trials)
+            is_used_up = grid is not None and grid.is_used_up(trials)
+            is_spent = is_used_up or sum(map(counts, trials)) >= settings.trials
             self._refuse_failures(trials, is_spent)
             if is_spent:
                 is_under_way = any(trial.state == TrialState.RUNNING for trial in trials)
                 return Nothing.WAIT if is_under_way else Nothing.DONE
-            self.search.study.sampler = sampler
+            self.search.study.sampler = grid or create_sampler(settings.sampler, self.search.base.seed, len(trials))
             return self._take()
 
     def _take(self) -> Claim:
@@ -94,17 +96,13 @@ class Claims:
         trial.set_user_attr("folder", folder)
         return Claim(trial, self.search.space.suggest(trial), Path(folder))
 
-    def _grid(self) -> dict[str, list[Any]] | None:
-        return self.search.space.search_space() if self.search.settings.sampler == "grid" else None
-
     def trials(self) -> list[FrozenTrial]:
         """Return all trials of the study, without patience: a lost connection takes the lock with it."""
         return self.search.study.get_trials(deepcopy=False)
 
     def enqueue_first(self, params: dict[str, Any]) -> None:
         """Make the defaults trial 0 of a new study; a point of the grid that they are is not tried again."""
-        grid = self._grid()
-        point = StudyGrid(grid, self.search.base.seed).number_of(params) if grid else None
+        point = None if self._grid is None else self._grid.number_of(params)
         # As Optuna's own enqueue_trial, whole at once: a kill leaves no trial 0 that has lost its point.
         known = {"fixed_params": params} | ({} if point is None else {"grid_id": point})
 
@@ -162,7 +160,8 @@ class Claims:
         number = len(trials) if successor is None else successor.number
         if successor is None:
             kept = {"continues": trial.number, "deaths": deaths}
-            kept |= {name: trial.user_attrs[name] for name in ("folder",) if name in trial.user_attrs}
+            if "folder" in trial.user_attrs:
+                kept["folder"] = trial.user_attrs["folder"]
             self.search.study.add_trial(
                 optuna.create_trial(
                     state=TrialState.WAITING,
@@ -216,11 +215,6 @@ def _reasons(failed: Sequence[FrozenTrial]) -> list[str]:
 def counts(trial: FrozenTrial) -> bool:
     """Return whether a trial counts towards the total: not while it waits, nor where another goes on for it."""
     return trial.state != TrialState.WAITING and "goes_on_as" not in trial.user_attrs
-
-
-def _is_used_up(sampler: optuna.samplers.BaseSampler, trials: Sequence[FrozenTrial]) -> bool:
-    is_waiting = any(trial.state == TrialState.WAITING for trial in trials)
-    return isinstance(sampler, StudyGrid) and not is_waiting and sampler.is_used_up(trials)
 
 
 Objective = Callable[[Claim], "Outcome"]

@@ -1,7 +1,8 @@
 """Who proposes settings: Optuna's samplers, seeded by the number of the trial.
 
-A sampler is made anew for each trial. So workers that share a seed never repeat each other's draws, a study that was
-stopped goes on as if it had not been, and one worker's study can be had again from its seed.
+A sampler is made anew for each trial, but for the grid, which draws nothing. So workers that share a seed never repeat
+each other's draws, a study that was stopped goes on as if it had not been, and one worker's study can be had again from
+its seed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,19 +17,15 @@ from competition.errors import UserError
 from competition.runs import counted_seed
 
 
-def create_sampler(name: str, seed: int, trial_number: int, grid: Mapping[str, Sequence[Any]] | None) -> BaseSampler:
+def create_sampler(name: str, seed: int, trial_number: int) -> BaseSampler:
     """Return the sampler of ``--sampler`` for one trial.
 
     Args:
-        name: ``tpe``, ``random``, ``grid``, ``gp``, ``cmaes`` or ``nsga2``.
+        name: ``tpe``, ``random``, ``gp``, ``cmaes`` or ``nsga2``.
         seed: of the study.
         trial_number: of the trial that it proposes.
-        grid: the values of each setting, for ``grid``.
     """
     drawn = counted_seed(seed, "sampler", trial_number) % 2**32
-    if name == "grid":
-        assert grid is not None
-        return StudyGrid(grid, seed=seed)  # not by the trial: all must number the points alike
     if name == "tpe":
         return optuna.samplers.TPESampler(seed=drawn)
     if name == "random":
@@ -50,7 +47,10 @@ def refuse_missing_package(name: str) -> None:
 
 
 class StudyGrid(GridSampler):
-    """Optuna's grid, for trials that are asked for one by one under a lock; the study ends by `is_used_up`."""
+    """Optuna's grid, for trials that are asked for one by one under a lock; the study ends by `is_used_up`.
+
+    It is seeded by the study alone: all workers must number the points alike.
+    """
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Give a trial the first point that none has begun; Optuna goes by its number, and would repeat trial 0's."""
@@ -72,8 +72,9 @@ class StudyGrid(GridSampler):
         """Do nothing: the study is not inside Optuna's own loop, which this would stop."""
 
     def is_used_up(self, trials: Sequence[FrozenTrial]) -> bool:
-        """Return whether every point of the grid has been tried or is waiting or under way."""
-        return len(_begun(trials)) >= len(self._all_grids)
+        """Return whether no trial waits, and every point of the grid has been tried or is under way."""
+        is_waiting = any(trial.state == TrialState.WAITING for trial in trials)
+        return not is_waiting and len(_begun(trials)) >= len(self._all_grids)
 
 
 def _begun(trials: Sequence[FrozenTrial]) -> set[int]:
