@@ -77,7 +77,7 @@ class TrialRunner:
                 fit_fold(run.job(fold), display, watch=watch)
                 watch.finished_fold(self._finish_fold(run, fold))
         except optuna.TrialPruned as pruned:
-            attributes["pruned_because"] = f"{search.settings.pruner_name} pruner {pruned}"
+            attributes[PRUNED_BECAUSE] = f"{search.settings.pruner_name} pruner {pruned}"
             return self._pruned(claim, run, watch, attributes)
         pooled, score = score_folds(run)
         save_score(run, pooled, score)
@@ -90,8 +90,9 @@ class TrialRunner:
         attributes["per_fold"] = {str(fold): score for fold, score in enumerate(watch.finished)}
         attributes["epochs_trained"] = trained_epochs(run)
         storage = self.search.storage
-        stored = storage.patiently(lambda: storage.trials.get_trial(claim.trial._trial_id))
-        attributes.update({name: stored.user_attrs[name] for name in (PRUNED_BECAUSE,) if name in stored.user_attrs})
+        told = storage.patiently(lambda: storage.trials.get_trial(claim.trial._trial_id)).user_attrs
+        if PRUNED_BECAUSE in told:  # the pruner gave its own reason
+            attributes[PRUNED_BECAUSE] = told[PRUNED_BECAUSE]
         return Outcome(TrialState.PRUNED, None, attributes)
 
     def _measure(self, run: Run) -> dict[str, Any]:
