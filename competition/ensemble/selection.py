@@ -84,10 +84,9 @@ def select_ensemble(stack: Stack, method: str) -> Selection:
     wanted = METHODS if method == "auto" else tuple(name for name in METHODS if name in (BASELINE, method))
     estimates = [estimate(stack, name) for name in wanted]
     draws = _draws(stack, estimates)
-    names = [item.method for item in estimates]
-    chosen = _simplest_unbeaten(estimates, draws) if method == "auto" else names.index(method)  # type: ignore[arg-type]
-    combination = fit(stack, names[chosen], np.arange(len(stack.labels)))
-    return Selection(combination, estimates, [_difference(estimates, draws, n, chosen) for n in range(len(names))])
+    chosen = _simplest_unbeaten(estimates, draws) if method == "auto" else wanted.index(method)
+    combination = fit(stack, wanted[chosen], np.arange(len(stack.labels)))
+    return Selection(combination, estimates, [_difference(estimates, draws, n, chosen) for n in range(len(wanted))])
 
 
 def fit(stack: Stack, method: Method, rows: NDArray[np.intp]) -> Combination:

@@ -17,7 +17,7 @@ from competition.page import Section, code, figure, heading, paragraph, render_p
 from competition.runs import write_atomically
 from competition.tuning import charts, results
 from competition.tuning.curves import Curve, read_curves
-from competition.tuning.space import Space
+from competition.tuning.proposals import Space
 
 FEWEST_FOR_IMPORTANCE = 10  # finished trials; with fewer a forest of regression trees finds what is not there
 MOST_CURVES = 12  # per optimiser

@@ -23,8 +23,6 @@ from competition.tuning.proposals import OPTIONS, Space, first_point, is_given, 
 from competition.tuning.space_file import find_space, read_space
 from competition.tuning.space_lines import Problems, read_line, why_not
 
-__all__ = ["Space", "load_space", "named_files"]
-
 BLOCKS = ("fixed", "start")
 # Settings whose values may be files; a network's is the one that a folder of weights holds for it.
 FILES = {"augment": "augment", "weights": "weights", "model": "weights"}

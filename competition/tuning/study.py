@@ -134,14 +134,13 @@ def describe(search: Search) -> str:
     picked = "best" if search.settings.pick == "score" else f"picked by {search.settings.pick}"
     lines = [
         f"{picked}: trial {best.number}, out-of-fold macro F1 {best.values[0]:.4f}, 95 % interval "
-        f"{Interval(*best.user_attrs['interval_95'])} (the best of many: expect less on new images)",
-        f"all: {search.folder / 'report.html'}",
-        dashboard,
+        f"{Interval(*best.user_attrs['interval_95'])} (the best of many: expect less on new images)"
     ]
+    if "warning" in best.user_attrs:
+        lines.append(f"note: {best.user_attrs['warning']}")
+    lines += [f"all: {search.folder / 'report.html'}", dashboard]
     if search.settings.predict_test or search.settings.keep_weights:  # else there is nothing to predict with
         lines.append(how_to_predict(search.folder))
-    if "warning" in best.user_attrs:
-        lines.insert(1, f"note: {best.user_attrs['warning']}")
     lines.append(shlex.join(["python", "train.py", "--config", str(search.folder / "best.yaml")]))
     return "\n".join(lines)
 
