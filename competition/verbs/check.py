@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from competition.cli import Parser, add_settings, read_settings
+from competition.cli import Parser, parse_settings
 from competition.config import CheckSettings
 
 
@@ -10,10 +10,9 @@ def main(argv: Sequence[str]) -> int:
     """Print every problem of a data set; exit code 2 where training would be refused."""
     parser = Parser(__doc__ or "", prog="python -m competition check")
     parser.add_argument("path", nargs="?", metavar="DATA", help="folder or zip; without it, the embedded sample")
-    add_settings(parser, CheckSettings)
-    values = vars(parser.parse(argv))
-    path = values.pop("path")
-    settings = read_settings(CheckSettings, values | ({"data": path} if path else {}))
+    settings, values = parse_settings(parser, CheckSettings, argv)
+    if values.path:
+        settings = settings.replace(data=values.path)
 
     from competition.data.checks import check, format_report
     from competition.data.prepare import decode, fatal_problems, find_data, natural_size

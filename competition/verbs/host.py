@@ -7,7 +7,7 @@ Example:
 
 from collections.abc import Sequence
 
-from competition.cli import Parser, add_settings, read_settings
+from competition.cli import Parser, parse_settings
 from competition.config import HostSettings
 
 
@@ -15,10 +15,9 @@ def main(argv: Sequence[str]) -> int:
     """Write the competition and say what it holds."""
     parser = Parser(__doc__ or "", prog="python -m competition host")
     parser.add_argument("path", nargs="?", metavar="FOLDER", help="labelled images; without it, the embedded sample")
-    add_settings(parser, HostSettings, leave_out=("cache_limit",))  # no decoded image is kept
-    values = vars(parser.parse(argv))
-    path = values.pop("path")
-    settings = read_settings(HostSettings, values | ({"data": path} if path else {}))
+    settings, values = parse_settings(parser, HostSettings, argv, leave_out=("cache_limit",))  # it keeps no pixels
+    if values.path:
+        settings = settings.replace(data=values.path)
 
     from competition.hosting import describe, host
 
