@@ -33,7 +33,7 @@ CHUNK = 8192  # rows at a time, so that what is worked on stays in the processor
 
 Scores = NDArray[np.float32]
 Classes = NDArray[np.int64]
-Fit = Callable[[NDArray[np.intp]], NDArray[np.float64]]
+Fit = Callable[[Scores, Classes], NDArray[np.float64]]  # of some rows -> (K,) log weights
 
 
 @dataclass(frozen=True)
@@ -141,21 +141,18 @@ def _climb(kind: Kind, probabilities: NDArray[np.floating], labels: Classes, fol
     classes = probabilities.shape[1]
     temperature = fit_temperature(probabilities, labels)
     scores = _scores(probabilities, temperature)
-    prior = _PriorFit(scores, labels)
     rarest = int(np.bincount(labels, minlength=classes).min())
     enough = rarest >= ROWS_FOR_WEIGHTS
     rungs: Sequence[str] = (("prior", "weights") if enough else ("prior",)) if kind == "auto" else (kind,)
-    all_rows = np.arange(len(labels))
     kept, decided, bias = "argmax", scores.argmax(axis=1), np.zeros(classes)
     trials = []
     for rung in rungs:
-        fit = prior if rung == "prior" else _WeightsFit(scores, labels, prior)
-        nested = _nested(fit, scores, folds)
+        nested = _nested(FITS[rung], scores, labels, folds)
         trial = _compare(rung, kept, labels, decided, nested, classes, forced=kind == rung)
         trials.append(trial)
         if trial.kept:
-            kept, decided, bias = rung, nested, fit(all_rows)
-    tau = prior.choose(all_rows)[0] if kept == "prior" else None
+            kept, decided, bias = rung, nested, FITS[rung](scores, labels)
+    tau = _best_prior(scores, labels)[0] if kept == "prior" else None
     skipped = ""
     if kind == "auto" and not enough:
         skipped = f"weights not tried: the rarest class has {rarest} rows of the {ROWS_FOR_WEIGHTS} they need"
@@ -172,48 +169,40 @@ def _compare(
     return Trial(kind, over, scores[1] - scores[0], interval, forced or interval.low > 0)
 
 
-def _nested(fit: Fit, scores: Scores, folds: Classes) -> Classes:
+def _nested(fit: Fit, scores: Scores, labels: Classes, folds: Classes) -> Classes:
     """Decide the rows of every fold with what is fitted on the other folds. -> (N,) class numbers."""
     decided = np.empty(len(folds), np.int64)
     for fold in np.unique(folds):
-        rows = np.flatnonzero(folds == fold)
-        decided[rows] = _assign(scores[rows], fit(np.flatnonzero(folds != fold))[None])[0]
+        others = folds != fold
+        decided[~others] = _assign(scores[~others], fit(scores[others], labels[others])[None])[0]
     return decided
 
 
-class _PriorFit:
-    """The best exponent of the prior on some of the rows."""
+def _best_prior(scores: Scores, labels: Classes) -> tuple[float, NDArray[np.float64]]:
+    """Return the exponent with the best macro F1 (of equal ones, the nearest to 0) and the (K,) log prior.
 
-    def __init__(self, scores: Scores, labels: Classes) -> None:
-        self.scores, self.labels, self.classes = scores, labels, scores.shape[1]
-
-    def choose(self, rows: NDArray[np.intp]) -> tuple[float, NDArray[np.float64]]:
-        """Return the exponent with the best macro F1 (of equal ones, the nearest to 0) and the (K,) log prior.
-
-        The prior is that of these rows alone: it needs no labels, but the mean over all rows knows where this sample
-        of them happens to lean, and correcting that would win on every fold and nowhere else.
-        """
-        scores, labels = self.scores[rows], self.labels[rows]
-        log_prior = np.log(_mean_probabilities(scores))
-        found = [
-            metrics.macro_f1(metrics.confusion(labels, decided, self.classes))
-            for decided in _assign(scores, -TAUS[:, None] * log_prior)
-        ]
-        return float(TAUS[np.lexsort((np.abs(TAUS), -np.array(found)))[0]]), log_prior
-
-    def __call__(self, rows: NDArray[np.intp]) -> NDArray[np.float64]:
-        tau, log_prior = self.choose(rows)
-        return -tau * log_prior
+    The prior is that of these rows alone: it needs no labels, but the mean over all rows knows where this sample
+    of them happens to lean, and correcting that would win on every fold and nowhere else.
+    """
+    log_prior = np.log(_mean_probabilities(scores))
+    found = [
+        metrics.macro_f1(metrics.confusion(labels, decided, scores.shape[1]))
+        for decided in _assign(scores, -TAUS[:, None] * log_prior)
+    ]
+    return float(TAUS[np.lexsort((np.abs(TAUS), -np.array(found)))[0]]), log_prior
 
 
-class _WeightsFit:
-    """Log weights per class by coordinate ascent on some of the rows, from the best prior on them."""
+def _fit_prior(scores: Scores, labels: Classes) -> NDArray[np.float64]:
+    tau, log_prior = _best_prior(scores, labels)
+    return -tau * log_prior
 
-    def __init__(self, scores: Scores, labels: Classes, start: Fit) -> None:
-        self.scores, self.labels, self.start = scores, labels, start
 
-    def __call__(self, rows: NDArray[np.intp]) -> NDArray[np.float64]:
-        return ascend(self.scores[rows], self.labels[rows], self.start(rows))
+def _fit_weights(scores: Scores, labels: Classes) -> NDArray[np.float64]:
+    """Coordinate ascent from the best prior."""
+    return ascend(scores, labels, _fit_prior(scores, labels))
+
+
+FITS: dict[str, Fit] = {"prior": _fit_prior, "weights": _fit_weights}
 
 
 def fit_temperature(probabilities: NDArray[np.floating], labels: Classes) -> float:

@@ -89,12 +89,12 @@ def test_chance_alone_is_rarely_kept():
 def test_the_rows_of_a_fold_are_decided_without_their_labels():
     seen = []
 
-    def fit(rows):
-        seen.append(set(rows.tolist()))
+    def fit(scores, labels):
+        seen.append(set(labels.tolist()))
         return np.array([0.0, len(seen)])
 
     scores = np.array([[0.5, 0.0], [0.5, 0.0], [2.5, 0.0], [1.5, 0.0]], np.float32)
-    decided = decision._nested(fit, scores, np.array([7, 9, 9, 7]))
+    decided = decision._nested(fit, scores, np.arange(4), np.array([7, 9, 9, 7]))
     assert seen == [{1, 2}, {0, 3}]
     assert decided.tolist() == [1, 1, 0, 0]  # fold 7 with bias 1, fold 9 with bias 2
 
