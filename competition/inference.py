@@ -4,7 +4,7 @@ Validation while training, out-of-fold predictions and `predict.py` all come thr
 """
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -134,13 +134,9 @@ def predict_probabilities(
 def _mean_probabilities(
     network: nn.Module, images: Tensor, views: Sequence[View], precision: Precision, device: torch.device
 ) -> Tensor:
-    return torch.stack(list(_probabilities(network, images, views, precision, device))).mean(dim=0)
-
-
-def _probabilities(
-    network: nn.Module, images: Tensor, views: Sequence[View], precision: Precision, device: torch.device
-) -> Iterator[Tensor]:
+    found = []
     for view in views:
         with precision.autocast(device):
             logits = network(view(images))
-        yield logits.float().softmax(dim=1)
+        found.append(logits.float().softmax(dim=1))
+    return torch.stack(found).mean(dim=0)
