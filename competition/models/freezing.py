@@ -1,6 +1,5 @@
 """Freezing: which parameters keep the weights they start from, and how such a network is trained."""
 
-from collections.abc import Iterable
 from itertools import groupby
 from typing import Literal
 
@@ -49,11 +48,8 @@ def classifier_names(network: nn.Module) -> list[str]:
 
 def classifier_parameters(network: nn.Module) -> set[str]:
     """Names of the classifier's parameters."""
-    return set(_under(classifier_names(network), (name for name, _ in network.named_parameters())))
-
-
-def _under(prefixes: list[str], names: Iterable[str]) -> list[str]:
-    return [name for name in names if any(name.startswith(prefix + ".") for prefix in prefixes)]
+    prefixes = tuple(f"{name}." for name in classifier_names(network))
+    return {name for name, _ in network.named_parameters() if name.startswith(prefixes)}
 
 
 def _last_block(network: nn.Module) -> set[str]:
