@@ -18,10 +18,8 @@ def shift(table: pd.DataFrame, facts: pd.DataFrame) -> list[Problem]:
         return []
     chance = 3 * np.sqrt(1 / len(train) + 1 / len(test))  # three standard errors of the effect size
     rows = []
-    for name in ("brightness", "contrast", "sharpness"):
-        first, second = (np.log1p(part[name].to_numpy(np.float64)) for part in (train, test))
-        if name == "brightness":
-            first, second = (part[name].to_numpy(np.float64) for part in (train, test))
+    for name, scale in (("brightness", np.asarray), ("contrast", np.log1p), ("sharpness", np.log1p)):
+        first, second = (scale(part[name].to_numpy(np.float64)) for part in (train, test))
         spread = np.sqrt((first.var() + second.var()) / 2)
         effect = (second.mean() - first.mean()) / max(spread, 1e-6)
         if abs(effect) > max(SHIFT_THRESHOLD, chance):
