@@ -1,5 +1,6 @@
 """Are the predicted classes as often predicted as they were out of fold? Counts in, problems out."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -24,9 +25,9 @@ def share_problems(
         class_names: the classes that may be predicted.
         out_of_fold: how often each class was predicted out of fold, or None.
     """
-    names = sorted({*class_names, *labels, *(out_of_fold or {})})
-    counts = _count(labels, names)
-    expected = np.array([(out_of_fold or {}).get(name, 0) for name in names], np.int64)
+    now, before = Counter(labels), out_of_fold or {}
+    names = sorted({*class_names, *now, *before})
+    counts, expected = (np.array([count_of.get(name, 0) for name in names], np.int64) for count_of in (now, before))
     if np.count_nonzero(counts) == 1 and len(names) > 1 and len(labels) > 1:
         return [_collapse(names[int(counts.argmax())], counts, expected)]
     if not expected.sum():
@@ -39,11 +40,6 @@ def share_problems(
         f"(p < {SHARE_CHANCE}): the test images differ, or the folds' networks disagree, as after too short a training"
     )
     return [Problem("shares far from the out-of-fold ones", told, _most_moved(names, counts, expected), "warning")]
-
-
-def _count(labels: Sequence[str], names: Sequence[str]) -> np.ndarray:
-    number = {name: k for k, name in enumerate(names)}
-    return np.bincount([number[label] for label in labels], minlength=len(names))
 
 
 def _collapse(name: str, counts: np.ndarray, expected: np.ndarray) -> Problem:
