@@ -1,6 +1,7 @@
 """Everything that looks wrong with the data, in one report, before any training."""
 
 from collections import Counter
+from itertools import takewhile
 
 import numpy as np
 import pandas as pd
@@ -172,12 +173,7 @@ def _leaks(table: pd.DataFrame, facts: pd.DataFrame) -> list[Problem]:
 def _name_stem(name: str) -> str:
     """``cat_0012.jpg`` -> ``cat_``: the leading letters; names made of digits and hex codes give nothing."""
     stem = name.rpartition(".")[0] or name
-    letters = ""
-    for character in stem:
-        if character.isdigit():
-            break
-        letters += character
-    return letters
+    return "".join(takewhile(lambda character: not character.isdigit(), stem))
 
 
 def _leak(
@@ -215,49 +211,44 @@ def _leak(
 
 def _exact_duplicates(table: pd.DataFrame, facts: pd.DataFrame) -> list[Problem]:
     hashes = facts["pixel_hash"].astype(object).where(facts["error"] == "", None)
-    groups = [rows.tolist() for rows in equal_rows(hashes)]
-    return _duplicate_problems(table, groups, "exact duplicates")
+    return _duplicate_problems(table, equal_rows(hashes), "exact duplicates")
 
 
 def _near_duplicates(table: pd.DataFrame, facts: pd.DataFrame) -> list[Problem]:
     facts = facts.reset_index(drop=True)
     groups = Groups(len(table))
     join_near(groups, facts, near_pairs(facts))
-    members = [rows.tolist() for rows in equal_rows(pd.Series(groups.numbers()))]
-    return _duplicate_problems(table, members, "near duplicates")
+    return _duplicate_problems(table, equal_rows(pd.Series(groups.numbers())), "near duplicates")
 
 
-def _duplicate_problems(table: pd.DataFrame, groups: list[list[int]], kind: str) -> list[Problem]:
+_DUPLICATES = {
+    "under several labels": "They stay in one fold; at most one label of each can be right.",
+    "in train": "They stay in one fold, so the score is not flattered.",
+    "in train and validation": "They flatter a --holdout score; without it they stay in one fold.",
+    "in train and test": "They count on the leaderboard; the out-of-fold score ignores it.",
+}
+
+
+def _duplicate_problems(table: pd.DataFrame, groups: list[np.ndarray], kind: str) -> list[Problem]:
     """Sort groups of equal images into: one label, several labels, training against validation, and against test."""
     split, label = table["split"].to_numpy(), table["label"].to_numpy()
     ids = table["image_id"].to_numpy()
-    same: list[list[int]] = []
-    torn: list[list[int]] = []
-    given: list[list[int]] = []
-    across: list[list[int]] = []
+    found: dict[str, list[np.ndarray]] = {where: [] for where in _DUPLICATES}
     for rows in groups:
-        labelled = [row for row in rows if split[row] != "test"]
+        labelled = rows[split[rows] != "test"]
         if len(labelled) > 1:
-            labels = {label[row] for row in labelled}
-            splits = {split[row] for row in labelled}
-            (torn if len(labels) > 1 else given if len(splits) > 1 else same).append(labelled)
-        if labelled and len(labelled) < len(rows):
-            across.append(rows)
-
-    def problem(where: str, found: list[list[int]], advice: str) -> list[Problem]:
-        if not found:
-            return []
-        count = sum(len(rows) for rows in found)
-        names = [" = ".join(_tagged(ids, label, rows)) for rows in found]
-        message = f"{counted(count, 'image')} in {counted(len(found), 'group')}. {advice}"
-        return [Problem(f"{kind} {where}", message, names, "warning")]
-
-    return [
-        *problem("under several labels", torn, "They stay in one fold; at most one label of each can be right."),
-        *problem("in train", same, "They stay in one fold, so the score is not flattered."),
-        *problem("in train and validation", given, "They flatter a --holdout score; without it they stay in one fold."),
-        *problem("in train and test", across, "They count on the leaderboard; the out-of-fold score ignores it."),
-    ]
+            is_torn, is_given = len(set(label[labelled])) > 1, len(set(split[labelled])) > 1
+            where = "under several labels" if is_torn else "in train and validation" if is_given else "in train"
+            found[where].append(labelled)
+        if 0 < len(labelled) < len(rows):
+            found["in train and test"].append(rows)
+    problems = []
+    for where, parts in found.items():
+        if parts:
+            names = [" = ".join(_tagged(ids, label, rows)) for rows in parts]
+            images, many = counted(sum(map(len, parts)), "image"), counted(len(parts), "group")
+            problems.append(Problem(f"{kind} {where}", f"{images} in {many}. {_DUPLICATES[where]}", names, "warning"))
+    return problems
 
 
 def _shared_groups(table: pd.DataFrame) -> list[Problem]:
@@ -272,7 +263,7 @@ def _shared_groups(table: pd.DataFrame) -> list[Problem]:
     return [Problem("groups in train and validation", message, shared, "warning")]
 
 
-def _tagged(ids: np.ndarray, label: np.ndarray, rows: list[int]) -> list[str]:
+def _tagged(ids: np.ndarray, label: np.ndarray, rows: np.ndarray) -> list[str]:
     """Up to three names with their labels."""
     tagged = [f"{ids[row]} [{label[row]}]" if label[row] is not None else f"{ids[row]} [test]" for row in rows[:3]]
     return tagged + ([f"{len(rows) - 3} more"] if len(rows) > 3 else [])
