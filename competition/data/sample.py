@@ -144,30 +144,6 @@ def _regular(corners: int, inner: float = 1.0) -> Points:
     return np.stack([np.cos(angles), np.sin(angles)], axis=1) * radii[:, None]
 
 
-def _disk() -> list[Points]:
-    return [_regular(40)]
-
-
-def _ring() -> list[Points]:
-    return [_regular(40), 0.6 * _regular(40)]
-
-
-def _square() -> list[Points]:
-    return [_regular(4)]
-
-
-def _frame() -> list[Points]:
-    return [_regular(4), 0.6 * _regular(4)]
-
-
-def _triangle() -> list[Points]:
-    return [_regular(3)]
-
-
-def _star() -> list[Points]:
-    return [_regular(10, 0.42)]
-
-
 def _plus() -> list[Points]:
     arm = 0.3
     corners = [(1, arm), (arm, arm), (arm, 1), (-arm, 1), (-arm, arm), (-1, arm)]
@@ -179,10 +155,6 @@ def _crescent() -> list[Points]:
     outer = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     inner = outer[::-1] * [0.72, 0.72] + [0.34, 0.0]
     return [np.concatenate([outer, inner])]
-
-
-def _pair() -> list[Points]:
-    return [0.45 * _regular(24) + [0.55, 0], 0.45 * _regular(24) - [0.55, 0]]
 
 
 def _arrow() -> list[Points]:
@@ -207,14 +179,14 @@ SHAPES: dict[str, Callable[[], list[Points]]] = {
     "bars": _bars,
     "chequers": _chequers,
     "crescent": _crescent,
-    "disk": _disk,
-    "frame": _frame,
-    "pair": _pair,
+    "disk": lambda: [_regular(40)],
+    "frame": lambda: [_regular(4), 0.6 * _regular(4)],
+    "pair": lambda: [0.45 * _regular(24) + [0.55, 0], 0.45 * _regular(24) - [0.55, 0]],
     "plus": _plus,
-    "ring": _ring,
-    "square": _square,
-    "star": _star,
-    "triangle": _triangle,
+    "ring": lambda: [_regular(40), 0.6 * _regular(40)],
+    "square": lambda: [_regular(4)],
+    "star": lambda: [_regular(10, 0.42)],
+    "triangle": lambda: [_regular(3)],
 }
 
 
