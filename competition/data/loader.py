@@ -5,6 +5,7 @@ are computed from counted numbers, so workers, restarts and machines cannot chan
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import cv2
@@ -40,26 +41,16 @@ def mix_bits(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return values ^ (values >> np.uint64(31))
 
 
+@dataclass(frozen=True)
 class _Batches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """One item is one whole batch, so a worker needs nothing but the task's numbers."""
 
-    def __init__(
-        self,
-        images: Images,
-        rows: NDArray[np.int64],
-        keys: NDArray[np.uint64],
-        policy: Policy | None,
-        seed: int,
-        plain: int,
-    ) -> None:
-        self.images, self.rows, self.keys, self.policy, self.seed, self.plain = (
-            images,
-            rows,
-            keys,
-            policy,
-            seed,
-            plain,
-        )
+    images: Images
+    rows: NDArray[np.int64]
+    keys: NDArray[np.uint64]
+    policy: Policy | None
+    seed: int
+    plain: int  # positions before this one are never augmented
 
     def __getitem__(self, task: Task) -> tuple[torch.Tensor, torch.Tensor]:
         epoch, positions = task
