@@ -14,6 +14,7 @@ import mmap
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,34 +50,25 @@ class ImageStore:
         self._resize: Resize = meta["resize"]
         self._offset: int = meta["offset"]
         self._errors: dict[str, str] = meta["errors"]
-        self._paths = None if self.is_stored else list(paths)  # needed only to decode again
-        self._forget()
-
-    def _forget(self) -> None:
-        self._facts: pd.DataFrame | None = None
-        self._pixels: np.ndarray | None = None  # (N, S, S, 3), a view of the map
-        self._map: mmap.mmap | None = None
+        self._paths = [] if self.is_stored else list(paths)  # needed only to decode again
         self._mapped_bytes = 0
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        state = dict(self.__dict__)
-        state.update(_facts=None, _pixels=None, _map=None, _mapped_bytes=0, _pool=None)
-        return state
+        opened = ("facts", "_map", "_pixels")  # on first use, by each process for itself
+        return {name: value for name, value in vars(self).items() if name not in opened} | {"_pool": None}
 
     def __len__(self) -> int:
         return self.shape[0]
 
-    @property
+    @cached_property
     def facts(self) -> pd.DataFrame:
         """One row per image in table order, read from disk on first use.
 
         Columns: error, width, height, mode, format, content_hash, pixel_hash, perceptual_hash (all
         uint64), brightness, contrast, sharpness, thumbnail (8 x 8 x 3 bytes); see ``decode.Decoded``.
         """
-        if self._facts is None:
-            self._facts = load_facts(self.folder / "facts.npz", self._errors)
-        return self._facts
+        return load_facts(self.folder / "facts.npz", self._errors)
 
     def gather(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Copy images: (B,) row numbers -> (B, S, S, 3) uint8, into ``out`` when given.
@@ -92,26 +84,27 @@ class ImageStore:
         if not self.is_stored:
             self._decode_into(rows, out)
             return out
-        pixels = self._mapped()
         # "clip" writes straight into `out`, "raise" goes through a buffer; the bounds are checked above
-        np.take(pixels, rows, axis=0, out=out, mode="clip")
+        np.take(self._pixels, rows, axis=0, out=out, mode="clip")
         self._drop_pages(out.nbytes + len(rows) * FAULT_AROUND_BYTES)
         return out
 
-    def _mapped(self) -> np.ndarray:
-        if self._pixels is None:
-            with open(self.folder / "images.npy", "rb") as file:
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            if len(self._map) > KEEP_MAPPED_BYTES and hasattr(mmap, "MADV_RANDOM"):
-                self._map.madvise(mmap.MADV_RANDOM)  # reading ahead would fill memory with images nobody asked for
-            count = int(np.prod(self.shape, dtype=np.int64))
-            flat = np.frombuffer(self._map, np.uint8, count=count, offset=self._offset)
-            self._pixels = flat.reshape(self.shape)
-        return self._pixels
+    @cached_property
+    def _map(self) -> mmap.mmap:
+        with open(self.folder / "images.npy", "rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        if len(mapped) > KEEP_MAPPED_BYTES:
+            mapped.madvise(mmap.MADV_RANDOM)  # reading ahead would fill memory with images nobody asked for
+        return mapped
+
+    @cached_property
+    def _pixels(self) -> np.ndarray:
+        """(N, S, S, 3), a view of the map."""
+        return np.ndarray(self.shape, np.uint8, self._map, self._offset)
 
     def _drop_pages(self, mapped: int) -> None:
         """Give mapped pages back now and then; they stay in the system's own cache, which it may reclaim."""
-        if self._map is None or len(self._map) <= KEEP_MAPPED_BYTES or not hasattr(mmap, "MADV_DONTNEED"):
+        if len(self._map) <= KEEP_MAPPED_BYTES:
             return
         self._mapped_bytes += mapped
         if self._mapped_bytes >= DROP_AFTER_BYTES:
@@ -121,13 +114,10 @@ class ImageStore:
     def _decode_into(self, rows: np.ndarray, out: np.ndarray) -> None:
         from competition.data.decode import decode_pixels
 
-        assert self._paths is not None
-        paths = self._paths
-
         def decode(place: int) -> None:
             row = int(rows[place])
             if str(row) not in self._errors:
-                out[place] = decode_pixels(paths[row], self.shape[1], self._resize)
+                out[place] = decode_pixels(self._paths[row], self.shape[1], self._resize)
             else:
                 out[place] = 0
 
