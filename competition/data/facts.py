@@ -49,12 +49,10 @@ def load_facts(path: Path, errors: dict[str, str]) -> pd.DataFrame:
         for row, text in errors.items():
             error[int(row)] = text
         columns: dict[str, Any] = {"error": pd.Series(error, dtype=object)}
-        for name in ("width", "height"):
+        for name in _NUMBERS:
             columns[name] = arrays[name]
         for name in _NAMES:  # every row points at one of a few strings
             columns[name] = pd.Series(arrays[name].astype(object)[arrays[f"{name}_codes"]], dtype=object)
-        for name in _NUMBERS:
-            columns.setdefault(name, arrays[name])
         columns["thumbnail"] = pd.Series(_as_bytes(arrays["thumbnail"]), dtype=object)
     return pd.DataFrame(columns)
 
