@@ -40,8 +40,7 @@ def _renew_lock() -> None:
     _opening = threading.Lock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 def split_path(path: str) -> tuple[str, str | None]:
@@ -195,17 +194,10 @@ def list_all(source: Path) -> dict[str, str]:
         return _list_folder(source)
     if is_zip:
         return _list_archive(str(source))
-    _refuse_source(source)
-    raise AssertionError("unreachable")
-
-
-def _refuse_source(source: Path) -> None:
-    if not os.path.lexists(source):
-        near = []
-        if source.parent.is_dir():
-            near = [entry.name for entry in source.parent.iterdir()]
-        raise UserError(f"{source}: no such file or folder{did_you_mean(source.name, near)}.")
-    raise UserError(f"{source}: neither a folder nor a .zip. Name the folder or the zip that holds the images.")
+    if os.path.lexists(source):
+        raise UserError(f"{source}: neither a folder nor a .zip. Name the folder or the zip that holds the images.")
+    near = [entry.name for entry in source.parent.iterdir()] if source.parent.is_dir() else []
+    raise UserError(f"{source}: no such file or folder{did_you_mean(source.name, near)}.")
 
 
 def _list_folder(source: Path) -> dict[str, str]:
@@ -258,10 +250,10 @@ def _list_archive(archive: str) -> dict[str, str]:
 def _mounted(archive: str) -> dict[str, str]:
     """``train.zip`` reads as the folder ``train``, and ``train.csv.zip`` as ``train.csv``."""
     stem = os.path.splitext(os.path.basename(archive))[0]
-    files: dict[str, str] = {}
-    for name, path in _list_archive(archive).items():
-        files[name if name == stem or name.startswith(stem + "/") else f"{stem}/{name}"] = path
-    return files
+    return {
+        name if name == stem or name.startswith(f"{stem}/") else f"{stem}/{name}": path
+        for name, path in _list_archive(archive).items()
+    }
 
 
 def real_paths(paths: Iterable[str]) -> list[str]:

@@ -183,9 +183,6 @@ def _open_pool(images: int, count: int) -> Executor:
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
     """Let Ctrl+C wait: a pool that it stops half-started cannot be ended, and its processes would all speak of it."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
