@@ -7,8 +7,6 @@ DIR/private/origin.csv                                   which file each image c
 DIR/private/seed.txt                                     makes the same competition again, with --seed
 """
 
-import csv
-import io
 import os
 import secrets
 import shutil
@@ -27,6 +25,7 @@ from numpy.typing import NDArray
 from competition.config import HostSettings
 from competition.data.catalog import Problem, open_catalog
 from competition.data.checks import check, duplicate_groups
+from competition.data.csvfile import write_csv
 from competition.data.decode import full_pixels, resize_image, to_png
 from competition.data.prepare import decode, find_data, natural_size
 from competition.errors import UserError, counted, first_few
@@ -220,11 +219,7 @@ def _write_tables(making: Path, table: pd.DataFrame) -> None:
         "private/origin.csv": {ID: table["image_id"], "path": table["path"], "part": table["part"]},
     }
     for name, columns in tables.items():
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
-        write_atomically(making / name, buffer.getvalue())
+        write_csv(making / name, columns, zip(*columns.values(), strict=True))
         os.utime(making / name, (STAMP, STAMP))
 
 

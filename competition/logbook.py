@@ -4,20 +4,18 @@ One row per file content: a CSV that is written anew under its old name gets a n
 file hash. Nothing here needs torch.
 """
 
-import csv
-import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from competition.data.csvfile import CsvFile, read_csv
+from competition.data.csvfile import CsvFile, read_csv, write_csv
 from competition.errors import UserError, did_you_mean, first_few
 from competition.metrics import Counts
-from competition.runs import hash_file, locked, read_json, write_atomically
+from competition.runs import hash_file, locked, read_json
 
 LOGBOOK = "logbook.csv"
 
@@ -90,13 +88,11 @@ def _parse(name: str, cell: str) -> Any:
 
 def write_logbook(folder: Path, entries: list[Entry]) -> None:
     """Write the whole logbook atomically."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for entry in entries:
-        cells = [getattr(entry, name) for name in COLUMNS]
-        writer.writerow(["" if cell is None else " ".join(str(cell).split()) for cell in cells])
-    write_atomically(folder / LOGBOOK, buffer.getvalue())
+    write_csv(folder / LOGBOOK, COLUMNS, (map(_cell, astuple(entry)) for entry in entries))
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else " ".join(str(value).split())
 
 
 @contextmanager

@@ -3,10 +3,9 @@
 Everything is joined by image id and class name, never by position.
 """
 
-import csv
 import io
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from competition import metrics
+from competition.data.csvfile import write_csv
 from competition.errors import UserError, first_few
 from competition.runs import write_atomically
 
@@ -116,15 +116,15 @@ def save_csv(path: Path, predictions: Predictions) -> None:
     if predictions.labels is not None:
         columns["label"] = np.asarray(predictions.class_names)[predictions.labels]
     columns["predicted"] = predictions.predicted()
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*columns, *(f"p_{name}" for name in predictions.class_names)])
-    for start in range(0, len(predictions.image_ids), CSV_ROWS):
-        rows = slice(start, start + CSV_ROWS)
-        names = zip(*(column[rows].tolist() for column in columns.values()), strict=True)
-        for first, numbers in zip(names, predictions.probabilities[rows].tolist(), strict=True):
-            writer.writerow([*first, *map("%.6g".__mod__, numbers)])
-    write_atomically(path, text.getvalue())
+
+    def cells() -> Iterator[list[Any]]:
+        for start in range(0, len(predictions.image_ids), CSV_ROWS):
+            rows = slice(start, start + CSV_ROWS)
+            names = zip(*(column[rows].tolist() for column in columns.values()), strict=True)
+            for first, numbers in zip(names, predictions.probabilities[rows].tolist(), strict=True):
+                yield [*first, *map("%.6g".__mod__, numbers)]
+
+    write_csv(path, [*columns, *(f"p_{name}" for name in predictions.class_names)], cells())
 
 
 def pool(parts: Sequence[Predictions]) -> Predictions:

@@ -8,7 +8,7 @@ import pytest
 
 import train
 from competition.__main__ import main as competition
-from competition.data.csvfile import read_csv
+from competition.data.csvfile import read_csv, write_csv
 from competition.errors import UserError
 from tests.finished_run import write_data
 
@@ -89,3 +89,11 @@ def test_a_zip_that_is_called_a_csv_is_told_wherever_it_is_given(
         file.write("data/train.csv", "train.csv")
     with pytest.raises(UserError, match=r"table.csv: is a zip archive, whatever its name says\. Unzip it"):
         main(words)
+
+
+def test_what_is_written_reads_back_cell_for_cell(tmp_path: Path) -> None:
+    rows = [["a,b", 'say "x"', ""], ["two\nlines", "007", "ü"]]
+    write_csv(tmp_path / "new" / "t.csv", ["id", "label", "note"], rows)
+    read = read_csv(str(tmp_path / "new" / "t.csv"))
+    assert (read.columns, read.rows) == (["id", "label", "note"], rows)
+    assert b"\r" not in (tmp_path / "new" / "t.csv").read_bytes()

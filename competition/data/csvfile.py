@@ -1,12 +1,16 @@
-"""Tables as people send them: BOM, semicolons, tabs, quoted newlines, Windows code pages."""
+"""Tables as people send them: BOM, semicolons, tabs, quoted newlines, Windows code pages; and as we write them."""
 
 import codecs
 import csv
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from competition.data.archive import read_bytes
 from competition.errors import UserError, did_you_mean, first_few
+from competition.runs import write_atomically
 
 DELIMITERS = (",", ";", "\t", "|")
 ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")  # with files in it, and without
@@ -52,6 +56,15 @@ def read_csv(path: str) -> CsvFile:
     columns = [name.strip() for name in rows[0]]
     _check_shape(path, columns, rows[1:], lines[1:])
     return CsvFile(path, columns, rows[1:], lines[1:])
+
+
+def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Write a table, whole or not at all."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue())
 
 
 def _decode(path: str, data: bytes) -> str:
