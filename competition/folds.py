@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from competition.data.csvfile import read_csv
+from competition.data.duplicates import equal_rows
 from competition.errors import UserError, first_few
 from competition.runs import counted_seed, write_atomically
 
@@ -62,30 +63,18 @@ def _deal(
     codes: NDArray[np.intp], groups: NDArray[np.int64], order: NDArray[np.uint64], folds: int
 ) -> NDArray[np.int64]:
     """Return (N,) fold numbers: larger groups first and one by one, then the single images class by class."""
-    fold_of = np.full(len(codes), -1, dtype=np.int64)
+    fold_of = np.empty(len(codes), dtype=np.int64)
     counts = np.zeros((folds, int(codes.max()) + 1), dtype=np.int64)  # images per fold and class
-    for rows in _groups_of_several(groups, order):
+    several = sorted(equal_rows(pd.Series(groups)), key=lambda rows: (-len(rows), int(order[rows].min())))
+    single = np.flatnonzero(~pd.Series(groups).duplicated(keep=False))
+    single = single[np.lexsort((order[single], codes[single]))]
+    for rows in (*several, *single[:, None]):
         classes = codes[rows]
         # Where its classes are rarest; then where fewest images lie.
         fold = np.lexsort((counts.sum(axis=1), counts[:, classes].sum(axis=1)))[0]
         fold_of[rows] = fold
-        np.add.at(counts[fold], classes, 1)
-    for code in range(counts.shape[1]):
-        rows = np.flatnonzero((codes == code) & (fold_of < 0))
-        rows = rows[np.argsort(order[rows])]
-        for row in rows:
-            fold = np.lexsort((counts.sum(axis=1), counts[:, code]))[0]
-            fold_of[row] = fold
-            counts[fold, code] += 1
+        counts[fold] += np.bincount(classes, minlength=counts.shape[1])
     return fold_of
-
-
-def _groups_of_several(groups: NDArray[np.int64], order: NDArray[np.uint64]) -> list[NDArray[np.intp]]:
-    _, inverse, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    by_group = np.argsort(inverse, kind="stable")
-    members = np.split(by_group, np.cumsum(sizes)[:-1])
-    several = [rows for rows in members if len(rows) > 1]
-    return sorted(several, key=lambda rows: (-len(rows), int(order[rows].min())))
 
 
 def fold_columns(table: pd.DataFrame) -> list[str]:

@@ -157,7 +157,8 @@ def take_share(
     left = total.copy()  # images of each class that nobody took
     taken = np.zeros(len(codes), dtype=bool)
     # Exclusive or, not the smallest: that would bring large groups forward.
-    members = sorted(_members(groups), key=lambda rows: int(np.bitwise_xor.reduce(order[rows])))
+    rows_of_groups = pd.Series(groups).groupby(groups).indices.values()
+    members = sorted(rows_of_groups, key=lambda rows: int(np.bitwise_xor.reduce(order[rows])))
     counts = [np.bincount(codes[rows], minlength=len(total)) for rows in members]
     for rows, count in zip(members, counts, strict=True):
         fits = np.minimum(count, np.maximum(wanted - (total - left), 0)).sum()
@@ -175,12 +176,6 @@ def take_share(
 def _leaves_some(left: NDArray[np.int64], count: NDArray[np.int64]) -> bool:
     """Whether every class of a group has images beside it."""
     return bool((left > count)[count > 0].all())
-
-
-def _members(groups: NDArray[np.int64]) -> list[NDArray[np.intp]]:
-    """The row numbers of each group."""
-    by_group = np.argsort(groups, kind="stable")
-    return np.split(by_group, np.flatnonzero(np.diff(groups[by_group])) + 1)
 
 
 def _write_images(public: Path, table: pd.DataFrame, image_size: int | None) -> None:
