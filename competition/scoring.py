@@ -3,6 +3,7 @@
 Nothing here needs torch, so ``score`` answers within two seconds.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -149,7 +150,7 @@ def _read_exactly(table: CsvFile, answer: Truth) -> tuple[list[str], list[str]]:
 def _refuse_differences(submission: Path, ids: list[str], labels: list[str], answer: Truth) -> None:
     problems = []
     for path, names in ((submission, ids), (answer.path, answer.ids)):
-        twice = sorted(pd.Series(names)[pd.Series(names).duplicated()].unique()) if names else []
+        twice = sorted(name for name, count in Counter(names).items() if count > 1)
         if twice:
             problems.append(f"{path} names {counted(len(twice), 'id')} more than once: {first_few(twice, NAMED)}")
     missing, extra = sorted(set(answer.ids) - set(ids)), sorted(set(ids) - set(answer.ids))
