@@ -13,6 +13,7 @@ import time
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import yaml
@@ -58,9 +59,10 @@ def make_folders(run: Path, competition: str, user: str, out: Path | None, with_
         raise UserError(f"{run} is not a run (it has no settings.yaml): name a folder that train.py made")
     name = slug_of(run.resolve().name)
     folder = out or Path("runs") / "kaggle" / name
-    plan = Plan(folder, f"{user}/{_title('toolkit', name)}", f"{user}/{_title('train', name)}", [])
     settings = read_yaml(run / "settings.yaml")
-    _write_dataset(folder / "dataset", run, settings, plan)
+    dataset, notebook = f"{user}/{_title('toolkit', name)}", f"{user}/{_title('train', name)}"
+    plan = Plan(folder, dataset, notebook, _missing_files(settings))
+    _write_dataset(folder / "dataset", run, settings, dataset)
     shutil.rmtree(folder / "dataset" / "wheels", ignore_errors=True)
     if with_wheels:
         _download_wheels(folder / "dataset")
@@ -80,21 +82,20 @@ def _title(word: str, name: str) -> str:
     return f"{word}-{name}"[:50].strip("-")
 
 
-def _write_dataset(folder: Path, run: Path, settings: dict[str, Any], plan: Plan) -> None:
+def _write_dataset(folder: Path, run: Path, settings: dict[str, Any], dataset: str) -> None:
     fold_file = _fold_file(run)
     kept = {key: value for key, value in settings.items() if value is not None and key not in DATA_SETTINGS}
     for key in ("run", "cache_dir", "time_limit", "workers", "device", "only_folds"):
         kept.pop(key, None)  # this machine's, not Kaggle's
     if fold_file:
         kept["fold_file"] = f"folds/{fold_file.name}"
-    plan.notes.extend(_missing_files(settings))
     write_atomically(folder / ARCHIVE, pack_toolkit([fold_file] if fold_file else []))
     write_atomically(folder / "settings.yaml", yaml.safe_dump(kept, sort_keys=False))
     write_atomically(folder / "requirements.txt", "".join(f"{name}=={version_of(name)}\n" for name in PACKAGES))
-    title = plan.dataset.partition("/")[2]
+    title = dataset.partition("/")[2]
     write_json(
         folder / "dataset-metadata.json",
-        {"id": plan.dataset, "title": title, "licenses": [{"name": "MIT"}], "isPrivate": True},
+        {"id": dataset, "title": title, "licenses": [{"name": "MIT"}], "isPrivate": True},
     )
 
 
@@ -157,7 +158,7 @@ def _download_wheels(folder: Path) -> None:
         raise UserError(f"the wheels cannot be downloaded: {without_secrets(last[0])} (or leave --wheels out)")
 
 
-_CELLS = (
+_CELLS = (  # templates: their braces are Python's
     """# Unpack the toolkit and find the data; nothing outside /kaggle/working is kept.
 import subprocess, sys, zipfile
 from pathlib import Path
@@ -166,7 +167,7 @@ inputs = Path("/kaggle/input")
 packed = next(inputs.rglob("toolkit.archive"))
 home = Path("/kaggle/working/toolkit")
 zipfile.ZipFile(packed).extractall(home)
-data = next(path for path in inputs.rglob("{competition}") if path.is_dir())
+data = next(path for path in inputs.rglob("$competition") if path.is_dir())
 print(data, sorted(path.name for path in data.iterdir())[:10])""",
     """# Kaggle's own torch stays: only what the toolkit needs in its own version is installed.
 from importlib.metadata import version
@@ -174,7 +175,7 @@ from importlib.metadata import version
 def numbers(text):
     return [int(part) for part in text.split(".")[:2]]
 
-for name, least in {oldest}.items():
+for name, least in $oldest.items():
     if numbers(version(name)) < numbers(least):
         raise RuntimeError(f"{name} {version(name)} is too old, the toolkit needs {least}: take the latest environment")
 wheels = [path.parent for path in inputs.rglob("albumentations-*.whl")]
@@ -182,7 +183,7 @@ words = ["--no-index", "--find-links", str(wheels[0])] if wheels else []
 requirements = str(packed.with_name("requirements.txt"))
 subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", *words, "-r", requirements], check=True)""",
     """# The same command goes on from where a session ended, given its output.
-run = "/kaggle/working/runs/{run}"
+run = "/kaggle/working/runs/$run"
 where = ["--data", str(data), "--cache-dir", "/kaggle/temp/cache"]
 words = ["--config", str(packed.with_name("settings.yaml")), *where, "--run", run]
 subprocess.run([sys.executable, "train.py", *words], cwd=home, check=True)""",
@@ -201,7 +202,7 @@ def _write_notebook(folder: Path, competition: str, plan: Plan, needs_internet: 
             "execution_count": None,
             "metadata": {},
             "outputs": [],
-            "source": _filled(cell, values).splitlines(keepends=True),
+            "source": Template(cell).substitute(values).splitlines(keepends=True),
         }
         for cell in _CELLS
     ]
@@ -225,13 +226,6 @@ def _write_notebook(folder: Path, competition: str, plan: Plan, needs_internet: 
             "model_sources": [],
         },
     )
-
-
-def _filled(cell: str, values: dict[str, str]) -> str:
-    """Put values in place of their names in braces; other braces are Python's."""
-    for name, value in values.items():
-        cell = cell.replace(f"{{{name}}}", value)
-    return cell
 
 
 def push(client: Any, plan: Plan) -> str:
