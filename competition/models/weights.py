@@ -4,7 +4,7 @@ import json
 import pickle
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,16 +36,6 @@ class WeightsInfo:
     options: dict[str, Any] = field(default_factory=dict)  # create_network must be given these, or layers will not fit
 
 
-@dataclass(frozen=True)
-class Sidecar:
-    """What ``FILE.json`` beside a weights file (or timm's ``config.json``) says; None where it is silent."""
-
-    mean: Colour | None = None
-    std: Colour | None = None
-    image_size: int | None = None
-    options: dict[str, Any] = field(default_factory=dict)  # for create_network
-
-
 def load_weights(network: nn.Module, source: str, *, name: str) -> WeightsInfo:
     """Load weights into ``network``, which was created under ``name``; ``source`` is FILE, DIR or "pretrained".
 
@@ -68,23 +58,16 @@ def describe_weights(source: str, *, name: str) -> WeightsInfo:
 
     A sidecar's word goes first, then what timm knows of ``name``; without either, pixels are scaled to [-1, 1].
     """
+    known = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    mean, std, size = (known.mean, known.std, known.input_size[-1]) if known else (HALF, HALF, 224)
+    info = WeightsInfo((mean[0], mean[1], mean[2]), (std[0], std[1], std[2]), size, f"{name} (pretrained)")
     if source != "pretrained":
         path = find_weights(source, name=name)
-        sidecar, origin = read_sidecar(path), str(path)
-    elif package_file(name) is not None:
+        return replace(info, source=str(path), **read_sidecar(path))
+    if package_file(name) is not None:
         package, pixels = OFFLINE_PACKAGES[name]
-        sidecar, origin = Sidecar(HALF, HALF, pixels), package
-    else:
-        sidecar, origin = Sidecar(), f"{name} (pretrained)"
-    known = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
-    mean, std = (known.mean, known.std) if known else (HALF, HALF)
-    return WeightsInfo(
-        mean=sidecar.mean or (mean[0], mean[1], mean[2]),
-        std=sidecar.std or (std[0], std[1], std[2]),
-        image_size=sidecar.image_size or (known.input_size[-1] if known else 224),
-        source=origin,
-        options=sidecar.options,
-    )
+        return WeightsInfo(HALF, HALF, pixels, package)
+    return info
 
 
 def find_weights(source: str, *, name: str) -> Path:
@@ -145,8 +128,8 @@ def _unwrap(content: object, path: Path) -> State:
     return {str(key).removeprefix("module.").removeprefix("_orig_mod."): value for key, value in content.items()}
 
 
-def read_sidecar(path: Path) -> Sidecar:
-    """Read what lies beside ``path``, if any: ``FILE.json``, timm's ``config.json`` or ``model.json`` of a fold."""
+def read_sidecar(path: Path) -> dict[str, Any]:
+    """Return what of `WeightsInfo` ``FILE.json``, timm's ``config.json`` or a fold's ``model.json`` beside it says."""
     own, hub, fold = (path.with_name(name) for name in (path.name + ".json", "config.json", "model.json"))
     if own.is_file():
         content = _read_json(own)
@@ -158,12 +141,12 @@ def read_sidecar(path: Path) -> Sidecar:
         content, options = description["preprocessing"], description.get("model_options", {})
         content["input_size"] = content.get("image_size")
     else:
-        return Sidecar()
+        return {}
     if not isinstance(options, dict):
         raise UserError(f"{own}: 'options' must be names with values, not {options!r}")
-    return Sidecar(
-        _colour(content, "mean", own), _colour(content, "std", own), _image_size(content, own), dict(options)
-    )
+    said: dict[str, Any] = {name: _colour(content, name, own) for name in ("mean", "std")}
+    said |= {"image_size": _image_size(content, own), "options": options}
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -201,11 +184,10 @@ def load_fitting(network: nn.Module, state: State, source: str) -> None:
     state = _adapt(network, state)
     own = network.state_dict()
     heads = tuple(name + "." for name in classifier_names(network))
-    if any(key in own and own[key].shape != value.shape for key, value in state.items() if key.startswith(heads)):
-        own_head = {key for key in state if key.startswith(heads)}  # another number of classes: dropped as a whole
-    else:
-        own_head = {key for key in state if key.startswith(heads) and key not in own}
-    fitting = {key: value for key, value in state.items() if key not in own_head}
+    left_out = {key for key in state if key.startswith(heads)}  # as a whole, for another number of classes
+    if all(own[key].shape == state[key].shape for key in left_out & own.keys()):
+        left_out -= own.keys()
+    fitting = {key: value for key, value in state.items() if key not in left_out}
     missing = [key for key in own if key not in fitting and not key.endswith("num_batches_tracked")]
     _refuse_misfits(own, fitting, [key for key in missing if not key.startswith(heads)], source)
     network.load_state_dict(fitting, strict=False)
