@@ -10,6 +10,7 @@ import threading
 import zipfile
 import zlib
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 from competition.errors import UserError, did_you_mean, first_few
@@ -258,14 +259,8 @@ def _mounted(archive: str) -> dict[str, str]:
 
 def real_paths(paths: Iterable[str]) -> list[str]:
     """Return the paths with the links among their folders followed; each folder is looked up once."""
-    real: dict[str, str] = {}
-    found = []
-    for path in paths:
-        folder, name = os.path.split(path)
-        if folder not in real:
-            real[folder] = os.path.realpath(folder)
-        found.append(os.path.join(real[folder], name))
-    return found
+    real = cache(os.path.realpath)
+    return [os.path.join(real(folder), name) for folder, name in map(os.path.split, paths)]
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Iterable
+from functools import cache
 
 _SPLIT_WORDS = {
     "train": "train",
@@ -117,11 +118,9 @@ def _tiers(names: list[str], split: str | None) -> list[list[str]]:
     if split is None:
         return [names]
     by_split: dict[str | None, list[str]] = {split: [], None: [], "train": []}
-    folders: dict[str, str | None] = {}
+    split_of = cache(split_of_folder)
     for name in names:
-        top = name.partition("/")[0] if "/" in name else ""
-        if top not in folders:
-            folders[top] = split_of_folder(top)
-        by_split.setdefault(folders[top], []).append(name)
+        top, slash, _ = name.partition("/")
+        by_split.setdefault(split_of(top if slash else ""), []).append(name)
     tiers = [by_split[split], by_split[None]]
     return [*tiers, by_split["train"]] if split == "val" else tiers
