@@ -48,10 +48,8 @@ def make_folds(
 def _refuse_small_classes(
     names: NDArray[np.str_], codes: NDArray[np.intp], groups: NDArray[np.int64], folds: int
 ) -> None:
-    separate = pd.DataFrame({"code": codes, "group": groups}).drop_duplicates()["code"].value_counts()
-    small = [
-        f"{str(names[code])!r} ({separate.get(code, 0)})" for code in range(len(names)) if separate.get(code, 0) < folds
-    ]
+    separate = pd.Series(groups).groupby(codes).nunique()
+    small = [f"{name!r} ({count})" for name, count in zip(names.tolist(), separate, strict=True) if count < folds]
     if small:
         raise UserError(
             f"classes with fewer separate images than the {folds} folds: {first_few(small)}: "
