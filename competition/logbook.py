@@ -188,7 +188,8 @@ def set_scores(folder: Path, name: str, public: float | None, private: float | N
     Raises:
         UserError: no such submission, or a score outside 0 to 1.
     """
-    wrong = [f"--{part} {score}" for part, score in (("public", public), ("private", private)) if not _is_score(score)]
+    scores = {part: score for part, score in (("public", public), ("private", private)) if score is not None}
+    wrong = [f"--{part} {score}" for part, score in scores.items() if not 0 <= score <= 1]
     if wrong:
         raise UserError(f"{first_few(wrong)}: macro F1 lies between 0 and 1")
     with changing_logbook(folder) as entries:
@@ -198,14 +199,5 @@ def set_scores(folder: Path, name: str, public: float | None, private: float | N
             known = [entry.submission for entry in entries]
             hint = did_you_mean(wanted, known)
             raise UserError(f"{folder / LOGBOOK} knows no {name!r}{hint}; it has {first_few(known) or 'no entry'}")
-        old = entries[found[-1]]
-        scores = {
-            "public": old.public if public is None else public,
-            "private": old.private if private is None else private,
-        }
-        entries[found[-1]] = replace(old, status="complete", reason="", **scores)  # type: ignore[arg-type]
+        entries[found[-1]] = replace(entries[found[-1]], status="complete", reason="", **scores)  # type: ignore[arg-type]
         return entries[found[-1]]
-
-
-def _is_score(score: float | None) -> bool:
-    return score is None or 0 <= score <= 1
