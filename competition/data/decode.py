@@ -248,9 +248,8 @@ def _to_eight_bits(values: np.ndarray) -> np.ndarray:
     largest = values.max(initial=0)
     if not np.isfinite(largest):
         raise ValueError("holds infinite or undefined values")
-    floats = np.issubdtype(values.dtype, np.floating)
-    scales = [1.0] if floats else []
-    full = next((scale for scale in [*scales, 255.0, 65535.0] if largest <= scale), 2.0**31 - 1)
+    scales = (1.0, 255.0, 65535.0) if values.dtype.kind == "f" else (255.0, 65535.0)
+    full = next((scale for scale in scales if largest <= scale), 2.0**31 - 1)
     return np.rint(np.clip(values, 0, full) * (255.0 / full)).astype(np.uint8)
 
 
