@@ -1,6 +1,6 @@
 """What our own networks share: the head's interface, activation names, convolution + norm, timm's configuration."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -101,18 +101,13 @@ class Residual(nn.Module):
         return self.last(self.body(x) + self.skip(x))  # (B, C, H, W) -> (B, C', H/stride, W/stride)
 
 
-def activation_class(name: str) -> Callable[..., nn.Module]:
-    """Look an activation up by name; raises UserError for an unknown one."""
+def make_activation(name: str) -> nn.Module:
+    """Make an activation layer by name, in place where it can be; raises UserError for an unknown one."""
     if name not in ACTIVATIONS:
         raise UserError(
             f"unknown activation {name!r}{did_you_mean(name, ACTIVATIONS)}: choose one of {', '.join(ACTIVATIONS)}"
         )
-    return get_act_layer(name)
-
-
-def make_activation(name: str) -> nn.Module:
-    """Make an activation layer by name, in place where it can be."""
-    return activation_class(name)(inplace=True) if name != "gelu" else nn.GELU()
+    return nn.GELU() if name == "gelu" else get_act_layer(name)(inplace=True)
 
 
 def conv_norm(
