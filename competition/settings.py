@@ -15,8 +15,6 @@ from typing import Any, Literal
 
 from competition.errors import UserError, did_you_mean
 
-Choice = tuple[str, ...]
-
 
 @dataclass(frozen=True)
 class Spec:
@@ -71,7 +69,7 @@ def hint_of(cls: type, name: str) -> tuple[Any, bool]:
     return hint, False
 
 
-def choices_of(hint: Any) -> Choice:
+def choices_of(hint: Any) -> tuple[str, ...]:
     """Return the allowed words of a ``Literal`` setting, or nothing."""
     return typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
 
