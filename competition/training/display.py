@@ -29,7 +29,7 @@ class FoldDisplay(Protocol):
 
 
 class Display(LiveTable):
-    """One row per fold: epoch, loss, macro F1, images/s, time left.
+    """A `FoldDisplay` of one row per fold: epoch, loss, macro F1, images/s, time left.
 
     Used as a context manager around the training of all folds.
     """
@@ -41,27 +41,22 @@ class Display(LiveTable):
         self._fold_start = time.perf_counter()
 
     def note(self, text: str) -> None:
-        """Say something that is not a number."""
         print(text, flush=True)
 
     def start_fold(self, fold: int, epochs: float) -> None:
-        """A fold of so many epochs begins or goes on."""
         self._fold_start = time.perf_counter()
         self._rows[fold].update(state="training", epochs=epochs)
 
     def update(self, fold: int, *, done: float, loss: float, images_per_second: float, seconds_left: float) -> None:
-        """Some batches are done. ``done`` counts epochs, with fractions."""
         row = self._rows[fold]
         row.update(epoch=done, loss=loss, rate=images_per_second, left=self._all_left(fold, seconds_left))
         self.line(lambda: self._line(fold), is_news=False)
 
     def validated(self, fold: int, macro_f1: float) -> None:
-        """A validation is done."""
         self._rows[fold]["macro_f1"] = macro_f1
         self.line(lambda: self._line(fold))
 
     def finish_fold(self, fold: int, macro_f1: float) -> None:
-        """A fold is trained and its held-out images are predicted."""
         self._fold_seconds.append(time.perf_counter() - self._fold_start)
         self._rows[fold].update(state="done", macro_f1=macro_f1, left=0.0)
         self.line(lambda: f"fold {fold}: done, macro F1 {macro_f1:.3f}")
