@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from competition.data.csvfile import write_csv
 from competition.data.decode import to_png
 from competition.errors import UserError
 from competition.runs import locked
@@ -101,18 +102,15 @@ def _name(split: str, index: int) -> str:
 
 
 def _write_tables(folder: Path, labels: dict[str, list[str]]) -> None:
-    train = [f"{_name('train', index)},{label}" for index, label in enumerate(labels["train"])]
-    truth = [f"{_name('test', index)},{label}" for index, label in enumerate(labels["test"])]
-    ids = [row.partition(",")[0] for row in truth]
-    first = min(SHAPES)
-    (folder / ".truth").mkdir()
-    for name, header, rows in (
-        ("train.csv", "image_id,label", train),
-        ("test.csv", "image_id", ids),
-        ("sample_submission.csv", "image_id,label", [f"{image_id},{first}" for image_id in ids]),
-        (".truth/solution.csv", "image_id,label", truth),
-    ):
-        (folder / name).write_text("\n".join([header, *rows]) + "\n")
+    ids = {split: [_name(split, index) for index in range(len(labels[split]))] for split in labels}
+    tables = {
+        "train.csv": {"image_id": ids["train"], "label": labels["train"]},
+        "test.csv": {"image_id": ids["test"]},
+        "sample_submission.csv": {"image_id": ids["test"], "label": [min(SHAPES)] * len(ids["test"])},
+        ".truth/solution.csv": {"image_id": ids["test"], "label": labels["test"]},
+    }
+    for name, columns in tables.items():
+        write_csv(folder / name, columns, zip(*columns.values(), strict=True))
     (folder / ".truth" / "version").write_text(f"{VERSION}\n")
 
 
