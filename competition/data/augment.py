@@ -63,24 +63,21 @@ def _resnet_ab(size: int) -> list[A.BasicTransform]:
     return [jitter, A.Rotate(limit=15, border_mode=REFLECT, p=1.0), _mirror()]
 
 
+def _affine(degrees: float, scale: tuple[float, float]) -> A.BasicTransform:
+    shift, edge = (-0.1, 0.1), cv2.BORDER_REPLICATE
+    return A.Affine(rotate=(-degrees, degrees), translate_percent=shift, scale=scale, border_mode=edge, p=1.0)
+
+
 def _imp_cnn(size: int) -> list[A.BasicTransform]:
     return [
-        # zoom range of -0.3 to +0.2: scale 0.7 to 1.2
-        A.Affine(
-            rotate=(-20, 20), translate_percent=(-0.1, 0.1), scale=(0.7, 1.2), border_mode=cv2.BORDER_REPLICATE, p=1.0
-        ),
+        _affine(20, (0.7, 1.2)),  # zoom range of -0.3 to +0.2
         A.RGBShift(r_shift_limit=(-51, 51), g_shift_limit=(-51, 51), b_shift_limit=(-51, 51), p=1.0),  # 0.2 of 255
         _mirror(),
     ]
 
 
 def _resnet_small(size: int) -> list[A.BasicTransform]:
-    return [
-        A.Affine(
-            rotate=(-15, 15), translate_percent=(-0.1, 0.1), scale=(0.9, 1.1), border_mode=cv2.BORDER_REPLICATE, p=1.0
-        ),
-        _mirror(),
-    ]
+    return [_affine(15, (0.9, 1.1)), _mirror()]
 
 
 POLICIES: dict[str, Callable[[int], list[A.BasicTransform]]] = {
