@@ -234,7 +234,8 @@ class CsvReader:
                 labels = dict(zip(cells, table.column(self.draft.label_column, ""), strict=True))
             self.draft.id_column = column
             self.draft.submission_ids = list(dict.fromkeys(cells))
-        self._take_sample_columns()
+        if self.sample is not None:
+            self.draft.follow_sample(self.sample.columns)
         labels = {name: label.strip() for name, label in labels.items()}
         self._add_test(lists, joined, {name: label for name, label in labels.items() if label in classes})
 
@@ -252,11 +253,6 @@ class CsvReader:
                 if len(set(ids)) == len(ids) and len(wanted & set(ids)) >= _NEARLY * len(wanted):
                     return column, dict(zip(ids, files, strict=True))
         return None, {}
-
-    def _take_sample_columns(self) -> None:
-        if self.sample is not None and len(self.sample.columns) > 1:
-            self.draft.sample_columns = tuple(self.sample.columns)
-            self.draft.label_column = next(name for name in self.sample.columns if name != self.draft.id_column)
 
     def _add_test(self, lists: dict[str, list[str]], joined: dict[str, str], labels: dict[str, str]) -> None:
         """Add one row for each image of the ``lists``; ``joined`` holds the files of ids that do not name theirs."""

@@ -55,6 +55,11 @@ class Draft:
         splits = self.split_tops()
         return any(splits.get(top) == "train" for top in self.labelled_tops())
 
+    def follow_sample(self, columns: list[str]) -> None:
+        """Take the header of a sample submission over, once it is known which column holds the ids."""
+        self.sample_columns = tuple(columns)
+        self.label_column = next((name for name in columns if name != self.id_column), self.label_column)
+
     def report_unnamed(self) -> None:
         """Add a problem that names the images nobody used."""
         names = [name for name in self.images if self.files[name] not in self.used]

@@ -83,7 +83,7 @@ def _add_test_folder(draft: Draft, split_of: dict[str, str], tables: dict[str, s
         table = read_csv(tables[listed])
         _follow_list(draft, table, names)
         if listed == "sample":
-            _take_columns(draft, table)
+            draft.follow_sample(table.columns)
 
 
 def _follow_list(draft: Draft, table: CsvFile, names: list[str]) -> None:
@@ -105,12 +105,6 @@ def _follow_list(draft: Draft, table: CsvFile, names: list[str]) -> None:
     spelled = {name.partition("/")[2]: image_id for image_id, name in found.items()}
     draft.rows = [(spelled.get(row[0], row[0]), *row[1:]) if row[3] == "test" else row for row in draft.rows]
     draft.submission_ids = wanted
-
-
-def _take_columns(draft: Draft, sample: CsvFile) -> None:
-    draft.sample_columns = tuple(sample.columns)
-    rest = [name for name in sample.columns if name != draft.id_column]
-    draft.label_column = rest[0] if rest else draft.label_column
 
 
 def _read_manifest(draft: Draft, tables: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
