@@ -157,11 +157,7 @@ def format_final_two(found: FinalTwo) -> str:
 
 
 def _why(entry: Entry) -> str:
-    return (
-        f"{_score(entry.out_of_fold)} out of fold"
-        if entry.out_of_fold is not None
-        else f"{_score(entry.public)} public"
-    )
+    return f"{_score(_value(entry))} {'public' if entry.out_of_fold is None else 'out of fold'}"
 
 
 def report(entries: Sequence[Entry], folder: Path, public_share: float) -> str:

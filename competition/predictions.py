@@ -95,8 +95,8 @@ def load_predictions(path: Path) -> Predictions:
                 image_ids=arrays["image_ids"],
                 class_names=tuple(str(name) for name in arrays["class_names"]),
                 probabilities=arrays["probabilities"].astype(np.float32, copy=False),
-                labels=arrays["labels"] if "labels" in arrays else None,
-                folds=arrays["folds"] if "folds" in arrays else None,
+                labels=arrays.get("labels"),
+                folds=arrays.get("folds"),
                 weights=str(arrays["weights"]) if "weights" in arrays else None,
             )
     except FileNotFoundError:

@@ -49,7 +49,7 @@ class Display(LiveTable):
 
     def update(self, fold: int, *, done: float, loss: float, images_per_second: float, seconds_left: float) -> None:
         row = self._rows[fold]
-        row.update(epoch=done, loss=loss, rate=images_per_second, left=self._all_left(fold, seconds_left))
+        row.update(epoch=done, loss=loss, rate=images_per_second, left=self._all_left(seconds_left))
         self.line(lambda: self._line(fold), is_news=False)
 
     def validated(self, fold: int, macro_f1: float) -> None:
@@ -61,7 +61,7 @@ class Display(LiveTable):
         self._rows[fold].update(state="done", macro_f1=macro_f1, left=0.0)
         self.line(lambda: f"fold {fold}: done, macro F1 {macro_f1:.3f}")
 
-    def _all_left(self, fold: int, seconds_left: float) -> float:
+    def _all_left(self, seconds_left: float) -> float:
         """Return the seconds to the end of all folds, taking the later ones to last as long as this one."""
         elapsed = time.perf_counter() - self._fold_start
         waiting = sum(1 for row in self._rows.values() if not row)
