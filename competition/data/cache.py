@@ -1,8 +1,8 @@
 """Decode every image once into a memory map of uint8 that folds, workers, processes and later runs share.
 
     CACHE_DIR/KEY/images.npy   (N, S, S, 3) uint8; absent when it would pass the size limit
-    CACHE_DIR/KEY/facts.npz    one entry per image: error, sizes, hashes, brightness ...
-    CACHE_DIR/KEY/meta.json    shape and policy
+    CACHE_DIR/KEY/facts.npz    one entry per image: sizes, hashes, brightness ...
+    CACHE_DIR/KEY/meta.json    shape, size policy, and what is wrong with which image
 
 KEY changes with any path, size, modification time (CRC in a zip), size policy or decoder version. A cache is
 made in ``KEY.tmp-PID-TIME`` and renamed when whole, so a killed decode leaves nothing that could be mistaken for one.

@@ -7,7 +7,7 @@ class Watch(Protocol):
     """Somebody who may end a fold before its time."""
 
     def wants_to_stop(self) -> bool:
-        """Return whether to save and stop now; asked after every step."""
+        """Return whether to save and stop now; asked after every step, on a GPU after every few."""
 
     def validated(self, fold: int, step: int, total_steps: int, macro_f1: float) -> None:
         """A validation before the last one is done; an exception from here abandons the fold."""
