@@ -123,6 +123,16 @@ def conv_norm(
     return nn.Sequential(*layers)
 
 
+def conv_pool_norm(in_channels: int, out_channels: int, kernel_size: int, activation: str) -> nn.Sequential:
+    """Convolution with "same" padding, max pool, batch norm and activation: (B, C, H, W) -> (B, C', H/2, W/2)."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False),
+        nn.MaxPool2d(2),
+        nn.BatchNorm2d(out_channels),
+        make_activation(activation),
+    )
+
+
 def initialise_convolutions(network: nn.Module) -> None:
     """He initialisation (https://arxiv.org/abs/1502.01852), fan-out, of every convolution."""
     for module in network.modules():

@@ -14,6 +14,7 @@ from competition.models.common import (
     OwnNetwork,
     Residual,
     conv_norm,
+    conv_pool_norm,
     initialise_convolutions,
     make_activation,
     pretrained_cfg,
@@ -57,7 +58,7 @@ class ResNetFast(OwnNetwork):
         self.blocks = nn.Sequential()
         channels = stem_width  # at 64 px: (B, 54, 32, 32)
         for width, depth in zip(widths, depths, strict=True):
-            stage = widen(channels, width, activation)
+            stage = conv_pool_norm(channels, width, 3, activation)
             for _ in range(depth):
                 stage.append(residual(width, activation, next(drop_paths)))
             self.blocks.append(stage)  # (B, 64, 16, 16), (B, 256, 8, 8), (B, 256, 4, 4)
@@ -80,16 +81,6 @@ def residual(channels: int, activation: str, drop_path: float) -> Residual:
     first, second = conv_norm(channels, channels, 3, activation=activation), conv_norm(channels, channels, 3)
     nn.init.zeros_(second[1].weight)  # type: ignore[arg-type]
     return Residual(nn.Sequential(first, second, DropPath(drop_path)), last=make_activation(activation))
-
-
-def widen(in_channels: int, channels: int, activation: str) -> nn.Sequential:
-    """Convolution, max pool, norm and activation. (B, C, H, W) -> (B, C', H/2, W/2)."""
-    return nn.Sequential(
-        nn.Conv2d(in_channels, channels, 3, padding=1, bias=False),
-        nn.MaxPool2d(2),
-        nn.BatchNorm2d(channels),
-        make_activation(activation),
-    )
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from competition.models.common import (
     FlattenHead,
     OwnNetwork,
     conv_norm,
+    conv_pool_norm,
     feature_shape,
     image_size_pair,
     make_activation,
@@ -73,14 +74,7 @@ class PlainCNN(FlattenCNN):
         blocks = nn.Sequential()
         channels = in_chans
         for width, kernel_size in zip(widths, kernel_sizes, strict=True):
-            blocks.append(
-                nn.Sequential(
-                    nn.Conv2d(channels, width, kernel_size, padding=kernel_size // 2, bias=False),
-                    nn.MaxPool2d(2),  # (B, width, h, w) -> (B, width, h/2, w/2)
-                    nn.BatchNorm2d(width),
-                    make_activation(activation),
-                )
-            )
+            blocks.append(conv_pool_norm(channels, width, kernel_size, activation))
             channels = width
         super().__init__(blocks, num_classes, img_size, dense_widths, activation, drop_rate)
 
