@@ -145,6 +145,9 @@ class Loss:
         return self.weights[targets] if targets.ndim == 1 else targets @ self.weights
 
 
+_cross_entropy = partial(nn.functional.cross_entropy, reduction="none")
+
+
 def create_loss(kind: str, label_smoothing: float, class_counts: Tensor) -> Loss:
     """Return the loss of a kind; ``class_counts`` (K,) are the images of each class.
 
@@ -152,14 +155,12 @@ def create_loss(kind: str, label_smoothing: float, class_counts: Tensor) -> Loss
     gamma 2.
     """
     counts = class_counts.clamp(min=1).float()
-    of_rows = partial(nn.functional.cross_entropy, reduction="none", label_smoothing=label_smoothing)
-    if kind == "focal":
-        return Loss(partial(_focal, label_smoothing=label_smoothing), torch.ones_like(counts))
+    of_rows = partial(_focal if kind == "focal" else _cross_entropy, label_smoothing=label_smoothing)
     return Loss(of_rows, counts.mean() / counts if kind == "balanced" else torch.ones_like(counts))
 
 
 def _focal(logits: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
-    losses = nn.functional.cross_entropy(logits, targets, reduction="none", label_smoothing=label_smoothing)
+    losses = _cross_entropy(logits, targets, label_smoothing=label_smoothing)
     probabilities = logits.softmax(dim=1)
     if targets.ndim == 1:
         sure = probabilities.gather(1, targets[:, None]).squeeze(1)
