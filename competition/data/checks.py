@@ -97,18 +97,17 @@ _KINDS = {
 
 def _unreadable(table: pd.DataFrame, facts: pd.DataFrame) -> list[Problem]:
     """Damaged training images are errors; damaged test images still need a row, so they are warnings."""
-    bad: list[int] = np.flatnonzero((facts["error"] != "").to_numpy()).tolist()
-    kinds = [error.partition(":")[0] for error in facts["error"].iloc[bad]]
+    kinds = np.array([error.partition(":")[0] for error in facts["error"]])
+    in_test = (table["split"] == "test").to_numpy()
     problems = []
     for is_test, severity in ((False, "error"), (True, "warning")):
         for kind, title in _KINDS.items():
-            of_kind = [row for row, name in zip(bad, kinds, strict=True) if name == kind]
-            rows = [row for row in of_kind if (table["split"].iloc[row] == "test") == is_test]
+            rows = np.flatnonzero((kinds == kind) & (in_test == is_test))
             if is_test and kind == "missing":
                 continue  # the catalog has already named them
-            if rows:
+            if len(rows):
                 ids = table["image_id"].iloc[rows].tolist()
-                named = [f"{name} ({facts['error'].iloc[row]})" for name, row in zip(ids, rows, strict=True)]
+                named = [f"{name} ({error})" for name, error in zip(ids, facts["error"].iloc[rows], strict=True)]
                 where = "test" if is_test else "training"
                 advice = "Predicted from a black image" if is_test else "Replace or remove them"
                 message = f"{counted(len(rows), f'{where} image')}. {advice}."
@@ -154,15 +153,14 @@ def _classes_alike(table: pd.DataFrame, facts: pd.DataFrame, folds: int) -> list
 
 def _leaks(table: pd.DataFrame, facts: pd.DataFrame) -> list[Problem]:
     labelled = (table["split"] != "test").to_numpy()
-    labels = table["label"].to_numpy()[labelled]
-    known = facts[labelled]
-    paths = table["path"].to_numpy()[labelled]
-    names = [path.rpartition("/")[2] for path in paths]
+    table, facts = table[labelled], facts[labelled]
+    labels = table["label"].to_numpy()
+    names = [path.rpartition("/")[2] for path in table["path"]]
     properties = {
         "extension": [name.rpartition(".")[2].lower() for name in names],
-        "format": known["format"].tolist(),
-        "colour mode": known["mode"].tolist(),
-        "size": [f"{width}x{height}" for width, height in zip(known["width"], known["height"], strict=True)],
+        "format": facts["format"].tolist(),
+        "colour mode": facts["mode"].tolist(),
+        "size": [f"{width}x{height}" for width, height in zip(facts["width"], facts["height"], strict=True)],
     }
     problems = []
     for name, values in properties.items():
