@@ -1,6 +1,6 @@
 """The draft keeps None as None, and knows what nobody has used."""
 
-from competition.data.draft import COLUMNS, Draft
+from competition.data.draft import Draft, Row
 
 
 def draft_of(*names: str) -> Draft:
@@ -27,8 +27,8 @@ def test_unused_images_are_told_once() -> None:
 
 def test_table_keeps_none_and_strings() -> None:
     draft = draft_of()
-    assert draft.as_table().columns.tolist() == list(COLUMNS)
+    assert draft.as_table().columns.tolist() == list(Row._fields)
     assert draft.as_table().empty
-    draft.rows = [("007", "/a", "1", "train", None), ("2", "/b", None, "test", "g")]
+    draft.rows = [Row("007", "/a", "1", "train"), Row("2", "/b", None, "test", "g")]
     table = draft.as_table()
     assert table.to_numpy().tolist() == [["007", "/a", "1", "train", None], ["2", "/b", None, "test", "g"]]

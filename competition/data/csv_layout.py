@@ -10,7 +10,7 @@ from pathlib import Path
 
 from competition.data.archive import is_image, natural_key, real_paths
 from competition.data.csvfile import CsvFile, read_csv
-from competition.data.draft import Draft, Problem
+from competition.data.draft import Draft, Problem, Row
 from competition.data.naming import match_images, split_of_folder, without_extension
 from competition.errors import UserError, counted, first_few
 
@@ -46,7 +46,7 @@ class CsvReader:
         for split in ("train", "val"):
             if split in self.tables:
                 self._read_labelled(read_csv(self.tables[split]), split, seen)
-        self._read_test({label for _, _, label, _, _ in self.draft.rows if label is not None})
+        self._read_test({row.label for row in self.draft.rows if row.label is not None})
 
     def _match(self, ids: Iterable[str], split: str) -> tuple[dict[str, str], dict[str, list[str]]]:
         found, ambiguous = match_images(ids, self.names, None if self.pool is not None else split)
@@ -154,7 +154,7 @@ class CsvReader:
                 continue
             seen[image_id] = label, file
             if file is not None:
-                self.draft.rows.append((image_id, file, label, split, group))
+                self.draft.rows.append(Row(image_id, file, label, split, group))
         self._report_shared(table.path, split, shared)
         self._report_twice(table.path, twice, torn)
 
@@ -269,7 +269,7 @@ class CsvReader:
             if image_id in asked or name not in spelled:
                 spelled.add(name)
                 file = self.files.get(name, str(Path(next(iter(lists))).parent / name))
-                self.draft.rows.append((image_id, file, known.get(name), "test", None))
+                self.draft.rows.append(Row(image_id, file, known.get(name), "test"))
 
     def _report_test_lists(self, lists: dict[str, list[str]], images: dict[str, str]) -> None:
         """Report ids named twice, and images that only one of the lists has; ``images`` holds what each id means."""
@@ -286,9 +286,9 @@ class CsvReader:
 
     def _read_test_folder(self) -> None:
         names = [name for name in self.names if "/" in name and split_of_folder(name.partition("/")[0]) == "test"]
-        bare = bool(self.draft.rows) and not any(is_image(row[0]) for row in self.draft.rows)
+        bare = bool(self.draft.rows) and not any(is_image(row.image_id) for row in self.draft.rows)
         by_id = {name.partition("/")[2]: name for name in sorted(names, key=natural_key)}
         ids = {without_extension(image_id) if bare else image_id: name for image_id, name in by_id.items()}
         self.draft.used.update(self.files[name] for name in names)
-        self.draft.rows += [(image_id, self.files[name], None, "test", None) for image_id, name in ids.items()]
+        self.draft.rows += [Row(image_id, self.files[name], None, "test") for image_id, name in ids.items()]
         self.draft.submission_ids = list(ids) or None

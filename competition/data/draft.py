@@ -1,6 +1,7 @@
 """What the readers of the layouts share: a draft of the table, and the problems met on the way."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -8,9 +9,15 @@ from competition.data.archive import is_image, real_paths
 from competition.data.naming import splits_of_folders
 from competition.errors import counted, respelled
 
-COLUMNS = ("image_id", "path", "label", "split", "group")
 
-Row = tuple[str, str, str | None, str, str | None]  # in the order of COLUMNS
+class Row(NamedTuple):
+    """One image of the table that is made."""
+
+    image_id: str
+    path: str
+    label: str | None
+    split: str
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,8 @@ class Draft:
 
     def report_unknown_labels(self) -> None:
         """Add a problem where the validation split has labels that no training image has."""
-        known, given = ({row[2] for row in self.rows if row[2] and row[3] == split} for split in ("train", "val"))
+        known = {row.label for row in self.rows if row.label and row.split == "train"}
+        given = {row.label for row in self.rows if row.label and row.split == "val"}
         unknown = sorted(given - known)
         if known and unknown:
             message = f"{counted(len(unknown), 'label')} of the validation split that training does not have"
@@ -87,9 +95,6 @@ class Draft:
             self.problems.append(Problem("label only in validation", message, unknown, "warning"))
 
     def as_table(self) -> pd.DataFrame:
-        """Return the rows as a table of ``COLUMNS``."""
+        """Return the rows as a table with the columns of `Row`."""
         # object, not pandas' string type: None stays None and equal strings are stored once
-        columns = list(zip(*self.rows, strict=True)) or [()] * len(COLUMNS)
-        return pd.DataFrame(
-            {name: pd.Series(list(values), dtype=object) for name, values in zip(COLUMNS, columns, strict=True)}
-        )
+        return pd.DataFrame(self.rows, columns=list(Row._fields), dtype=object)

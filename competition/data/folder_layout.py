@@ -4,7 +4,7 @@ from pathlib import Path
 
 from competition.data.archive import natural_key
 from competition.data.csvfile import CsvFile, read_csv
-from competition.data.draft import Draft, Problem
+from competition.data.draft import Draft, Problem, Row
 from competition.data.naming import match_images, splits_of_folders
 from competition.errors import UserError, counted, first_few
 
@@ -62,21 +62,21 @@ def _add_labelled(draft: Draft, split_of: dict[str, str], groups: dict[str, str]
             label = parts[1]
         else:
             continue
-        draft.rows.append((name, draft.files[name], label, split, groups.get(name)))
+        draft.rows.append(Row(name, draft.files[name], label, split, groups.get(name)))
         draft.used.add(draft.files[name])
 
 
 def _add_test_folder(draft: Draft, split_of: dict[str, str], tables: dict[str, str]) -> None:
     """Test images keep the label of their folder when it is named like a training class."""
-    classes = {row[2] for row in draft.rows}
+    classes = {row.label for row in draft.rows}
     names = [name for name in draft.images if split_of.get(name.partition("/")[0]) == "test"]
     for name in sorted(names, key=natural_key):
         image_id = name.partition("/")[2]
         top = image_id.partition("/")[0]
         label = top if "/" in image_id and top in classes else None
-        draft.rows.append((image_id, draft.files[name], label, "test", None))
+        draft.rows.append(Row(image_id, draft.files[name], label, "test"))
         draft.used.add(draft.files[name])
-    ids = [row[0] for row in draft.rows if row[3] == "test"]
+    ids = [row.image_id for row in draft.rows if row.split == "test"]
     draft.submission_ids = ids or None
     listed = next((role for role in ("sample", "test") if role in tables), None)
     if listed and ids:
@@ -96,14 +96,17 @@ def _follow_list(draft: Draft, table: CsvFile, names: list[str]) -> None:
     if missing:
         message = f"{table.path} names {counted(len(missing), 'image')} not there. A blank image stands for each."
         draft.problems.append(Problem("image named but missing", message, missing, "warning"))
-        draft.rows += [(name, str(Path(table.path).parent / name), None, "test", None) for name in missing]
+        draft.rows += [Row(name, str(Path(table.path).parent / name), None, "test") for name in missing]
     named = set(found.values())
     left_out = [name.partition("/")[2] for name in names if name not in named]
     if left_out:
         message = f"{table.path} does not name {counted(len(left_out), 'test image')}; the submission follows it."
         draft.problems.append(Problem("test lists differ", message, left_out, "warning"))
     spelled = {name.partition("/")[2]: image_id for image_id, name in found.items()}
-    draft.rows = [(spelled.get(row[0], row[0]), *row[1:]) if row[3] == "test" else row for row in draft.rows]
+    draft.rows = [
+        row._replace(image_id=spelled.get(row.image_id, row.image_id)) if row.split == "test" else row
+        for row in draft.rows
+    ]
     draft.submission_ids = wanted
 
 
@@ -124,7 +127,8 @@ def _read_manifest(draft: Draft, tables: dict[str, str]) -> tuple[dict[str, str]
 
 
 def _compare_manifest(draft: Draft, stated: dict[str, str]) -> None:
-    rows = [row[0] for row in draft.rows if row[2] is not None and stated.get(row[0], row[2]) != row[2]]
+    labelled = [row for row in draft.rows if row.label is not None]
+    rows = [row.image_id for row in labelled if stated.get(row.image_id, row.label) != row.label]
     if rows:
         message = f"manifest.csv and the folders disagree on {counted(len(rows), 'label')}. Move the files or mend it."
         draft.problems.append(Problem("manifest disagrees", message, rows, "error", tuple(rows)))
