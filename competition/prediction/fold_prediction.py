@@ -95,16 +95,20 @@ def predict_fold(
     if (stored := _load_stored(path, folder)) is not None:
         on_batch(len(images.rows))
         return stored
-    if not (folder / "model.safetensors").exists():
-        raise UserError(
-            f"{folder} has no weights, and no stored predictions of these test images with {views} views: "
-            "train it again, or leave its run out (a study: tune with --predict-test, or leave out the whole)"
-        )
+    _refuse_lost_weights(folder, views)
     probabilities, class_names = run_network(folder, images, views_of(views), device, batch_size, on_batch)
     half: NDArray[np.float16] = probabilities.astype(np.float16)
     predictions = Predictions(images.image_ids, class_names, half.astype(np.float32), weights=weights_hash(folder))
     _store(path, replace(predictions, probabilities=half), must_keep)  # type: ignore[arg-type]
     return predictions
+
+
+def _refuse_lost_weights(folder: Path, views: int) -> None:
+    if not (folder / "model.safetensors").exists():
+        raise UserError(
+            f"{folder} has no weights, and no stored predictions of these test images with {views} views: "
+            "train it again, or leave its run out (a study: tune with --predict-test, or leave out the whole)"
+        )
 
 
 def _store(path: Path, predictions: Predictions, must_keep: bool) -> None:
