@@ -16,6 +16,12 @@ def test_manifest_gives_groups(tmp_path: Path) -> None:
     assert kinds(catalog) == {"manifest disagrees": ["dog/1.png"]}
 
 
+def test_a_test_image_of_the_same_name_is_not_compared_with_the_manifest(tmp_path: Path) -> None:
+    files = ["cat/1.png", "cat/2.png", "dog/1.png", "dog/2.png", "test/cat/1.png"]
+    catalog = open_catalog(make(tmp_path, files, {"manifest.csv": "image_id,label\ncat/1.png,dog\n"}))
+    assert kinds(catalog) == {"manifest disagrees": ["cat/1.png"]}
+
+
 def test_test_folders_named_like_classes_keep_their_label(tmp_path: Path) -> None:
     catalog = open_catalog(make(tmp_path, ["train/a/1.png", "train/b/1.png", "test/a/1.png", "test/x/2.png"]))
     assert rows(catalog)[2:] == [("a/1.png", "a", "test"), ("x/2.png", None, "test")]
