@@ -4,6 +4,7 @@ DIR/dataset/    dataset-metadata.json, the toolkit, the run's settings and fold 
 DIR/notebook/   kernel-metadata.json, train.ipynb
 """
 
+import hashlib
 import io
 import re
 import shutil
@@ -78,8 +79,11 @@ def slug_of(text: str) -> str:
 
 
 def _title(word: str, name: str) -> str:
-    """A title that Kaggle turns into the very same address: at most 50 characters."""
-    return f"{word}-{name}"[:50].strip("-")
+    """A title that Kaggle turns into the very same address: at most 50 characters, and another for another name."""
+    title = f"{word}-{name}"
+    if len(title) <= 50:
+        return title
+    return f"{title[:41].strip('-')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _write_dataset(folder: Path, run: Path, settings: dict[str, Any], dataset: str) -> None:

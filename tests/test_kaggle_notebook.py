@@ -3,6 +3,7 @@
 import configparser
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -56,6 +57,16 @@ def test_the_folders_hold_everything_the_client_asks_for(run, tmp_path):
     assert [line.partition("==")[0] for line in requirements] == list(PACKAGES)
     assert "albumentations==2.0.8" in requirements
     assert all(line.partition("==")[2] != "None" for line in requirements)
+
+
+def test_runs_of_long_names_have_their_own_addresses(run):
+    longer = [run.rename(run.with_name("dog-breed-identification-tf_efficientnet_lite0-1a2b3c4d"))]
+    longer.append(shutil.copytree(longer[0], run.with_name("dog-breed-identification-tf_efficientnet_lite0-99999999")))
+    plans = [make_folders(folder, "dogs", "somebody", None, with_wheels=False) for folder in longer]
+    addresses = {address for plan in plans for address in (plan.dataset, plan.notebook)}
+    assert len(addresses) == 4
+    titles = [address.removeprefix("somebody/") for address in addresses]
+    assert all(len(title) <= 50 and slug_of(title) == title for title in titles)
 
 
 def test_the_settings_are_the_runs_without_this_machine(run, tmp_path):
