@@ -5,8 +5,6 @@ OUT/manifest.csv             image_id, label, generator, seed, source, group; wr
 OUT/export.json              what the pictures were made with
 """
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from competition.data.csvfile import write_csv
 from competition.data.decode import to_png
 from competition.errors import UserError, did_you_mean, first_few
 from competition.generative.checkpoint import Generator, open_generator, read_generator
@@ -61,7 +60,7 @@ def write_labelled(folder: Path, settings: ExportSettings, wanted: Mapping[str, 
             # The class's count is noted when its pictures are all there, so the manifest never names what is not.
             write_json(out / "export.json", {**read_json(out / "export.json"), "counts": counts})
     rows = [row for name in sorted(counts) for row in manifest_rows(folder, generator, settings, name, counts[name])]
-    write_manifest(out / "manifest.csv", rows)
+    write_csv(out / "manifest.csv", COLUMNS, rows)
     return out, made
 
 
@@ -197,12 +196,3 @@ def manifest_rows(
         seeds = "+".join(str(seed) for seed in seeds_of(settings, name, number))
         group = f"{name}/{number // settings.frames}" if settings.frames > 1 else ""
         yield f"train/{name}/{file_name(number)}", name, made_by, seeds, folder.name, group
-
-
-def write_manifest(path: Path, rows: list[tuple[str, ...]]) -> None:
-    """Write ``manifest.csv``."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(rows)
-    write_atomically(path, text.getvalue())
