@@ -151,13 +151,47 @@ def test_a_full_disk_costs_nothing_and_the_same_call_goes_on(runs, tmp_path, mon
     monkeypatch.undo()
     before = pictures(tmp_path / "out")
     assert 0 < len(before) < 21
-    assert not (tmp_path / "out" / "manifest.csv").exists()
     assert not list((tmp_path / "out").rglob("*.tmp*"))
     stamps = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in before}
     _, made = write(runs("vae"), tmp_path / "out", per_class=7)
     assert made == 21 - len(before)
     assert pictures(tmp_path / "out") == whole
     assert stamps == {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in before}
+
+
+def stopped_after(count, monkeypatch):
+    """Let a call of `write` end like a kill when so many pictures are written."""
+    plain, left = module.write_picture, iter(range(count))
+
+    def write_some(path, data):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        plain(path, data)
+
+    monkeypatch.setattr(module, "write_picture", write_some)
+
+
+def test_a_folder_that_is_half_made_has_the_groups_of_all_its_pictures(painter, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    stopped_after(7, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        write(Path("run"), out, device="cpu", per_class=6, frames=3)
+    table = open_catalog(out).table
+    assert table["group"].tolist() == ["bird/0"] * 3 + ["bird/1"] * 3 + ["horse/0"]
+
+
+def test_what_a_smaller_export_finds_stays_and_is_named(painter, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    with monkeypatch.context() as stopped:
+        stopped_after(7, stopped)
+        with pytest.raises(KeyboardInterrupt):
+            write(Path("run"), out, device="cpu", per_class=6, frames=3)
+    _, made = write(Path("run"), out, device="cpu", per_class=2, frames=3)
+    assert f"{out}: 4 pictures of earlier calls beside these: kept, in manifest.csv too" in capsys.readouterr().out
+    assert made == 3
+    assert [row["image_id"] for row in manifest(out)] == list(pictures(out))
+    assert len(pictures(out)) == 10
+    assert open_catalog(out).table["group"].notna().all()
 
 
 def test_a_folder_grows(runs, tmp_path, capsys):

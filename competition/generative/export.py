@@ -1,8 +1,8 @@
 """Labelled folders of generated pictures, as `train.py` reads them, with a manifest of where each came from.
 
+OUT/export.json              what the pictures are made with
+OUT/manifest.csv             image_id, label, generator, seed, source, group; written before the pictures it names
 OUT/train/CLASS/000012.png   written one by one; a restart makes only what is missing
-OUT/manifest.csv             image_id, label, generator, seed, source, group; written last
-OUT/export.json              what the pictures were made with
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from competition.data.csvfile import write_csv
 from competition.data.decode import to_png
-from competition.errors import UserError, did_you_mean, first_few
+from competition.errors import UserError, counted, did_you_mean, first_few
 from competition.generative.checkpoint import Generator, open_generator, read_generator
 from competition.generative.design import Design
 from competition.generative.latents import slerp
@@ -44,23 +44,26 @@ def export(folder: Path, settings: ExportSettings) -> tuple[Path, int]:
 def write_labelled(folder: Path, settings: ExportSettings, wanted: Mapping[str, int]) -> tuple[Path, int]:
     """Write so many pictures of each class, as `export` does, whatever ``--per-class`` and ``--classes`` say.
 
-    A picture depends on the model, the seed, its class and its number alone.
+    A picture depends on the model, the seed, its class and its number alone. Those of earlier calls stay.
     """
     out = settings.out
     assert out is not None  # the command refuses to start without
     _refuse_no_folder_names(wanted)
     device = pick_device(settings.device)
     model, generator = open_generator(folder, device, settings.design_changes)
-    counts = claim_folder(out, settings, generator, f"{device.type} {model.precision}")
+    claim_folder(out, settings, generator, f"{device.type} {model.precision}")
+    names = sorted(filter(is_folder_name, generator.design.class_names))
+    numbers = {name: sorted(numbers_there(out / "train" / name) | set(range(wanted.get(name, 0)))) for name in names}
+    # First, so that wherever a kill comes no walk is without its group.
+    rows = [row for name in names for row in manifest_rows(folder, generator, settings, name, numbers[name])]
+    write_csv(out / "manifest.csv", COLUMNS, rows)
+    more = len(rows) - sum(wanted.values())
+    if more:
+        print(f"{out}: {counted(more, 'picture')} of earlier calls beside these: kept, in manifest.csv too", flush=True)
     made = 0
     with Bar(f"making {out}", sum(wanted.values()), "pictures") as bar:
         for name, count in wanted.items():
             made += Maker(model, generator, settings, name).write(out / "train" / name, count, bar)
-            counts[name] = max(count, counts.get(name, 0))
-            # The class's count is noted when its pictures are all there, so the manifest never names what is not.
-            write_json(out / "export.json", {**read_json(out / "export.json"), "counts": counts})
-    rows = [row for name in sorted(counts) for row in manifest_rows(folder, generator, settings, name, counts[name])]
-    write_csv(out / "manifest.csv", COLUMNS, rows)
     return out, made
 
 
@@ -101,8 +104,8 @@ def is_folder_name(name: str) -> bool:
     return not ("/" in name or "\\" in name or name.startswith("."))
 
 
-def claim_folder(out: Path, settings: ExportSettings, generator: Generator, machine: str) -> dict[str, int]:
-    """Write what the pictures are made with, or compare it with what is there; returns the counts so far.
+def claim_folder(out: Path, settings: ExportSettings, generator: Generator, machine: str) -> None:
+    """Write what the pictures are made with, or compare it with what is there.
 
     Raises:
         UserError: the folder holds something else, or pictures made otherwise.
@@ -118,13 +121,11 @@ def claim_folder(out: Path, settings: ExportSettings, generator: Generator, mach
         identity |= {name: getattr(design, name) for name in ("sampling_steps", "solver", "guidance")}
     path = out / "export.json"
     if path.exists():
-        before = read_json(path)
-        refuse_other_identity(out, before["identity"], identity, "--out")
-        return dict(before["counts"])
+        refuse_other_identity(out, read_json(path)["identity"], identity, "--out")
+        return
     if out.exists() and any(out.iterdir()):
         raise UserError(f"--out {out} holds other files: name a new or empty folder")
-    write_json(path, {"identity": identity, "counts": {}})
-    return {}
+    write_json(path, {"identity": identity})
 
 
 class Maker:
@@ -179,6 +180,11 @@ def file_name(number: int) -> str:
     return f"{number:06}.png"
 
 
+def numbers_there(folder: Path) -> set[int]:
+    """Return the numbers of the pictures of a class that are written."""
+    return {int(path.stem) for path in folder.glob("*.png") if path.stem.isdecimal()}
+
+
 def write_picture(path: Path, data: bytes) -> None:
     """Write one picture, whole or not at all, without waiting for the disk.
 
@@ -188,11 +194,11 @@ def write_picture(path: Path, data: bytes) -> None:
 
 
 def manifest_rows(
-    folder: Path, generator: Generator, settings: ExportSettings, name: str, count: int
+    folder: Path, generator: Generator, settings: ExportSettings, name: str, numbers: Iterable[int]
 ) -> Iterator[tuple[str, ...]]:
     """Yield a row per picture of a class; the pictures of one walk share a group."""
     made_by = f"{generator.design.model} {generator.sha256}"
-    for number in range(count):
+    for number in numbers:
         seeds = "+".join(str(seed) for seed in seeds_of(settings, name, number))
         group = f"{name}/{number // settings.frames}" if settings.frames > 1 else ""
         yield f"train/{name}/{file_name(number)}", name, made_by, seeds, folder.name, group
