@@ -188,8 +188,10 @@ def of_classes(images: Decoded, names: Collection[str]) -> tuple[Decoded, list[s
     """Return what a set has of some classes, and a note where either has more; the whole set where they share none."""
     first, second = set(images.labels), set(names)
     shared = first & second
-    if first == second or not shared or "" in first | second:
+    if first == second or "" in first | second:
         return images, []
+    if not shared:
+        return images, ["no class is in common: the whole sets are compared, whatever they show"]
     kept = images.take(np.flatnonzero(np.isin(images.labels, sorted(shared))))
     return kept, [f"classes that only one side has are left out: {first_few(sorted(first ^ second))}"]
 
