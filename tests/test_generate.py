@@ -117,6 +117,7 @@ def test_a_limit_that_no_width_meets_asks_for_no_smaller_width(tmp_path):
         (["trian"], r"unknown verb generate 'trian' \(did you mean 'train'\?\)"),
         (["train", "--modle", "vae"], "did you mean '--model'"),
         (["interpolate", "run", "--from", "a"], "--to"),
+        (["interpolate", "run", "--from", "a", "--to", "b", "--out", "a.jpg"], "--out a.jpg: .* ends in .png"),
         (["export", "run"], "--out is missing"),
         (["measure", "run", "--against", "real", "--per-class", "0"], "--per-class 0: must be at least 1"),
         (["judge", "run", "--folds", "1"], "--folds 1: must be at least 2"),

@@ -214,6 +214,11 @@ class InterpolateSettings(Settings):
     device: Literal["auto", "cpu", "cuda"] = setting("auto", MACHINE, "where the network runs")
     out: Path | None = setting(None, OUTPUT, "PNG to write; auto: in the run folder")
 
+    def contradictions(self) -> Iterator[str]:
+        """Yield what is wrong with the file to write."""
+        if self.out is not None and self.out.suffix.lower() != ".png":
+            yield f"--out {self.out}: the pictures are PNG; name a file that ends in .png"
+
 
 @dataclass(frozen=True)
 class ExportSettings(Settings):
