@@ -13,6 +13,7 @@ from competition.generative.interpolate import choose_method, interpolate
 from competition.generative.latents import lerp, slerp
 from competition.generative.sampling import counted_noise
 from competition.generative.settings import InterpolateSettings
+from competition.runs import read_json
 from tests.generative_data import SIZE, Painter, colour_of, trained
 
 
@@ -177,14 +178,37 @@ def test_sampling_steps_of_another_model_are_refused(runs):
         interpolate(runs["vae"], "bird", "ship", InterpolateSettings(sampling_steps=9))
 
 
-def test_pictures_of_one_name_in_two_folders_have_sheets_of_their_own(runs):
-    names = [("train/bird/0.png", "train/bird/1.png"), ("train/ship/0.png", "train/ship/1.png"), ("bird", "ship")]
-    sheets = [interpolate(runs["vae"], *pair, InterpolateSettings(frames=2)).sheet for pair in names]
-    assert [sheet.name for sheet in sheets] == [
-        "interpolation_train-bird-0-png_train-bird-1-png.png",
-        "interpolation_train-ship-0-png_train-ship-1-png.png",
-        "interpolation_bird_ship.png",
-    ]
+def test_ends_that_look_alike_in_a_file_name_have_sheets_of_their_own(runs):
+    pairs = [("train/bird/0.png", "train/bird/1.png"), ("train/ship/0.png", "train/ship/1.png"), ("bird", "ship")]
+    sheets = [interpolate(runs["vae"], *pair, InterpolateSettings(frames=2)).sheet.name for pair in pairs]
+    assert re.fullmatch("interpolation_train-bird-0-png-[0-9a-f]{6}_train-bird-1-png-[0-9a-f]{6}.png", sheets[0])
+    assert sheets[0] != sheets[1]
+    assert sheets[2] == "interpolation_bird_ship.png"
+    assert len({module._safe(text) for text in ("a/b", "a-b", "a_b", "a.b", "a b")}) == 5
+    assert len({module._safe(letter + "/long" * 20) for letter in "ab"}) == 2
+
+
+def test_what_both_pictures_were_made_with_lies_beside_them(painter, tmp_path):
+    settings = InterpolateSettings(search=5, alpha=0.3, seed=7, device="cpu", out=tmp_path / "paths.png")
+    done = interpolate(tmp_path, "horse", "ship", settings)
+    made = read_json(tmp_path / "paths.png.json")
+    assert [made[name] for name in ("generator", "from", "to", "method")] == ["painted", "horse", "ship", "slerp"]
+    assert [made[name] for name in ("sheet", "picture")] == [done.sheet.name, done.picture.name]
+    assert [made["settings"][name] for name in ("alpha", "seed", "search")] == [0.3, 7, 5]
+    assert [tuple(pair) for pair in made["pairs"]] == done.pairs[:4]
+
+
+def test_pictures_that_are_exchanged_belong_together_only_when_both_are_there(painter, tmp_path, monkeypatch):
+    settings = InterpolateSettings(device="cpu", out=tmp_path / "paths.png")
+    interpolate(tmp_path, "horse", "ship", settings)
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "enlarge", stop)
+    with pytest.raises(KeyboardInterrupt):
+        interpolate(tmp_path, "horse", "ship", settings.replace(seed=1))
+    assert not (tmp_path / "paths.png.json").exists()
 
 
 def test_a_run_of_something_else_is_refused(tmp_path):

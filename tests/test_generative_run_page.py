@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from competition.errors import UserError
+from competition.generative.interpolate import interpolate
 from competition.generative.run_page import write_report
+from competition.generative.settings import InterpolateSettings
 from competition.runs import read_json, write_json
 from tests.generative_data import trained
 
@@ -75,9 +77,38 @@ def test_figures_of_an_earlier_model_are_left_out(runs, tmp_path):
         for generator, is_shown in ((read_json(folder / "generator.json")["sha256"], True), ("another", False)):
             write_json(folder / name, {**read_json(folder / name), "generator": generator})
             text = write_report([folder], tmp_path / "page.html").read_text()
-            assert (f"{name} is of an earlier model and left out: {Path(name).stem} it again" in text) != is_shown
+            assert (f"{name} is of an earlier model and left out: {Path(name).stem} again" in text) != is_shown
     assert "12.5" not in text
     assert "they help" not in text
+
+
+def between(folder, source, target, **changes):
+    return interpolate(folder, source, target, InterpolateSettings(frames=2, device="cpu", **changes))
+
+
+def test_of_an_interpolation_the_page_shows_what_belongs_together(runs, tmp_path):
+    folder = shutil.copytree(runs["one"], tmp_path / "again")
+    between(folder, "bird", "horse", alpha=0.25, seed=1)
+    between(folder, "bird", "horse", alpha=0.5, search=3)
+    between(folder, "train/ship/0.png", "bird")
+    assert (folder / "interpolation_bird_horse_0.25.png").exists()
+    text = write_report([folder], tmp_path / "page.html").read_text()
+    captions = re.findall("<figcaption>again: (.*?)</figcaption>", text)
+    assert captions == [
+        "bird to horse, the best of 3 pairs first",
+        "0.5 bird + 0.5 horse",
+        "train/ship/0.png to bird",
+        "0.4 train/ship/0.png + 0.6 bird",
+    ]
+
+
+def test_an_interpolation_of_an_earlier_model_is_left_out(runs, tmp_path):
+    folder = shutil.copytree(runs["one"], tmp_path / "again")
+    record = folder / f"{between(folder, 'bird', 'horse').sheet.name}.json"
+    write_json(record, {**read_json(record), "generator": "another"})
+    text = write_report([folder], tmp_path / "page.html").read_text()
+    assert "interpolation_bird_horse.png.json is of an earlier model and left out: interpolate again" in text
+    assert "0.4 bird + 0.6 horse" not in text
 
 
 def test_an_unfinished_run_and_a_collapsed_one_are_told(runs, tmp_path):

@@ -1,4 +1,9 @@
-"""Between two pictures: the path from one to the other, the picture at one share, and the best of many pairs."""
+"""Between two pictures: the path from one to the other, the picture at one share, and the best of many pairs.
+
+RUN/interpolation_FROM_TO.png         a row for each of the best pairs
+RUN/interpolation_FROM_TO_ALPHA.png   the best pair at one share
+RUN/interpolation_FROM_TO.png.json    what both were made with; written last, and gone while they are made anew
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,12 +25,13 @@ from competition.generative.sampling import SAMPLE_BATCH, decode_pixels, sample_
 from competition.generative.settings import InterpolateSettings
 from competition.generative.sheets import enlarge, tile, write_png
 from competition.precision import pick_device
-from competition.runs import counted_seed, read_json
+from competition.runs import counted_seed, read_json, write_json
 
 SHOWN_PAIRS = 4
 PICTURE_ZOOM = 8
 SAMPLE = "sample"  # the end that is a drawn latent, whatever its class
-LONGEST_NAME = 36  # letters of an end in the name of a sheet: two ends, of up to three bytes a letter, fit a file name
+LONGEST_NAME = 24  # letters of an end in the name of a sheet: two ends, of up to three bytes a letter, fit a file name
+RECORDS = "interpolation_*.png.json"  # of the sheets in a run folder
 
 Mix = Callable[[Tensor, Tensor, Tensor | float], Tensor]
 
@@ -76,13 +82,20 @@ def interpolate(folder: Path, source: str, target: str, settings: InterpolateSet
     mix = choose_method(settings.method, model)
     scores = realism_of(model, *mixture(mix, ends[0], ends[1], settings.alpha))
     order = torch.argsort(scores, descending=True, stable=True)
+    pairs = [(ends[0].names[row], ends[1].names[row], scores[row].item()) for row in order.tolist()]
     sheet = settings.out or folder / f"interpolation_{_safe(source)}_{_safe(target)}.png"
     picture = sheet.with_name(f"{sheet.stem}_{settings.alpha:g}.png")
+    record = sheet.with_name(f"{sheet.name}.json")
+    record.unlink(missing_ok=True)
     write_paths(sheet, model, mix, ends, order[:SHOWN_PAIRS], settings.frames)
     best = [_rows(end, order[:1]) for end in ends]
     pixels = decode_pixels(model, *mixture(mix, best[0], best[1], settings.alpha))
     write_png(picture, enlarge(pixels[0], PICTURE_ZOOM))
-    pairs = [(ends[0].names[row], ends[1].names[row], scores[row].item()) for row in order.tolist()]
+    made = {
+        **{"generator": generator.sha256, "sheet": sheet.name, "picture": picture.name, "from": source, "to": target},
+        **{"method": mix.__name__, "pairs": pairs[:SHOWN_PAIRS], "settings": settings.plain()},
+    }
+    write_json(record, made)
     return Interpolation(sheet, picture, model.criterion, pairs)
 
 
@@ -126,8 +139,9 @@ def _rows(end: Ends, rows: Tensor) -> Ends:
 
 
 def _safe(text: str) -> str:
-    """Return a class, id or path as part of a file name; of a long one its end, which tells images apart."""
-    return "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in text[-LONGEST_NAME:])
+    """Return a class, id or path as part of a file name: as it is, or where it may not be, with a hash of its own."""
+    plain = "".join(letter if letter.isalnum() else "-" for letter in text[-LONGEST_NAME:])
+    return plain if plain == text else f"{plain}-{counted_seed(text):016x}"[:-10]
 
 
 class EndFinder:

@@ -12,6 +12,7 @@ from typing import Any
 from competition.errors import UserError
 from competition.generative import perceptual
 from competition.generative.checkpoint import DESCRIPTION
+from competition.generative.interpolate import RECORDS
 from competition.generative.run import reopen_settings
 from competition.generative.watch import alike_words, collapse_words
 from competition.page import Cell, Section, paragraph, picture, render_page, table
@@ -22,14 +23,20 @@ MEASURED, JUDGED = Path("measured", "measure.json"), Path("judged", "judge.json"
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a run folder tells; parts that are not there are empty, ``outdated`` are those of another model."""
+    """What a run folder tells; parts that are not there are empty.
+
+    Attributes:
+        interpolations: what each was made with, see `interpolate`.
+        outdated: the files of another model, which are left out, each with the verb that makes it anew.
+    """
 
     folder: Path
     settings: dict[str, Any]
     result: dict[str, Any]
     measured: dict[str, Any]
     judged: dict[str, Any]
-    outdated: list[Path]
+    interpolations: list[dict[str, Any]]
+    outdated: dict[Path, str]
 
     @property
     def name(self) -> str:
@@ -80,11 +87,15 @@ def read_run(folder: Path) -> RunFacts:
         return dict(read_json(folder / name)) if (folder / name).exists() else {}
 
     now = read(Path(DESCRIPTION)).get("sha256")
-    found = {name: read(name) for name in (MEASURED, JUDGED)}
+    paths = sorted(path.relative_to(folder) for path in folder.glob(RECORDS))
+    verbs = {MEASURED: "measure", JUDGED: "judge", **dict.fromkeys(paths, "interpolate")}
+    found = {name: read(name) for name in verbs}
     # Figures that do not name their model are from before they did.
-    outdated = [name for name, values in found.items() if values.get("generator") not in (None, now)]
-    measured, judged = ({} if name in outdated else values for name, values in found.items())
-    return RunFacts(folder, settings, read(Path("result.json")), measured, judged, outdated)
+    outdated = {name: verb for name, verb in verbs.items() if found[name].get("generator") not in (None, now)}
+    measured, judged, *interpolations = ({} if name in outdated else values for name, values in found.items())
+    return RunFacts(
+        folder, settings, read(Path("result.json")), measured, judged, list(filter(None, interpolations)), outdated
+    )
 
 
 def _overview(runs: Sequence[RunFacts]) -> Section:
@@ -105,8 +116,8 @@ def _overview(runs: Sequence[RunFacts]) -> Section:
             text.append(paragraph(f"{run.name}: {alike_words(run.result['alike_classes'])}"))
         if not run.result:
             text.append(paragraph(f"{run.name} is not finished"))
-        for name in run.outdated:
-            text.append(paragraph(f"{run.name}: {name} is of an earlier model and left out: {name.stem} it again"))
+        for name, verb in run.outdated.items():
+            text.append(paragraph(f"{run.name}: {name} is of an earlier model and left out: {verb} again"))
     return Section("Overview", "".join(text), "overview")
 
 
@@ -146,9 +157,17 @@ def _losses(runs: Sequence[RunFacts]) -> Section:
 
 def _interpolations(run: RunFacts) -> str:
     parts = []
-    for path in sorted(run.folder.glob("interpolation_*.png")):
-        what = path.stem.removeprefix("interpolation_").replace("_", " ")
-        parts.append(picture(path.read_bytes(), f"pictures by {run.name} between two ends: {what}", what))
+    for made in run.interpolations:
+        source, target, alpha, search = made["from"], made["to"], made["settings"]["alpha"], made["settings"]["search"]
+        best = f", the best of {search} pairs first" if search > 1 else ""
+        shown = {
+            made["sheet"]: f"{source} to {target}{best}",
+            made["picture"]: f"{alpha:g} {source} + {1 - alpha:g} {target}",
+        }
+        for name, words in shown.items():
+            if (run.folder / name).exists():
+                data = (run.folder / name).read_bytes()
+                parts.append(picture(data, f"pictures by {run.name} between two ends: {words}", f"{run.name}: {words}"))
     return "".join(parts)
 
 
