@@ -2,6 +2,7 @@
 
 import cv2
 import numpy as np
+import pytest
 
 from competition.generative.sheets import draw_curve, enlarge, loss_columns, tile, write_losses
 
@@ -46,4 +47,9 @@ def test_a_falling_curve_falls():
     panel = draw_curve("loss", [(0, 1.0), (10, 0.0)])
     assert (panel[30:45, 30:60].min(axis=2) < 200).any()
     assert (panel[190:210, 670:690].min(axis=2) < 200).any()
-    draw_curve("one point", [(5, float("nan"))])
+
+
+@pytest.mark.parametrize("value", [0.25, float("nan")])
+def test_a_curve_of_one_point_is_a_dot(value):
+    panel = draw_curve("loss", [(5, value)])
+    assert panel[204, 36].tolist() == [31, 95, 180]

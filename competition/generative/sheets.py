@@ -14,6 +14,7 @@ GAP = 2  # px of white between two pictures
 LARGEST_ZOOM = 4
 SHEET_SIDE = 1200  # px; small pictures are enlarged while the sheet stays under it
 CURVE_HEIGHT, CURVE_WIDTH, MARGIN = 240, 720, 36  # px, of one loss's panel
+COLOUR, DOT = (31, 95, 180), 3  # of its curve; radius in px of what stands for a curve of one point
 NO_LOSSES = {"step", "epoch", "images", "learning_rate", "seconds", "images_per_second"}  # of a history's records
 
 Pixels = NDArray[np.uint8]
@@ -59,7 +60,7 @@ def write_losses(folder: Path, history: list[dict[str, Any]]) -> None:
 
 
 def draw_curve(title: str, points: list[tuple[float, float]]) -> Pixels:
-    """Draw one curve with its title, and the ends of both axes in numbers. -> (H, W, 3) uint8."""
+    """Draw one curve, or its only point, with its title and the ends of both axes. -> (H, W, 3) uint8."""
     panel = np.full((CURVE_HEIGHT, CURVE_WIDTH, 3), 255, np.uint8)
     steps, values = (np.array(column, dtype=np.float64) for column in zip(*points, strict=True))
     values = np.where(np.isfinite(values), values, 0.0)
@@ -67,7 +68,9 @@ def draw_curve(title: str, points: list[tuple[float, float]]) -> Pixels:
     across = (steps - steps.min()) / max(np.ptp(steps), 1e-12) * (CURVE_WIDTH - 2 * MARGIN) + MARGIN
     down = CURVE_HEIGHT - MARGIN - (values - low) / max(high - low, 1e-12) * (CURVE_HEIGHT - 2 * MARGIN)
     line = np.rint(np.stack([across, down], axis=1)).astype(np.int32)
-    cv2.polylines(panel, [line], isClosed=False, color=(31, 95, 180), thickness=1, lineType=cv2.LINE_AA)
+    cv2.polylines(panel, [line], isClosed=False, color=COLOUR, thickness=1, lineType=cv2.LINE_AA)
+    if len(line) == 1:
+        cv2.circle(panel, line[0].tolist(), DOT, COLOUR, cv2.FILLED, cv2.LINE_AA)
     corners = [
         (f"{title}   last {values[-1]:.4g}", MARGIN, 16),
         (f"{high:.4g}", 2, MARGIN - 4),
