@@ -139,6 +139,12 @@ def test_the_widest_that_fits_is_taken():
             {"width": 64, "prune": "magnitude", "max_parameters": 1000},
             "leaves biases and norms alone, and flow with --width 64 has .* of them; --max-parameters is 1,000",
         ),
+        (
+            "dcgan",
+            32,
+            {"width": 8, "prune": "magnitude"},
+            "--prune magnitude has nothing to do: dcgan with --width 8 has .* parameters, --max-parameters is ",
+        ),
     ],
 )
 def test_refused(name, size, changes, said):

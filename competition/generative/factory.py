@@ -44,7 +44,8 @@ def choose_design(settings: GenerateSettings, image_size: int, class_names: tupl
     """Return the design that the settings ask for, as wide as ``--max-parameters`` allows.
 
     Raises:
-        UserError: no width is small enough, the given one is too large and not to be pruned, or guidance of one class.
+        UserError: no width is small enough, the given one is too large, a pruning could not reach the limit or has
+            nothing to do, or guidance of one class.
     """
     if len(class_names) == 1 and settings.guidance != GenerateSettings().guidance:
         raise UserError("--guidance weighs the class, and a model of one class is told none: leave it out")
@@ -54,8 +55,8 @@ def choose_design(settings: GenerateSettings, image_size: int, class_names: tupl
     count = parameter_count(design)
     if count > limit and settings.prune == "none":
         _refuse_too_large(design, count, limit, is_given=settings.width is not None)
-    if count > limit:
-        _refuse_unprunable(design, limit)
+    if settings.prune != "none":
+        _refuse_unprunable(design, count, limit)
     if settings.width is not None or design.mirror != "none":
         return design
     designs = [dataclasses.replace(design, width=width) for width in widths]
@@ -76,7 +77,12 @@ def _refuse_too_large(design: Design, count: int, limit: int, is_given: bool) ->
     )
 
 
-def _refuse_unprunable(design: Design, limit: int) -> None:
+def _refuse_unprunable(design: Design, count: int, limit: int) -> None:
+    if count <= limit:
+        raise UserError(
+            f"--prune magnitude has nothing to do: {_named(design)} has {count:,} parameters, --max-parameters is "
+            f"{limit:,}: leave it out, or begin with a model past the limit"
+        )
     fixed = _fixed_parameters(design)
     if fixed >= limit:
         smaller = "take a smaller --width, or " if design.mirror == "none" else ""
