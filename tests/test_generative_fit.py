@@ -1,6 +1,7 @@
 """The loop: files, resume bit for bit, not-a-number, collapse, refusals."""
 
 import math
+import signal
 import time
 from types import SimpleNamespace
 from unittest.mock import patch
@@ -110,6 +111,46 @@ def test_stopping_anywhere_changes_nothing(model, changes, data, tmp_path, monke
     weights = [(tmp_path / name / "generator.safetensors").read_bytes() for name in "ab"]
     assert weights[0] == weights[1]
     assert losses_of(tmp_path / "a") == losses_of(tmp_path / "b")
+
+
+@pytest.fixture
+def interrupts():
+    """Ctrl+C as a terminal's first process takes it: where tests run in the background it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_waits_for_the_end_of_its_step_and_saves(data, tmp_path, monkeypatch, interrupts):
+    settings = settings_for("vae", data, device="cpu")  # a GPU adds in any order
+    fit(begin(settings.replace(run=tmp_path / "a")))
+    after = module.Learner._after
+
+    def interrupted(self, step, progress):
+        if step == 3:  # the weights have moved, the step is not counted yet
+            signal.raise_signal(signal.SIGINT)
+        after(self, step, progress)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module.Learner, "_after", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fit(begin(settings.replace(run=tmp_path / "b")))
+    assert torch.load(tmp_path / "b" / "state.pt", weights_only=True)["step"] == 4
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    fit(begin(settings.replace(run=tmp_path / "b")))
+    weights = [(tmp_path / name / "generator.safetensors").read_bytes() for name in "ab"]
+    assert weights[0] == weights[1]
+
+
+def test_a_second_interrupt_acts_at_once(data, tmp_path, monkeypatch, interrupts):
+    def interrupted(self, step, progress):
+        for _ in range(2):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(module.Learner, "_after", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fit(begin(settings_for("vae", data, run=tmp_path / "run")))
+    assert not (tmp_path / "run" / "state.pt").exists()
 
 
 def test_the_time_limit_saves_and_the_same_call_goes_on(data, tmp_path):

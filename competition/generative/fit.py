@@ -1,9 +1,12 @@
 """Train one generative model: one loop for all of them."""
 
 import math
+import signal
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import torch
@@ -35,6 +38,7 @@ def fit(run: Run, deadline: float = math.inf) -> dict[str, Any]:
 
     Raises:
         TimeUp: the deadline has passed.
+        KeyboardInterrupt: Ctrl+C; what is trained is saved, unless it came twice.
         UserError: a loss is not finite, or another process trains this run.
     """
     with locked(run.folder / "lock", str(run.folder)):
@@ -43,8 +47,9 @@ def fit(run: Run, deadline: float = math.inf) -> dict[str, Any]:
         training = Training(run, deadline)
         with training.bar:
             training.restore()
-            for _ in training.steps():
-                pass
+            with training.listening():
+                for _ in training.steps():
+                    pass
         return training.finish()
 
 
@@ -68,6 +73,7 @@ class Training:
         self.bar = Bar("training", self.total_steps, "steps", sys.stdout)
         self.last_save = self.last_record = time.perf_counter()
         self.recorded_images = 0
+        self.is_interrupted = False
         self.sheet = Sheet(run)
 
     # -- the loop ------------------------------------------------------------------------------------------
@@ -99,6 +105,24 @@ class Training:
         if is_looked_at:
             self.look()
         self._save_if_due()
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Let Ctrl+C wait for the end of a step, where what is trained can be saved; a second one acts at once."""
+        before = signal.getsignal(signal.SIGINT)
+        if before is not signal.default_int_handler:  # ignored, as of a job in the background, or somebody else's
+            yield
+            return
+
+        def wish(number: int, frame: FrameType | None) -> None:
+            self.is_interrupted = True
+            signal.signal(signal.SIGINT, before)
+
+        signal.signal(signal.SIGINT, wish)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def _means(self) -> dict[str, float]:
         return {name: total.item() / self.summed for name, total in self.sums.items()}
@@ -233,9 +257,9 @@ class Training:
 
     def _save_if_due(self) -> None:
         now = time.perf_counter()
-        if now > self.deadline and self.step < self.total_steps:
+        if (self.is_interrupted or now > self.deadline) and self.step < self.total_steps:
             self.save()
-            raise TimeUp
+            raise KeyboardInterrupt if self.is_interrupted else TimeUp
         if now - self.last_save > SAVE_SECONDS:
             self.save()
 
