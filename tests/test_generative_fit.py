@@ -266,6 +266,23 @@ def test_other_settings_on_the_same_folder_are_refused(data, tmp_path):
         begin(settings.replace(run=tmp_path / "other"))
 
 
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        (0, None),
+        (1e-9, ", and measure and judge need 50: begin another --run with a larger --hold-out\n"),
+        (0.3, ", and measure and judge need 50: begin another --run with a larger --hold-out\n"),
+        (0.7, "\n"),
+    ],
+)
+def test_what_is_held_out_is_told_and_whether_it_is_enough(share, said, tmp_path, capsys):
+    data = write_pictures(tmp_path / "data", per_class=30)
+    run = begin(settings_for("vae", data, hold_out=share, run=tmp_path / "run"))
+    printed = capsys.readouterr().out
+    assert (said is None) == ("held out" not in printed)
+    assert said is None or f"held out: {len(run.pictures.held_out)} images{said}" in printed
+
+
 def test_a_run_whose_beginning_was_cut_short_begins_again(data, tmp_path):
     settings = settings_for("vae", data, run=tmp_path / "run")
     begin(settings)

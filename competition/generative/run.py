@@ -22,6 +22,7 @@ from competition.cli import read_run_settings
 from competition.data.prepare import data_name
 from competition.errors import UserError, counted
 from competition.generative.design import Design
+from competition.generative.distances import FEWEST_IMAGES
 from competition.generative.factory import choose_design, create_model, parameter_count
 from competition.generative.model import GenerativeModel
 from competition.generative.pictures import Pictures, load_pictures
@@ -79,13 +80,22 @@ def open_run(settings: GenerateSettings) -> Run:
         f"{len(pictures.class_names)} classes at {pictures.image_size}x{pictures.image_size}",
         flush=True,
     )
+    _say_unlearned(settings, pictures)
+    answer.save(folder)
+    return Run(folder, settings, pictures, design, device, answer.precision)
+
+
+def _say_unlearned(settings: GenerateSettings, pictures: Pictures) -> None:
+    """Say how many images are not learned from, and whether those held out will do."""
+    if settings.hold_out:
+        count = len(pictures.held_out)
+        few = f", and measure and judge need {FEWEST_IMAGES}: begin another --run with a larger --hold-out"
+        print(f"held out: {counted(count, 'image')}{few if count < FEWEST_IMAGES else ''}", flush=True)
     if pictures.unlearned:
         print(
             f"not learned from: {counted(pictures.unlearned, 'validation image')}; --with-val learns from them too",
             flush=True,
         )
-    answer.save(folder)
-    return Run(folder, settings, pictures, design, device, answer.precision)
 
 
 def refuse_other_run(folder: Path, identity: dict[str, Any]) -> None:
