@@ -49,6 +49,7 @@ def test_a_run_that_was_only_trained(runs):
     page = write_report([runs["one"]], None)
     assert page == runs["one"] / "report.html"
     text = page.read_text()
+    assert f">{read_json(runs['one'] / 'result.json')['diversity']:.4f}</td>" in text
     assert "Samples" in text
     assert "Losses" in text
     assert "Memorised" not in text

@@ -100,15 +100,16 @@ def read_run(folder: Path) -> RunFacts:
 
 def _overview(runs: Sequence[RunFacts]) -> Section:
     distances = list(dict.fromkeys(name for run in runs for name in _figures(run)))
-    columns = ["run", "model", "parameters", "steps", "measured against", *distances, "macro F1 gained"]
+    columns = ["run", "model", "parameters", "steps", "diversity", "measured against", *distances, "macro F1 gained"]
     rows: list[list[Cell]] = []
     for run in runs:
         figures, judged = _figures(run), run.judged
         gained = judged["both"]["difference"]["macro_f1"] if judged else None
         shown: list[Cell] = [figures.get(name) for name in distances]
-        facts = [run.result.get("parameters"), run.result.get("steps"), run.measured.get("against")]
+        facts = [*map(run.result.get, ("parameters", "steps", "diversity")), run.measured.get("against")]
         rows.append([run.name, run.settings["model"], *facts, *shown, gained])
-    text = [table(columns, rows, "Distances: less is better; precision, recall and diversity: more is better")]
+    caption = "Distances: less is better; precision and recall: more is better; diversity: as a share of real pictures'"
+    text = [table(columns, rows, caption)]
     for run in runs:
         if run.result.get("is_collapsed"):
             text.append(paragraph(f"{run.name}: {collapse_words(run.result['steps'], run.result['kept_step'])}"))
