@@ -64,11 +64,12 @@ def test_equal_distances_are_no_evidence():
     assert (found.nearer, found.z, found.copies) == (0.5, 0.0, 0.0)
 
 
-def test_pairs_stand_nearest_first_above_one_another():
-    def side(values):
-        pictures = np.stack([np.full((4, 4, 3), value, np.uint8) for value in values])
-        return SimpleNamespace(gather=lambda positions: pictures[np.asarray(positions)])
+def side(values):
+    pictures = np.stack([np.full((4, 4, 3), value, np.uint8) for value in values])
+    return SimpleNamespace(gather=lambda positions: pictures[np.asarray(positions)])
 
+
+def test_pairs_stand_nearest_first_above_one_another():
     distance, which = np.array([3.0, 1.0, 2.0]), np.array([0, 1, 0])
     sheet = pair_sheet(Pairs(side([10, 20, 30]), side([40, 50]), distance, which))
     zoom = 4
@@ -77,3 +78,11 @@ def test_pairs_stand_nearest_first_above_one_another():
     assert sheet[centres[0], centres[:3], 0].tolist() == [20, 30, 10]
     assert sheet[centres[0] + step, centres[:3], 0].tolist() == [50, 40, 40]
     assert (sheet[centres[0], centres[3:]] == 255).all()  # nothing where there are no pairs
+
+
+def test_a_pair_is_nearer_to_its_own_than_to_the_next_row_of_pairs():
+    count = SHEET_COLUMNS + 1
+    sheet = pair_sheet(Pairs(side([10] * count), side([20]), np.ones(count), np.zeros(count, int)))
+    edges = np.flatnonzero(np.diff(sheet[:, 16, 0] != 255))  # of the first column: each picture's top and bottom
+    within, between, within_next = np.diff(edges)[1::2]
+    assert between > 2 * within == 2 * within_next

@@ -103,10 +103,13 @@ def compare_nearness(generated: NDArray[np.floating], real: NDArray[np.floating]
 def pair_sheet(pairs: Pairs) -> Pixels:
     """Draw the nearest pairs, nearest first: a row of generated pictures above the training images nearest to them."""
     first = np.argsort(pairs.distance, kind="stable")[:SHOWN_PAIRS]
-    rows = []
+    parts = []
     for begin in range(0, len(first), SHEET_COLUMNS):
         part = first[begin : begin + SHEET_COLUMNS]
+        rows = []
         for pictures in (pairs.images.gather(part), pairs.trained.gather(pairs.which[part])):
             blank = np.full((SHEET_COLUMNS - len(part), *pictures.shape[1:]), 255, np.uint8)
             rows.append(np.concatenate([pictures, blank]))
-    return tile(np.concatenate(rows), SHEET_COLUMNS)
+        sheet = tile(np.concatenate(rows), SHEET_COLUMNS)
+        parts += [sheet, np.full_like(sheet[: len(sheet) // 8], 255)]  # white between one two rows and the next
+    return np.concatenate(parts[:-1])
