@@ -30,6 +30,13 @@ def test_a_training_of_steps_ends_at_its_share_of_an_epoch(capsys):
     assert "epoch 2.5/2.5, " in capsys.readouterr().out
 
 
+def test_the_end_is_rounded_as_the_epoch_is(capsys):
+    with Display([0]) as display:
+        display.start_fold(0, 8 / 11)
+        display.update(0, done=8 / 11, loss=2.0, images_per_second=1234, seconds_left=0)
+    assert "epoch 0.7/0.7, " in capsys.readouterr().out
+
+
 def test_notes_are_no_markup(capsys):
     with Display([0]) as display:
         display.note("fold 0: runs/[red]a[/red] goes on")

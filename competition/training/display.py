@@ -73,7 +73,7 @@ class Display(LiveTable):
     def _cells(self, fold: int) -> dict[str, str]:
         row = self._rows[fold]
         return {
-            "epoch": f"{row['epoch']:.1f}/{row['epochs']:.4g}" if "epoch" in row else "",
+            "epoch": f"{row['epoch']:.1f}/{round(row['epochs'], 1):g}" if "epoch" in row else "",
             "loss": f"{row['loss']:.3f}" if "loss" in row else "",
             "macro F1": f"{row['macro_f1']:.3f}" if "macro_f1" in row else "",
             "images/s": f"{row['rate']:,.0f}" if "rate" in row else "",
