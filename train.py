@@ -6,7 +6,7 @@ Examples:
   python train.py --data PATH --model resnet18 --epochs 40 --only-folds 0
   python train.py --config runs/NAME/settings.yaml   the settings of an earlier run
 
-The same command goes on where it was killed. Exit codes: 0 done, 2 refused, 3 time limit reached.
+The same command goes on where it was killed. Exit codes: 0 done, 2 refused, 3 time limit reached, 130 stopped.
 """
 
 import shlex

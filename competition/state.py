@@ -10,10 +10,6 @@ from competition.errors import UserError
 from competition.runs import write_atomically
 
 
-class TimeUp(Exception):
-    """The time limit has passed, or somebody wants to stop; the state is saved."""
-
-
 def save_state(folder: Path, state: dict[str, Any]) -> None:
     """Write ``state.pt``, whole or not at all."""
     buffer = io.BytesIO()

@@ -5,10 +5,13 @@ import fcntl
 import os
 import random
 import shutil
+import signal
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in the background; the processes that are started inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from pathlib import Path  # noqa: E402
 

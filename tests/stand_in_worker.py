@@ -15,13 +15,14 @@ import optuna
 from optuna.trial import TrialState
 
 from competition.config import TrainSettings
+from competition.stop import Stop
 from competition.tuning import storage as storages
 from competition.tuning.claims import Claims, Outcome
 from competition.tuning.owners import Worker
 from competition.tuning.search import Search
 from competition.tuning.settings import TuneSettings
 from competition.tuning.storage import open_storage
-from competition.tuning.work import Stop, work
+from competition.tuning.work import work
 
 if "BEAT" in os.environ:
     storages.HEARTBEAT = 0.2

@@ -6,11 +6,11 @@ import pytest
 from optuna.trial import TrialState
 
 from competition.errors import UserError
-from competition.state import TimeUp
+from competition.stop import Stop, Stopped
 from competition.tuning import claims as claims_module
 from competition.tuning import storage as storages
 from competition.tuning.claims import MOST_DEATHS, MOST_FAILURES, Nothing, Outcome, counts, refuse_no_result
-from competition.tuning.work import Stop, work
+from competition.tuning.work import work
 from tests.stand_in_worker import open_claims
 
 
@@ -80,7 +80,7 @@ def test_a_stopped_first_trial_keeps_its_point_of_the_grid(tmp_path):
 
     def stopping(claim):
         stop.is_signalled = True
-        raise TimeUp
+        raise Stopped
 
     claims = open_claims(tmp_path, 6, sampler="grid")
     claims.enqueue_first({"x": 0.5, "y": "a"})
@@ -159,7 +159,7 @@ def test_a_stopped_trial_goes_on_in_its_folder_with_its_settings_and_curve(tmp_p
     def objective(claim):
         claim.trial.report(0.5, 1)
         stop.is_signalled = True
-        raise TimeUp
+        raise Stopped
 
     claims = open_claims(tmp_path, 1)
     work(claims, objective, stop)

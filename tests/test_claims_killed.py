@@ -15,10 +15,11 @@ import optuna
 import pytest
 
 from competition.runs import locked
+from competition.stop import Stop
 from competition.tuning import storage as storages
 from competition.tuning.claims import Nothing, counts
 from competition.tuning.owners import is_alive
-from competition.tuning.work import Stop, work
+from competition.tuning.work import work
 from tests.conftest import REPOSITORY
 from tests.stand_in_worker import open_claims
 from tests.test_claims import complete, states

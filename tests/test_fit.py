@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import signal
 
 import numpy as np
 import pytest
@@ -17,11 +18,12 @@ from competition.errors import UserError
 from competition.inference import Preprocessing
 from competition.precision import Precision
 from competition.runs import read_history
-from competition.state import TimeUp
+from competition.stop import Stop, Stopped
 from competition.training import fit
 from competition.training.display import Display
 from competition.training.fit import Counters, FoldTraining, fit_fold
 from competition.training.inputs import FoldJob, Machine, TrainingData
+from competition.training.learner import Learner
 from competition.training.optim import create_loss, schedule_factor
 from tests.conftest import ArrayImages
 
@@ -198,11 +200,28 @@ def test_the_learning_rate_is_the_optimisers_own_where_none_is_given(data, tmp_p
 
 
 def test_the_time_limit_saves_and_the_same_call_goes_on(data, tmp_path):
-    with pytest.raises(TimeUp):
-        run(SETTINGS, data, tmp_path, deadline=-math.inf)
+    with pytest.raises(Stopped):
+        run(SETTINGS, data, tmp_path, stop=Stop(-math.inf))
     assert (tmp_path / "state.pt").exists()
     resumed = run(SETTINGS, data, tmp_path)
     np.testing.assert_array_equal(resumed.probabilities, run(SETTINGS, data, tmp_path / "b").probabilities)
+
+
+def test_a_wish_to_stop_waits_for_the_end_of_its_step_and_saves(data, tmp_path, monkeypatch):
+    whole = run(SETTINGS, data, tmp_path / "a")
+    take_step, stop = Learner.take_step, Stop()
+
+    def interrupted(self, pictures, positions, step, factor):
+        if step == 3:
+            signal.raise_signal(signal.SIGINT)
+        return take_step(self, pictures, positions, step, factor)
+
+    with monkeypatch.context() as patched, stop.listening():
+        patched.setattr(Learner, "take_step", interrupted)
+        with pytest.raises(Stopped):
+            run(SETTINGS, data, tmp_path / "b", stop=stop)
+    assert torch.load(tmp_path / "b" / "state.pt", weights_only=True)["progress"]["step"] == 4
+    np.testing.assert_array_equal(run(SETTINGS, data, tmp_path / "b").probabilities, whole.probabilities)
 
 
 def test_memory_that_runs_out_halves_the_micro_batch(data, tmp_path, capsys):

@@ -15,10 +15,11 @@ from competition.generative import fit as module
 from competition.generative import review
 from competition.generative.checkpoint import open_generator, read_generator
 from competition.generative.factory import MODELS
-from competition.generative.fit import TimeUp, Training, fit
+from competition.generative.fit import Training, fit
 from competition.generative.sampling import sample
 from competition.generative.watch import Diversity
 from competition.runs import read_history, read_json
+from competition.stop import Stop, Stopped
 from tests.generative_data import begin, settings_for, write_pictures
 
 
@@ -113,15 +114,7 @@ def test_stopping_anywhere_changes_nothing(model, changes, data, tmp_path, monke
     assert losses_of(tmp_path / "a") == losses_of(tmp_path / "b")
 
 
-@pytest.fixture
-def interrupts():
-    """Ctrl+C as a terminal's first process takes it: where tests run in the background it is ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def test_an_interrupt_waits_for_the_end_of_its_step_and_saves(data, tmp_path, monkeypatch, interrupts):
+def test_an_interrupt_waits_for_the_end_of_its_step_and_saves(data, tmp_path, monkeypatch):
     settings = settings_for("vae", data, device="cpu")  # a GPU adds in any order
     fit(begin(settings.replace(run=tmp_path / "a")))
     after = module.Learner._after
@@ -133,8 +126,8 @@ def test_an_interrupt_waits_for_the_end_of_its_step_and_saves(data, tmp_path, mo
 
     with monkeypatch.context() as patched:
         patched.setattr(module.Learner, "_after", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            fit(begin(settings.replace(run=tmp_path / "b")))
+        with pytest.raises(Stopped):
+            fit(begin(settings.replace(run=tmp_path / "b")), Stop())
     assert torch.load(tmp_path / "b" / "state.pt", weights_only=True)["step"] == 4
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     fit(begin(settings.replace(run=tmp_path / "b")))
@@ -142,21 +135,21 @@ def test_an_interrupt_waits_for_the_end_of_its_step_and_saves(data, tmp_path, mo
     assert weights[0] == weights[1]
 
 
-def test_a_second_interrupt_acts_at_once(data, tmp_path, monkeypatch, interrupts):
+def test_a_second_interrupt_acts_at_once(data, tmp_path, monkeypatch):
     def interrupted(self, step, progress):
         for _ in range(2):
             signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(module.Learner, "_after", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        fit(begin(settings_for("vae", data, run=tmp_path / "run")))
+        fit(begin(settings_for("vae", data, run=tmp_path / "run")), Stop())
     assert not (tmp_path / "run" / "state.pt").exists()
 
 
 def test_the_time_limit_saves_and_the_same_call_goes_on(data, tmp_path):
     run = begin(settings_for("vae", data, run=tmp_path / "run"))
-    with pytest.raises(TimeUp):
-        fit(run, deadline=time.perf_counter())
+    with pytest.raises(Stopped):
+        fit(run, Stop(time.perf_counter()))
     assert (tmp_path / "run" / "state.pt").exists()
     assert fit(run)["steps"] == 6
     assert not (tmp_path / "run" / "state.pt").exists()

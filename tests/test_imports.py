@@ -8,7 +8,7 @@ PACKAGE = REPOSITORY / "competition"
 # Each module may import from its own line and from those above it.
 FLOORS = [
     ["errors"],
-    ["settings", "metrics", "process", "progress", "runs", "torchvision_operators", "page", "state"],
+    ["settings", "metrics", "process", "progress", "runs", "torchvision_operators", "page", "state", "stop"],
     ["config"],
     ["cli"],
     ["data", "class_weights"],

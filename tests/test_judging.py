@@ -1,7 +1,6 @@
 """The judge: three trainings on the same folds, real images alone are predicted, and what the verdict says of them."""
 
 import json
-import math
 import re
 import time
 
@@ -17,7 +16,7 @@ from competition.judging.arms import ARMS, JoinedImages
 from competition.judging.judge import in_words, judge, open_contest, verdict
 from competition.judging.settings import JudgeSettings
 from competition.predictions import Predictions, load_predictions
-from competition.state import TimeUp
+from competition.stop import Stop, Stopped
 from tests.conftest import ArrayImages
 from tests.tiny_data import CLASSES, write_tiny_data
 
@@ -112,10 +111,10 @@ def test_judging_end_to_end(place, monkeypatch, tmp_path):
 
 def test_a_deadline_saves_and_the_same_call_goes_on(place, monkeypatch, tmp_path):
     settings = settings_of(place, monkeypatch, tmp_path)
-    with pytest.raises(TimeUp):
-        judge(place / "generated", None, settings, tmp_path / "out", deadline=time.perf_counter() - 1)
+    with pytest.raises(Stopped):
+        judge(place / "generated", None, settings, tmp_path / "out", stop=Stop(time.perf_counter() - 1))
     assert not (tmp_path / "out" / "judge.json").exists()
-    assert judge(place / "generated", None, settings, tmp_path / "out", math.inf)["images"]["scored"] == 60
+    assert judge(place / "generated", None, settings, tmp_path / "out")["images"]["scored"] == 60
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import train
 from competition.predictions import load_predictions
@@ -49,7 +50,7 @@ def hurried_train(words, cwd):
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
         [sys.executable, "-c", HURRIED, *map(str, words)],
-        cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
 
 
@@ -77,6 +78,23 @@ def test_killed_at_random_moments_the_predictions_are_bit_identical(folders, tmp
         np.testing.assert_array_equal(first.probabilities, second.probabilities)
         epochs = [record["epoch"] for record in read_history(tmp_path / "runs" / "b" / fold / "history.jsonl")]
         assert epochs == [record["epoch"] for record in read_history(tmp_path / "runs" / "a" / fold / "history.jsonl")]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])  # as a terminal does, as Slurm does
+def test_a_signal_saves_and_the_same_command_goes_on(folders, tmp_path, number):
+    words = ["--data", folders, *TINY, "--epochs", "2000", "--workers", "1", "--run", "runs/a"]
+    process = hurried_train(words, tmp_path)
+    state = tmp_path / "runs" / "a" / "fold_0" / "state.pt"
+    for line in process.stdout:
+        if line.startswith("fold 0: epoch"):
+            break
+    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "stopping as soon as all is saved" in said
+    assert said.endswith("error: stopped; the same command goes on from what is saved\n")
+    assert "Traceback" not in said
+    assert torch.load(state, weights_only=True)["progress"]["step"] > 0
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a full disk needs the right to mount a small one")

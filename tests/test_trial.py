@@ -12,13 +12,14 @@ from optuna.trial import TrialState
 from competition.config import TrainSettings
 from competition.precision import Precision
 from competition.predictions import Predictions, load_predictions
+from competition.stop import Stop
 from competition.training import cross_validation, machine
 from competition.tuning import shelf as shelf_module
 from competition.tuning import trial as trial_module
 from competition.tuning.settings import TuneSettings
 from competition.tuning.shelf import Shelf
 from competition.tuning.trial import TrialRunner, halved
-from competition.tuning.work import Stop, work
+from competition.tuning.work import work
 from tests import test_fit  # registers tiny_test_network
 from tests.stand_in_worker import open_claims
 from tests.tiny_data import write_tiny_data

@@ -13,9 +13,9 @@ import pytest
 
 from competition.config import TrainSettings
 from competition.errors import UserError
+from competition.stop import Stop
 from competition.tuning import workers as workers_module
 from competition.tuning.settings import TuneSettings
-from competition.tuning.work import Stop
 from competition.tuning.workers import start_worker, worker_environment
 
 

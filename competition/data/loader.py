@@ -4,6 +4,7 @@ What happens to image i in epoch e depends on (seed, e, i) alone: the order of a
 are computed from counted numbers, so workers, restarts and machines cannot change them.
 """
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -70,6 +71,7 @@ class _Batches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
 
 def _start_worker(_: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches all processes of a terminal: the first one decides
     cv2.setNumThreads(0)  # OpenCV's threads fight with one another across workers
     torch.set_num_threads(1)
 

@@ -1,12 +1,9 @@
 """Train one generative model: one loop for all of them."""
 
 import math
-import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 import torch
@@ -21,7 +18,8 @@ from competition.generative.sheets import NO_LOSSES, write_losses
 from competition.generative.watch import PATIENCE, Diversity, Watch
 from competition.progress import Bar
 from competition.runs import append_history, locked, read_history, read_json, write_history, write_json
-from competition.state import TimeUp, load_state, save_state
+from competition.state import load_state, save_state
+from competition.stop import NEVER, Stop, Stopped
 
 SAVE_SECONDS = 60.0  # between two saves of the state: what a kill can cost
 CHECK_STEPS = 20  # between two looks at the loss, each of which makes a GPU wait
@@ -29,25 +27,24 @@ RECORD_STEPS = 50  # that one line of the history averages over
 SHEETS = 10  # in a training, where --sheet-every does not say
 
 
-def fit(run: Run, deadline: float = math.inf) -> dict[str, Any]:
+def fit(run: Run, stop: Stop = NEVER) -> dict[str, Any]:
     """Train a model, or go on with it; returns what ``result.json`` holds.
 
     Args:
         run: what to train.
-        deadline: `time.perf_counter` value at which to save and stop.
+        stop: asked after every step.
 
     Raises:
-        TimeUp: the deadline has passed.
-        KeyboardInterrupt: Ctrl+C; what is trained is saved, unless it came twice.
+        Stopped: somebody wanted to stop.
         UserError: a loss is not finite, or another process trains this run.
     """
     with locked(run.folder / "lock", str(run.folder)):
         if (run.folder / "result.json").exists():
             return dict(read_json(run.folder / "result.json"))
-        training = Training(run, deadline)
+        training = Training(run, stop)
         with training.bar:
             training.restore()
-            with training.listening():
+            with stop.listening():
                 for _ in training.steps():
                     pass
         return training.finish()
@@ -56,8 +53,8 @@ def fit(run: Run, deadline: float = math.inf) -> dict[str, Any]:
 class Training:
     """One model under way: the loop, its records, sheets and state."""
 
-    def __init__(self, run: Run, deadline: float = math.inf) -> None:
-        self.run, self.settings, self.deadline = run, run.settings, deadline
+    def __init__(self, run: Run, stop: Stop = NEVER) -> None:
+        self.run, self.settings, self.stop = run, run.settings, stop
         self.loader = run.pictures.loader(self.settings.images_per_step, self.settings.seed)
         self.labels = torch.from_numpy(run.pictures.labels)
         per_epoch = self.loader.batches_per_epoch
@@ -73,7 +70,6 @@ class Training:
         self.bar = Bar("training", self.total_steps, "steps", sys.stdout)
         self.last_save = self.last_record = time.perf_counter()
         self.recorded_images = 0
-        self.is_interrupted = False
         self.sheet = Sheet(run)
 
     # -- the loop ------------------------------------------------------------------------------------------
@@ -105,24 +101,6 @@ class Training:
         if is_looked_at:
             self.look()
         self._save_if_due()
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Let Ctrl+C wait for the end of a step, where what is trained can be saved; a second one acts at once."""
-        before = signal.getsignal(signal.SIGINT)
-        if before is not signal.default_int_handler:  # ignored, as of a job in the background, or somebody else's
-            yield
-            return
-
-        def wish(number: int, frame: FrameType | None) -> None:
-            self.is_interrupted = True
-            signal.signal(signal.SIGINT, before)
-
-        signal.signal(signal.SIGINT, wish)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
 
     def _means(self) -> dict[str, float]:
         return {name: total.item() / self.summed for name, total in self.sums.items()}
@@ -256,11 +234,10 @@ class Training:
             write_history(history, [record for record in read_history(history) if record["step"] <= self.step])
 
     def _save_if_due(self) -> None:
-        now = time.perf_counter()
-        if (self.is_interrupted or now > self.deadline) and self.step < self.total_steps:
+        if self.stop() and self.step < self.total_steps:
             self.save()
-            raise KeyboardInterrupt if self.is_interrupted else TimeUp
-        if now - self.last_save > SAVE_SECONDS:
+            raise Stopped
+        if time.perf_counter() - self.last_save > SAVE_SECONDS:
             self.save()
 
 

@@ -4,7 +4,6 @@ OUT/judge.json                 scores, paired differences, classes, verdict; wri
 OUT/{real,generated,both}/     a folder per fold, and the pooled predictions (oof.npz)
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +19,7 @@ from competition.judging.settings import JudgeSettings
 from competition.metrics import Interval
 from competition.predictions import Predictions, load_predictions, pool, save_predictions
 from competition.runs import environment, read_json, write_json
+from competition.stop import NEVER, Stop
 from competition.training.cross_validation import (
     choose_preprocessing,
     claim_folder,
@@ -38,9 +38,7 @@ SHOWN_CLASSES = 5
 Findings = dict[str, Any]
 
 
-def judge(
-    path: Path, unseen: Sequence[str] | None, settings: JudgeSettings, out: Path, deadline: float = math.inf
-) -> Findings:
+def judge(path: Path, unseen: Sequence[str] | None, settings: JudgeSettings, out: Path, stop: Stop = NEVER) -> Findings:
     """Train classifiers on real images, on generated ones and on both; compare them on held-out real images.
 
     All trainings have the same folds, network and optimisation steps, so the both-training wins nothing by length.
@@ -50,14 +48,14 @@ def judge(
         unseen: ids of the real images that the generator was not trained on, or None where that is not known.
         settings: everything else.
         out: folder to write.
-        deadline: `time.perf_counter` value at which to save and stop.
+        stop: asked after every step; it listens while classifiers train.
 
     Raises:
-        TimeUp: the deadline has passed; the same call goes on.
+        Stopped: somebody wanted to stop; the same call goes on.
         UserError: data that cannot be judged, or a folder begun with other settings.
     """
     contest, material, generated = open_contest(path, settings, out)
-    parts = {arm: train_arm(contest, arm, deadline) for arm in ARMS}
+    parts = {arm: train_arm(contest, arm, stop) for arm in ARMS}
     scored, notes = _scored_rows(parts["real"], unseen)
     comparison = compare([Contender(arm, parts[arm].rows(scored)) for arm in ARMS])
     findings = {
@@ -112,15 +110,15 @@ def open_contest(path: Path, settings: JudgeSettings, out: Path) -> tuple[Contes
     return join(out, training, material, generated, preprocessing, probed.machine), material, generated
 
 
-def train_arm(contest: Contest, arm: str, deadline: float) -> Predictions:
+def train_arm(contest: Contest, arm: str, stop: Stop) -> Predictions:
     """Train the folds of one training that are not finished; returns its pooled predictions of real images."""
     path = contest.folder / arm / "oof.npz"
     if path.exists():
         return load_predictions(path)
     print(f"training on {arm} images", flush=True)
     folds = list(range(contest.settings.folds))
-    with Display(folds) as display:
-        pooled = pool([fit_fold(contest.job(arm, fold), display, deadline) for fold in folds])
+    with stop.listening(), Display(folds) as display:
+        pooled = pool([fit_fold(contest.job(arm, fold), display, stop) for fold in folds])
     save_predictions(path, pooled)
     return pooled
 

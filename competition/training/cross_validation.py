@@ -1,6 +1,5 @@
 """The steps of `train.py`: open the data, the run folder and the folds; train each fold; pool and score."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from competition.runs import (
     write_json,
 )
 from competition.settings import flag as flag_of
-from competition.state import TimeUp
+from competition.stop import Stop, Stopped
 from competition.training.display import Display
 from competition.training.fit import fit_fold
 from competition.training.inputs import FoldJob, Machine, TrainingData
@@ -211,13 +210,14 @@ def train_folds(run: Run, start: float) -> bool:
     numbers = [fold for fold in wanted if not is_finished(run.fold_folder(fold))]
     if not numbers:
         return True
-    deadline = start + settings.time_limit if settings.time_limit else math.inf
-    with Display(numbers) as display:
-        for fold in numbers:
-            try:
-                fit_fold(run.job(fold), display, deadline)
-            except TimeUp:
-                return False
+    stop = Stop.after(settings.time_limit, start)
+    try:
+        with stop.listening(), Display(numbers) as display:
+            for fold in numbers:
+                fit_fold(run.job(fold), display, stop)
+    except Stopped:
+        stop.raise_if_signalled()
+        return False
     return True
 
 

@@ -23,7 +23,8 @@ from competition.inference import predict_probabilities, views_of
 from competition.models.freezing import set_train_mode
 from competition.predictions import Predictions, load_predictions, save_predictions
 from competition.runs import is_finished, locked
-from competition.state import TimeUp, load_state, save_state
+from competition.state import load_state, save_state
+from competition.stop import NEVER, Stop, Stopped
 from competition.training.display import FoldDisplay
 from competition.training.inputs import FoldJob
 from competition.training.learner import Learner
@@ -35,23 +36,23 @@ CHECK_STEPS = 20  # between two looks at the loss, each of which makes a GPU wai
 PLATEAU_VALIDATIONS = 3  # without gain, after which the plateau schedule halves the learning rate
 
 
-def fit_fold(job: FoldJob, display: FoldDisplay, deadline: float = math.inf, watch: Watch = UNWATCHED) -> Predictions:
+def fit_fold(job: FoldJob, display: FoldDisplay, stop: Stop = NEVER, watch: Watch = UNWATCHED) -> Predictions:
     """Train one fold, or go on with it, and predict its held-out images.
 
     Args:
         job: what to train.
         display: told how it goes.
-        deadline: `time.perf_counter` value at which to save and stop.
+        stop: asked after every step, on a GPU after every few.
         watch: may end the fold early.
 
     Raises:
-        TimeUp: the deadline has passed, or the watch wants to stop.
+        Stopped: somebody wanted to stop.
         UserError: the loss is not finite, or another process trains this fold.
     """
     with locked(job.folder / "lock", f"fold {job.fold} of {job.folder.parent}"):
         if is_finished(job.folder):
             return load_predictions(job.folder / "predictions.npz")
-        training = FoldTraining(job, display, deadline, watch)
+        training = FoldTraining(job, display, stop, watch)
         display.start_fold(job.fold, training.total_steps / training.loader.batches_per_epoch)
         training.restore()
         training.run()
@@ -81,11 +82,9 @@ class Counters:
 class FoldTraining:
     """One fold under way: the loop over epochs, its records and its state."""
 
-    def __init__(
-        self, job: FoldJob, display: FoldDisplay, deadline: float = math.inf, watch: Watch = UNWATCHED
-    ) -> None:
+    def __init__(self, job: FoldJob, display: FoldDisplay, stop: Stop = NEVER, watch: Watch = UNWATCHED) -> None:
         self.job, self.settings, self.display = job, job.settings, display
-        self.deadline, self.watch = deadline, watch
+        self.stop, self.watch = stop, watch
         self.loader = job.training_loader(
             policy=create_policy(self.settings.augment, job.preprocessing.image_size),
             shuffle=True,
@@ -281,9 +280,8 @@ class FoldTraining:
         self.recorder.go_back_to(self.progress.epoch)
 
     def _save_if_due(self) -> None:
-        now = time.perf_counter()
-        if now > self.deadline or self.watch.wants_to_stop():
+        if self.stop():
             self.save()
-            raise TimeUp
-        if now - self.last_save > SAVE_SECONDS:
+            raise Stopped
+        if time.perf_counter() - self.last_save > SAVE_SECONDS:
             self.save()

@@ -6,19 +6,12 @@ from typing import Protocol
 class Watch(Protocol):
     """Somebody who may end a fold before its time."""
 
-    def wants_to_stop(self) -> bool:
-        """Return whether to save and stop now; asked after every step, on a GPU after every few."""
-
     def validated(self, fold: int, step: int, total_steps: int, macro_f1: float) -> None:
         """A validation before the last one is done; an exception from here abandons the fold."""
 
 
 class Unwatched:
     """Lets every fold end in its own time."""
-
-    def wants_to_stop(self) -> bool:
-        """Never."""
-        return False
 
     def validated(self, fold: int, step: int, total_steps: int, macro_f1: float) -> None:
         """Do nothing."""

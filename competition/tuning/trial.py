@@ -20,6 +20,7 @@ from competition.models.factory import count_parameters
 from competition.prediction.fold_prediction import ImageRows, predict_fold
 from competition.predictions import Predictions, load_predictions, save_predictions
 from competition.runs import read_history
+from competition.stop import Stop
 from competition.training.cross_validation import Run, save_score, score_folds
 from competition.training.fit import fit_fold
 from competition.tuning.claims import Claim, Outcome
@@ -41,18 +42,18 @@ class TrialRunner:
     Attributes:
         search: the study.
         tell: notes what this worker is doing.
-        wants_to_stop: whether to save and stop now.
+        stop: whether to save and stop now.
     """
 
     search: Search
     tell: Callable[[dict[str, Any]], None]
-    wants_to_stop: Callable[[], bool]
+    stop: Stop
 
     def __call__(self, claim: Claim) -> Outcome:
         """Train a trial, or take over the result of the same settings.
 
         Raises:
-            TimeUp: somebody wants to stop; the state is saved.
+            Stopped: somebody wants to stop; the state is saved.
             UserError: settings that cannot run, or a loss that is not finite.
         """
         start, search = time.perf_counter(), self.search
@@ -69,12 +70,12 @@ class TrialRunner:
     def _train(self, claim: Claim, run: Run) -> Outcome:
         attributes = self._measure(run)
         search, folds = self.search, len(run.fold_numbers)
-        watch = TrialWatch(claim.trial, search.storage, self.wants_to_stop, folds, search.validations)
+        watch = TrialWatch(claim.trial, search.storage, folds, search.validations)
         display = TrialDisplay(claim.trial.number, folds, planned_epochs(run, fold=0), self.tell)
         attributes["epochs_planned"] = sum(planned_epochs(run, fold) for fold in run.fold_numbers)
         try:
             for fold in run.fold_numbers:
-                fit_fold(run.job(fold), display, watch=watch)
+                fit_fold(run.job(fold), display, self.stop, watch)
                 watch.finished_fold(self._finish_fold(run, fold))
         except optuna.TrialPruned as pruned:
             attributes[PRUNED_BECAUSE] = f"{search.settings.pruner_name} pruner {pruned}"

@@ -1,4 +1,4 @@
-"""What looks on while the folds of a trial train: reports validations, asks the pruner, passes on a wish to stop."""
+"""What looks on while the folds of a trial train: reports validations and asks the pruner."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,15 +16,12 @@ class TrialWatch:
     Args:
         trial: Optuna's trial.
         storage: where it is recorded.
-        wants_to_stop: whether to save and stop now.
         folds: folds of a trial.
         validations: validations per fold that are reported, the out-of-fold score among them.
     """
 
-    def __init__(
-        self, trial: Trial, storage: StudyStorage, wants_to_stop: Callable[[], bool], folds: int, validations: int
-    ) -> None:
-        self._trial, self._storage, self.wants_to_stop = trial, storage, wants_to_stop
+    def __init__(self, trial: Trial, storage: StudyStorage, folds: int, validations: int) -> None:
+        self._trial, self._storage = trial, storage
         self._folds, self._validations = folds, validations
         self._is_judged = len(trial.study.directions) == 1
         self._reported = set(storage.patiently(lambda: storage.trials.get_trial(trial._trial_id)).intermediate_values)

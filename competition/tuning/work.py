@@ -1,71 +1,23 @@
 """The loop of one worker: claim a trial, train it, record how it ended; stopped by signals with everything saved."""
 
 import errno
-import math
-import os
-import signal
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 
 import optuna
 from optuna.trial import TrialState
 
 from competition.errors import UserError
 from competition.runs import write_atomically
-from competition.state import TimeUp
+from competition.stop import Stop, Stopped
 from competition.tuning.claims import Claim, Claims, Nothing, Objective, Outcome
 from competition.tuning.storage import StorageDown, StudyStorage
 
 POLL_SECONDS = 1.0  # between two looks at trials that are under way elsewhere
 NOT_THE_TRIALS_FAULT = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
-
-
-class Stop:
-    """Whether to save and stop: for a signal, the time limit, or the death of the process that started this one.
-
-    Args:
-        deadline: `time.perf_counter` value.
-        parent: process that must live, or None.
-    """
-
-    def __init__(self, deadline: float = math.inf, parent: int | None = None) -> None:
-        self.deadline, self._parent, self.is_signalled = deadline, parent, False
-
-    @property
-    def is_time_up(self) -> bool:
-        """Whether the time limit has passed."""
-        return time.perf_counter() > self.deadline
-
-    def __call__(self) -> bool:
-        """Return whether to stop."""
-        return self.is_signalled or self.is_time_up or (self._parent is not None and os.getppid() != self._parent)
-
-    def wish(self, number: int, frame: FrameType | None) -> None:
-        """Take a signal as a wish to stop: a signal handler."""
-        self.is_signalled = True
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Take the first interrupt or termination signal as a wish; a second one acts at once."""
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.getsignal(number) for number in numbers}
-
-        def first_wish(number: int, frame: FrameType | None) -> None:
-            self.wish(number, frame)
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-        for number in numbers:
-            signal.signal(number, first_wish)
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 def work(claims: Claims, objective: Objective, stop: Stop, refresh: Callable[[], None] = lambda: None) -> None:
@@ -98,7 +50,7 @@ def _attempt(claims: Claims, claim: Claim, objective: Objective) -> Outcome | No
     """Return how a trial ended; None where it goes on later or elsewhere."""
     try:
         return objective(claim)
-    except TimeUp:
+    except Stopped:
         claims.release(claim)
         return None
     except optuna.exceptions.UpdateFinishedTrialError:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from competition.cli import run_command
 from competition.config import TrainSettings
+from competition.stop import Stop
 from competition.tuning.settings import TuneSettings
 
 
@@ -20,7 +21,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     deadline = math.inf if left is None else time.perf_counter() + left
 
     from competition.tuning.study import open_study
-    from competition.tuning.work import Stop
     from competition.tuning.workers import work_here
 
     stop = Stop(deadline, task["parent"])

@@ -13,13 +13,14 @@ from pathlib import Path
 
 from competition.errors import UserError
 from competition.process import usable_cores
+from competition.stop import Stop
 from competition.tuning.claims import Claims, refuse_no_result
 from competition.tuning.display import Board
 from competition.tuning.owners import Worker
 from competition.tuning.search import Search
 from competition.tuning.storage import StorageDown
 from competition.tuning.trial import TrialRunner
-from competition.tuning.work import Stop, work
+from competition.tuning.work import work
 
 POLL_SECONDS = 0.5  # between two looks at the workers
 
@@ -39,7 +40,7 @@ def train_trials(search: Search, start: float) -> int:
         UserError: what stopped the study, see `Claims.claim`, or no trial has finished.
     """
     settings = search.settings
-    stop = Stop(start + settings.timeout if settings.timeout else math.inf)
+    stop = Stop.after(settings.timeout, start)
     board = Board(search.folder, settings.trials, settings.workers)
     with stop.listening(), board:
         if settings.workers == 1:

@@ -44,12 +44,13 @@ def train(argv: Sequence[str]) -> int:
     from competition.generative.fit import fit
     from competition.generative.run import open_run
     from competition.generative.watch import alike_words, collapse_words
-    from competition.state import TimeUp
+    from competition.stop import Stop, Stopped
 
-    run = open_run(settings)
+    run, stop = open_run(settings), Stop.after(settings.time_limit, start)
     try:
-        result = fit(run, start + settings.time_limit if settings.time_limit else float("inf"))
-    except TimeUp:
+        result = fit(run, stop)
+    except Stopped:
+        stop.raise_if_signalled()
         print(f"{run.folder}: not finished; the same command goes on")
         return 3
     losses = ", ".join(f"{name} {value:.4g}" for name, value in result["losses"].items())
@@ -126,17 +127,18 @@ def judge(argv: Sequence[str]) -> int:
     from competition.generative.run_pictures import pictures_to_judge
     from competition.judging.judge import in_words
     from competition.judging.judge import judge as decide
-    from competition.state import TimeUp
+    from competition.stop import Stop, Stopped
 
     settings = settings.replace(resize=settings.resize or resize_of(path))
     if settings.data is None and is_run(path):
         settings = settings.replace(**data_of(path, settings))
     out = settings.out or (path / "judged" if is_run(path) else beside(path, "judged"))
     pictures, unseen = pictures_to_judge(path, out, settings.per_class, settings.seed, settings.device)
-    deadline = start + settings.time_limit if settings.time_limit else float("inf")
+    stop = Stop.after(settings.time_limit, start)
     try:
-        findings = decide(pictures, unseen, settings, out, deadline)
-    except TimeUp:
+        findings = decide(pictures, unseen, settings, out, stop)
+    except Stopped:
+        stop.raise_if_signalled()
         print(f"{out}: not finished; the same command goes on")
         return 3
     print(f"{in_words(findings)}\n{out}/judge.json")
