@@ -16,16 +16,24 @@ from competition import metrics
 from competition.errors import UserError, counted, first_few
 from competition.metrics import Interval
 from competition.predictions import Predictions, align, class_numbers, in_class_order, load_predictions
-from competition.runs import read_json
+from competition.runs import read_json, read_run
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One side of a comparison: its name, its predictions, and what its score warns of."""
+    """One side of a comparison.
+
+    Attributes:
+        name: what the answer calls it.
+        predictions: with labels.
+        warning: how its score flatters itself; empty where it does not.
+        images_hash: fingerprint of the images it was trained on; empty where it is not known.
+    """
 
     name: str
     predictions: Predictions
     warning: str = ""
+    images_hash: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,7 +114,14 @@ def open_contender(path: Path) -> Contender:
     names, counts = np.unique(predictions.image_ids, return_counts=True)
     if len(names) < len(predictions.image_ids):
         raise UserError(f"{file} names images twice: {first_few(names[counts > 1])}")
-    return Contender(str(path), predictions, warning_of(path) if path.is_dir() else "")
+    return contender_of(path, predictions) if path.is_dir() else Contender(str(path), predictions)
+
+
+def contender_of(run: Path, predictions: Predictions) -> Contender:
+    """Return a run folder's side of a comparison."""
+    is_known = (run / "run.json").exists()
+    images_hash = read_run(run)["identity"].get("images_hash", "") if is_known else ""
+    return Contender(str(run), predictions, warning_of(run), images_hash)
 
 
 def warning_of(run: Path) -> str:
@@ -193,6 +208,7 @@ def _same_rows(contenders: Sequence[Contender]) -> tuple[list[Predictions], list
         left_out = len(contender.predictions.image_ids) - len(common)
         if left_out:
             notes.append(f"{contender.name}: {counted(left_out, 'image')} left out that not all runs predicted")
+        notes.extend(_image_notes(first, contender))
         notes.extend(_fold_notes(first.name, contender.name, aligned[0], one))
         if contender.warning:
             notes.append(f"{contender.name}: {contender.warning}")
@@ -216,6 +232,22 @@ def _refuse_other_truth(first: str, name: str, one: Predictions, other: Predicti
     differ = one.image_ids[one.labels != other.labels]
     if len(differ):
         raise UserError(f"{first} and {name} give {counted(len(differ), 'image')} other labels: {first_few(differ)}")
+
+
+def _image_notes(first: Contender, other: Contender) -> list[str]:
+    """Say so where equal ids may not be equal images.
+
+    The fingerprints cover the contents of all images of a run. They differ by right where one run had more images
+    (``--holdout``, ``--on-bad skip``), or the same ones resized or saved anew, so nothing is refused.
+    """
+    if not (first.images_hash and other.images_hash) or first.images_hash == other.images_hash:
+        return []
+    has_same_ids = set(first.predictions.image_ids) == set(other.predictions.image_ids)
+    whose = "has the ids but not the images of" if has_same_ids else "was not trained on the same images as"
+    return [
+        f"{other.name} {whose} {first.name} (images_hash in run.json): images are paired by id, which says nothing "
+        "unless equal ids show the same"
+    ]
 
 
 def _fold_notes(first: str, name: str, one: Predictions, other: Predictions) -> list[str]:

@@ -154,6 +154,24 @@ def test_a_score_picked_on_its_own_fold_is_told(runs):
     assert found.notes == (f"{runs / 'b'}: picked on its fold",)
 
 
+def trained_on(run, images_hash):
+    (run / "run.json").write_text(json.dumps({"identity": {"class_names": NAMES, "images_hash": images_hash}}))
+
+
+def test_other_images_under_the_same_ids_are_told(runs):
+    trained_on(runs / "a", "cafe")
+    assert compare([open_contender(runs / name) for name in "ab"]).notes == ()  # of b it is not known
+    trained_on(runs / "b", "cafe")
+    assert compare([open_contender(runs / name) for name in "ab"]).notes == ()
+    trained_on(runs / "b", "beef")
+    (note,) = compare([open_contender(runs / name) for name in "ab"]).notes
+    assert f"{runs / 'b'} has the ids but not the images of {runs / 'a'} (images_hash in run.json)" in note
+    fewer = open_contender(runs / "b").predictions.rows(np.arange(500))
+    save_predictions(runs / "b" / "oof.npz", fewer)
+    _, note = compare([open_contender(runs / name) for name in "ab"]).notes
+    assert "was not trained on the same images as" in note
+
+
 def test_words(runs, capsys):
     assert verb.main([str(runs / "a"), str(runs / "b" / "oof.npz"), "--test-rows", "200"]) == 0
     text = capsys.readouterr().out

@@ -5,12 +5,17 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from competition.__main__ import main
 from competition.analysis import extras, look_sections, mistake_section
+from competition.analysis.findings import _score
+from competition.analysis.settings import ReportSettings
+from competition.analysis.source import open_source
 from competition.cli import run_command
 from competition.errors import UserError
 from competition.predictions import load_predictions, save_predictions
@@ -181,6 +186,18 @@ def test_a_run_on_other_labels_is_refused(finished_run, tmp_path, monkeypatch): 
     monkeypatch.setattr("competition.analysis.findings.SAMPLE", 0)
     with pytest.raises(UserError, match="give 42 images other labels"):
         main(["report", str(run), str(other), "--out", str(tmp_path / "page.html"), *cache])
+
+
+def test_a_run_on_other_images_of_the_same_names_is_told(finished_run, tmp_path):  # noqa: F811
+    run, cache = finished_run
+    other = tmp_path / "other"
+    shutil.copytree(run, other)
+    images_hash = json.loads((run / "run.json").read_text())["identity"]["images_hash"]
+    (other / "run.json").write_text((run / "run.json").read_text().replace(images_hash, "0" * 16))
+    source = open_source(ReportSettings(cache_dir=Path(cache[1])), str(run), torch.device("cpu"))
+    (found,) = _score(source, source.predictions.confusion(), [str(other)])["others"]
+    (note,) = found["notes"]
+    assert f"{other} has the ids but not the images of {run}" in note
 
 
 def test_data_that_lacks_images_of_the_run_is_refused(finished_run, tmp_path):  # noqa: F811

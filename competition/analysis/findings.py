@@ -18,11 +18,10 @@ from competition.analysis.corruptions import measure_corruptions, measure_holdou
 from competition.analysis.extras import is_missing, missing_message
 from competition.analysis.predicting import predict_held_out, sample_of
 from competition.analysis.source import Source
-from competition.comparison import Contender, compare, warning_of
+from competition.comparison import compare, contender_of, warning_of
 from competition.data.checks import check
 from competition.errors import counted
 from competition.prediction.members import Member, open_members
-from competition.predictions import Predictions
 from competition.runs import read_json
 
 SAMPLE = 1000  # images that are predicted again, for fit and corruptions
@@ -105,7 +104,8 @@ def _score(source: Source, counts: metrics.Counts, others: Sequence[str]) -> dic
 
 def _other(source: Source, member: Member) -> dict[str, Any]:
     """Compare another run with this one on the images that both predicted."""
-    found = compare([_contender(source.folder, source.predictions), _contender(member.folder, member.out_of_fold())])
+    sides = [(source.folder, source.predictions), (member.folder, member.out_of_fold())]
+    found = compare([contender_of(folder, predictions) for folder, predictions in sides])
     difference = found.runs[1].difference
     assert difference is not None
     return {
@@ -117,10 +117,6 @@ def _other(source: Source, member: Member) -> dict[str, Any]:
         "gain_interval_95": difference.interval.plain(),
         "notes": list(found.notes),
     }
-
-
-def _contender(folder: Path, predictions: Predictions) -> Contender:
-    return Contender(str(folder), predictions, warning_of(folder))
 
 
 def _learning(source: Source, which: NDArray[np.intp], plain: NDArray[np.float32] | None) -> dict[str, Any]:
