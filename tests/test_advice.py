@@ -74,6 +74,13 @@ def test_what_was_left_out_or_may_be_chance_gives_no_advice(path, value):
     assert advise(changed(path, value)) == advise(GOOD)
 
 
+@pytest.mark.parametrize(("score", "baseline", "is_told"), [(1.0, 1.0, 0), (0.96, 0.94, 0), (0.92, 1.0, 1)])
+def test_near_the_ceiling_no_margin_over_the_baseline_is_asked_for(score, baseline, is_told):
+    findings = changed(("score", "baseline_macro_f1"), baseline)
+    findings["score"]["macro_f1"] = score
+    assert ("linear model" in advise(findings)[0]) == is_told
+
+
 def test_a_weak_network_is_not_asked_about_labels():
     findings = changed(("mistakes", "likely_wrong_labels", "count"), 400)
     findings["score"]["accuracy"] = 0.4
