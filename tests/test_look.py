@@ -7,13 +7,14 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from competition.__main__ import main
 from competition.analysis import extras
 from competition.analysis.look import _subject_of_row
 from competition.cli import run_command
 from competition.predictions import load_predictions
-from tests.finished_run import HOSTILE, finished_run  # noqa: F401
+from tests.finished_run import HOSTILE, SIDE, finished_run  # noqa: F401
 
 TILE = 96  # pixels: a picture of 32 px is shown three times as large
 
@@ -69,6 +70,21 @@ def test_a_test_image_and_a_file_of_ones_own_go_to_fold_zero(finished_run, tmp_p
         said = capsys.readouterr().out
         assert "true" not in said
         assert said.strip().endswith("fold 0")
+
+
+@pytest.fixture
+def always_warning():
+    torch.set_warn_always(True)  # else once per process
+    yield
+    torch.set_warn_always(False)
+
+
+@pytest.mark.filterwarnings("error:.*not writable")
+def test_a_file_of_the_networks_size_is_looked_at_without_a_warning(finished_run, tmp_path, always_warning):  # noqa: F811
+    run, cache = finished_run
+    cv2.imwrite(str(tmp_path / "own.png"), np.full((SIDE, SIDE, 3), 90, np.uint8))
+    flags = ["--what", "cam", "--image", str(tmp_path / "own.png"), "--out", str(tmp_path / "look.png")]
+    assert main(["look", str(run), *flags, *cache]) == 0
 
 
 def test_an_image_kept_out_of_the_folds_has_its_label():

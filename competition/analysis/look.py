@@ -80,7 +80,7 @@ def find_subject(source: Source, image: str) -> Subject:
     decoded = decode_file(str(path), source.member.image_size, source.member.resize)  # type: ignore[arg-type]
     if decoded.error:
         raise UserError(f"--image {image}: {decoded.error}")
-    return Subject(path.name, decoded.pixels)
+    return Subject(path.name, decoded.pixels.copy())  # what was decoded may be read-only, which PyTorch warns of
 
 
 def _subject_of_row(source: Source, name: str, row: int) -> Subject:
