@@ -7,7 +7,14 @@ import pytest
 from competition.analysis.advice import advise
 
 GOOD = {
-    "score": {"macro_f1": 0.9, "accuracy": 0.9, "rows": 1000, "folds_missing": [], "baseline_macro_f1": 0.3},
+    "score": {
+        "macro_f1": 0.9,
+        "accuracy": 0.9,
+        "rows": 1000,
+        "classes": 10,
+        "folds_missing": [],
+        "baseline_macro_f1": 0.3,
+    },
     "learning": {"fit": {"images": 1000, "seen": 0.95, "held_out": 0.9}, "rise_at_the_end": None},
     "mistakes": {
         "likely_wrong_labels": {"count": 5},
@@ -81,7 +88,11 @@ def test_near_the_ceiling_no_margin_over_the_baseline_is_asked_for(score, baseli
     assert ("linear model" in advise(findings)[0]) == is_told
 
 
-def test_a_weak_network_is_not_asked_about_labels():
+@pytest.mark.parametrize(
+    ("accuracy", "classes", "is_asked"),
+    [(0.4, 10, False), (0.65, 10, True), (0.62, 100, True), (0.61, 2, False), (0.79, 2, False), (0.81, 2, True)],
+)
+def test_a_weak_network_is_not_asked_about_labels(accuracy, classes, is_asked):
     findings = changed(("mistakes", "likely_wrong_labels", "count"), 400)
-    findings["score"]["accuracy"] = 0.4
-    assert advise(findings) == advise(GOOD)
+    findings["score"].update(accuracy=accuracy, classes=classes)
+    assert ("400 labels look wrong" in advise(findings)[0]) == is_asked

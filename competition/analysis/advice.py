@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from competition.analysis.learning import Fit
-from competition.analysis.mistakes import LEAST_ACCURACY
+from competition.analysis.mistakes import is_worth_asking
 from competition.analysis.trust import NOT_OFF
 
 Findings = Mapping[str, Any]  # the JSON twin of the page
@@ -71,12 +71,12 @@ def _still_gaining(findings: Findings) -> Iterator[str]:
 
 
 def _wrong_labels(findings: Findings) -> Iterator[str]:
-    wrong = findings["mistakes"]["likely_wrong_labels"]
-    if findings["score"]["accuracy"] < LEAST_ACCURACY:
-        return  # a weak network suspects right labels
-    if wrong is not None and wrong["count"] >= max(1, LEAST_WRONG_LABELS * findings["score"]["rows"]):
+    wrong, score = findings["mistakes"]["likely_wrong_labels"], findings["score"]
+    if wrong is None or not is_worth_asking(score["accuracy"], score["classes"]):
+        return
+    if wrong["count"] >= max(1, LEAST_WRONG_LABELS * score["rows"]):
         yield (
-            f"{wrong['count']:,} labels look wrong ({wrong['count'] / findings['score']['rows']:.0%} of the images): "
+            f"{wrong['count']:,} labels look wrong ({wrong['count'] / score['rows']:.0%} of the images): "
             "go through the list, worst first, and mend the sure ones."
         )
 

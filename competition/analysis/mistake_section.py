@@ -77,10 +77,10 @@ def _label_part(source: Source, findings: Findings) -> str:
     if found is None:
         return paragraph(f"Left out: {missing_message('cleanlab', 'this list')}.")
     words = f"{found['count']:,} labels look wrong by confident learning (cleanlab) on the out-of-fold probabilities."
-    accuracy = findings.data["score"]["accuracy"]
-    if accuracy < mistakes.LEAST_ACCURACY:
-        weak = f"A network that is right for {percent(accuracy)} of the images suspects mostly right labels"
-        return paragraph(f"{words} {weak}, so they are not shown; they are in the JSON file.")
+    accuracy, classes = findings.data["score"]["accuracy"], findings.data["score"]["classes"]
+    if not mistakes.is_worth_asking(accuracy, classes):
+        weak = f"A network that is right for {percent(accuracy)} of the images of {classes} classes"
+        return paragraph(f"{words} {weak} doubts mostly right ones, so they are not shown; they are in the JSON file.")
     if not found["images"]:
         return paragraph(words)
     rows = [

@@ -9,8 +9,7 @@ from competition import metrics
 from competition.analysis.extras import require
 from competition.predictions import Predictions
 
-# Share of right answers below which confident learning suspects mostly right labels: its list is not worth the time.
-LEAST_ACCURACY = 0.6
+LEAST_SKILL = 0.6  # part of the way from chance to all right; 0.8 right of two classes, 0.604 of a hundred
 
 
 def similarity_order(counts: metrics.Counts) -> list[int]:
@@ -66,6 +65,15 @@ def top_losses(predictions: Predictions, limit: int) -> list[int]:
     own = true_probabilities(predictions)
     wrong = np.flatnonzero(predictions.probabilities.argmax(axis=1) != predictions.labels)
     return [int(row) for row in wrong[np.argsort(own[wrong], kind="stable")[:limit]]]
+
+
+def is_worth_asking(accuracy: float, classes: int) -> bool:
+    """Return whether a network is good enough to doubt labels; a weaker one doubts mostly right ones.
+
+    What it has right by chance, one image in as many as there are classes, is no reason to believe it.
+    """
+    chance = 1 / classes
+    return accuracy >= chance + LEAST_SKILL * (1 - chance)
 
 
 def likely_wrong_labels(predictions: Predictions) -> list[int]:
