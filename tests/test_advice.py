@@ -29,6 +29,12 @@ GOOD = {
 }
 
 
+def test_one_doubtful_label_is_one():
+    findings = changed(("mistakes", "likely_wrong_labels", "count"), 1)
+    findings["score"]["rows"] = 50
+    assert "1 label looks wrong (2% of the images)" in advise(findings)[0]
+
+
 def test_a_good_run_gets_one_general_sentence():
     (sentence,) = advise(GOOD)
     assert "Nothing stands out" in sentence

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from competition.analysis.learning import Fit
-from competition.analysis.mistakes import is_worth_asking
+from competition.analysis.mistakes import is_worth_asking, look_wrong
 from competition.analysis.trust import NOT_OFF
 
 Findings = Mapping[str, Any]  # the JSON twin of the page
@@ -76,7 +76,7 @@ def _wrong_labels(findings: Findings) -> Iterator[str]:
         return
     if wrong["count"] >= max(1, LEAST_WRONG_LABELS * score["rows"]):
         yield (
-            f"{wrong['count']:,} labels look wrong ({wrong['count'] / score['rows']:.0%} of the images): "
+            f"{look_wrong(wrong['count'])} ({wrong['count'] / score['rows']:.0%} of the images): "
             "go through the list, worst first, and mend the sure ones."
         )
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from competition.analysis.parts import shortened
+from competition.errors import counted
 from competition.page import PALETTE
 
 BAND_OPACITY = 0.2
@@ -102,7 +103,7 @@ def calibration_figure(found: Mapping[str, Any]) -> Any:
     )
     figure.add_scatter(
         x=found["confidence"], y=found["accuracy"], mode="lines+markers", name="this run", line={"color": PALETTE[0]},
-        text=[f"{count:,} images" for count in found["images"]],
+        text=[counted(count, "image") for count in found["images"]],
         hovertemplate="sure %{x:.2f}, right %{y:.2f}: %{text}<extra></extra>",
     )  # fmt: skip
     axes = {"range": [0, 1]}

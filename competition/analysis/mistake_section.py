@@ -76,13 +76,13 @@ def _label_part(source: Source, findings: Findings) -> str:
     found = findings.data["mistakes"]["likely_wrong_labels"]
     if found is None:
         return paragraph(f"Left out: {missing_message('cleanlab', 'this list')}.")
-    words = f"{found['count']:,} labels look wrong by confident learning (cleanlab) on the out-of-fold probabilities."
+    words = f"{mistakes.look_wrong(found['count'])} by confident learning (cleanlab) on the out-of-fold probabilities."
+    if not found["images"]:
+        return paragraph(words)
     accuracy, classes = findings.data["score"]["accuracy"], findings.data["score"]["classes"]
     if not mistakes.is_worth_asking(accuracy, classes):
         weak = f"A network that is right for {percent(accuracy)} of the images of {classes} classes"
         return paragraph(f"{words} {weak} doubts mostly right ones, so they are not shown; they are in the JSON file.")
-    if not found["images"]:
-        return paragraph(words)
     rows = [
         [about["image_id"], about["true"], about["predicted"], about["true_probability"], about["probability"]]
         for about in found["images"][:LISTED]

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from competition import metrics
 from competition.analysis.extras import require
+from competition.errors import counted
 from competition.predictions import Predictions
 
 LEAST_SKILL = 0.6  # part of the way from chance to all right; 0.8 right of two classes, 0.604 of a hundred
@@ -74,6 +75,11 @@ def is_worth_asking(accuracy: float, classes: int) -> bool:
     """
     chance = 1 / classes
     return accuracy >= chance + LEAST_SKILL * (1 - chance)
+
+
+def look_wrong(count: int) -> str:
+    """Return ``1 label looks wrong``, ``1,234 labels look wrong``."""
+    return f"{counted(count, 'label')} {'looks' if count == 1 else 'look'} wrong"
 
 
 def likely_wrong_labels(predictions: Predictions) -> list[int]:

@@ -17,7 +17,7 @@ from competition.config import DataSettings
 from competition.data.cache import ImageStore
 from competition.data.catalog import Catalog
 from competition.data.prepare import decode, find_data
-from competition.errors import UserError, first_few
+from competition.errors import UserError, counted, first_few
 from competition.prediction.members import Member, data_of, open_members
 from competition.predictions import Predictions
 from competition.runs import read_history, read_json
@@ -128,7 +128,7 @@ def _rows_of(image_ids: Sequence[str], catalog: Catalog) -> NDArray[np.int64]:
     missing = sorted(set(image_ids) - set(place.index))
     if missing:
         raise UserError(
-            f"{catalog.source} lacks {len(missing)} images that the run was trained on: {first_few(missing)}; "
-            "name the right place with --data"
+            f"{catalog.source} lacks {counted(len(missing), 'image')} that the run was trained on: "
+            f"{first_few(missing)}; name the right place with --data"
         )
     return place.loc[list(image_ids)].to_numpy(np.int64)
