@@ -6,6 +6,8 @@ import torch
 
 from competition.analysis import drawings
 from competition.analysis.pictures import AGAINST, FOR
+from competition.errors import UserError
+from competition.models.factory import create_network
 
 PICTURES = np.zeros((2, 8, 8, 3), np.uint8)
 
@@ -44,3 +46,11 @@ def test_class_activation_maps_share_their_scale(monkeypatch):
     assert found.words == "largest class activation: 1, then 0.1"
     assert (found.pictures[0][0, 1] == found.pictures[1][0, 1]).all()
     assert not (found.pictures[0][0, 0] == found.pictures[1][0, 0]).all()
+
+
+def test_a_network_without_maps_is_named_as_it_is_called():
+    network = create_network("mlp", 3, image_size=8).eval()
+    with pytest.raises(UserError, match="^MLP keeps no map of places: there is nothing to draw"):
+        drawings.draw_activations(network, torch.zeros(3, 8, 8), PICTURES[0])
+    with pytest.raises(UserError, match="^a class activation map of MLP cannot be drawn, since it keeps no map"):
+        drawings.draw_cam(network, torch.zeros(2, 3, 8, 8), PICTURES, torch.tensor([0, 1]))

@@ -58,7 +58,7 @@ def _deepest(pairs: list[tuple[Tensor, Tensor]], network: nn.Module, images: Ten
         has_maps = bool(map_layers(network, images))
         reason = "nothing of its maps reaches the logit of the class" if has_maps else "it keeps no map of places"
         raise UserError(
-            f"a class activation map of a {type(network).__name__} cannot be drawn, since {reason}: "
+            f"a class activation map of {type(network).__name__} cannot be drawn, since {reason}: "
             "take occlusion or gradients, which need none"
         )
     enough = min(LEAST_PLACES, most)

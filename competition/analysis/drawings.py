@@ -114,7 +114,7 @@ def _layers_to_draw(network: nn.Module, images: Tensor, layer: str | None) -> li
         return [check_layer(network, layer, images)]
     found = map_layers(network, images)
     if not found:
-        raise UserError(f"a {type(network).__name__} keeps no map of places: there is nothing to draw of its layers")
+        raise UserError(f"{type(network).__name__} keeps no map of places: there is nothing to draw of its layers")
     return several(found, LAYERS)
 
 

@@ -149,7 +149,7 @@ def features_of(network: nn.Module, images: Tensor) -> Tensor:
     """Return ``forward_features``; raises UserError where the network does not split into features and head."""
     if not hasattr(network, "forward_features") or not hasattr(network, "forward_head"):
         raise UserError(
-            f"a {type(network).__name__} does not split into forward_features and forward_head, as timm's networks do: "
+            f"{type(network).__name__} does not split into forward_features and forward_head, as timm's networks do: "
             "take occlusion or gradients, which need only its output"
         )
     features: Tensor = network.forward_features(images)  # type: ignore[operator]

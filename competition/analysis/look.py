@@ -150,5 +150,5 @@ def _layer_to_dream(settings: LookSettings, source: Source, network: nn.Module, 
         return check_layer(network, settings.layer, example)
     layers = map_layers(network, example)
     if not layers:
-        raise UserError(f"a {type(network).__name__} keeps no map of places; name a class with --target")
+        raise UserError(f"{type(network).__name__} keeps no map of places; name a class with --target")
     return layers[-1]
