@@ -151,6 +151,10 @@ def test_doubtful_labels_are_shown_once_and_only_by_a_network_worth_asking(finis
         assert "<table" not in part
 
 
+def test_without_a_mistake_there_is_no_table_of_pairs():
+    assert mistake_section._pair_table([]) == "<p>None.</p>"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

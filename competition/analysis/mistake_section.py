@@ -48,6 +48,8 @@ def image_gallery(source: Source, rows: Sequence[int]) -> str:
 
 
 def _pair_table(pairs: Sequence[Mapping[str, Any]]) -> str:
+    if not pairs:
+        return paragraph("None.")
     rows = [
         [pair["first"], pair["second"], pair["first_as_second"], pair["second_as_first"], pair["share"]]
         for pair in pairs
