@@ -108,7 +108,10 @@ def load_folds(path: Path, image_ids: list[str], labels: list[str], folds: int, 
         UserError: an id that is missing, unknown or in two folds; a fold that is missing; a label that differs.
     """
     if not path.exists():
-        raise UserError(f"--fold-file {path} does not exist")
+        raise UserError(
+            f"--fold-file {path} does not exist: leave the flag out, or name a table under {FOLDER}/, which is made "
+            "where there is none"
+        )
     read = read_csv(str(path))
     table = pd.DataFrame(read.rows, columns=read.columns, dtype=object)
     wanted = ["fold", *(f"fold_{n}" for n in range(1, repeats))]

@@ -109,5 +109,5 @@ def test_a_users_table_is_checked(saved, change, said):
 
 
 def test_a_missing_table_is_named(tmp_path):
-    with pytest.raises(UserError, match="does not exist"):
+    with pytest.raises(UserError, match=r"none.csv does not exist: leave the flag out, or name a table under folds/"):
         load_folds(tmp_path / "none.csv", [], [], 2, 1)
