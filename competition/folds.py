@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from competition.data.csvfile import read_csv
+from competition.data.csvfile import CsvFile, read_csv
 from competition.data.duplicates import equal_rows
 from competition.errors import UserError, first_few
 from competition.runs import counted_seed, write_atomically
@@ -122,7 +122,7 @@ def load_folds(path: Path, image_ids: list[str], labels: list[str], folds: int, 
         )
     _check_ids(path, table["image_id"], image_ids)
     for column in wanted:
-        table[column] = _fold_numbers(path, table, column, folds)
+        table[column] = _fold_numbers(read, table[column], folds)
     table = table.set_index("image_id").loc[image_ids].reset_index()
     if "label" in table:
         differ = table.loc[table["label"] != np.asarray(labels, dtype=object), "image_id"]
@@ -147,18 +147,19 @@ def _check_ids(path: Path, found: pd.Series, image_ids: list[str]) -> None:
         raise UserError(f"{path} does not fit the data:\n  " + "\n  ".join(lines) + f"\n{ANOTHER}")
 
 
-def _fold_numbers(path: Path, table: pd.DataFrame, column: str, folds: int) -> NDArray[np.int64]:
-    numbers = pd.to_numeric(table[column], errors="coerce")
+def _fold_numbers(read: CsvFile, cells: pd.Series, folds: int) -> NDArray[np.int64]:
+    numbers = pd.to_numeric(cells, errors="coerce")
     allowed = numbers.isin(range(folds))
     if not allowed.all():
         row = int(np.flatnonzero(~allowed)[0])
         raise UserError(
-            f"{path} line {row + 2}: {column} is {table[column].iloc[row]!r}; "
+            f"{read.path} line {read.lines[row]}: {cells.name} is {cells.iloc[row]!r}; "
             f"with --folds {folds} it runs from 0 to {folds - 1}"
         )
     missing = sorted(set(range(folds)) - set(numbers.astype(int)))
     if missing:
         raise UserError(
-            f"{path}: {column} {first_few(missing)} is missing; --folds {folds} needs every one of 0 to {folds - 1}"
+            f"{read.path}: {cells.name} {first_few(missing)} is missing; "
+            f"--folds {folds} needs every one of 0 to {folds - 1}"
         )
     return numbers.to_numpy(np.int64)

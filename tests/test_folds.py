@@ -108,6 +108,14 @@ def test_a_users_table_is_checked(saved, change, said):
         load_folds(path, ids, labels, 4, 1)
 
 
+def test_blank_lines_count(saved):
+    path, ids, labels = saved
+    header, first, *rest = path.read_text().splitlines()
+    path.write_text("\n".join([header, "", first, "", "", rest[0][:-1] + "x", *rest[1:]]))
+    with pytest.raises(UserError, match="line 6: fold is 'x'"):
+        load_folds(path, ids, labels, 4, 1)
+
+
 def test_a_missing_table_is_named(tmp_path):
     with pytest.raises(UserError, match=r"none.csv does not exist: leave the flag out, or name a table under folds/"):
         load_folds(tmp_path / "none.csv", [], [], 2, 1)
