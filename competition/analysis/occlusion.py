@@ -12,14 +12,9 @@ BATCH = 256  # covered pictures per forward pass, fewer where memory runs out
 
 @torch.inference_mode()
 def occlusion_map(
-    network: nn.Module,
-    images: Tensor,
-    targets: Tensor,
-    window: int | None = None,
-    stride: int | None = None,
-    fill: float = 0.0,
+    network: nn.Module, images: Tensor, targets: Tensor, window: int | None = None, stride: int | None = None
 ) -> Tensor:
-    """Return how far the target's probability falls when a place is covered. -> (B, H, W) on the CPU.
+    """Return how far the target's probability falls when the mean colour covers a place. -> (B, H, W) on the CPU.
 
     Each value is the mean over all squares that cover the pixel: above 0 the place speaks for the class, below 0
     against it.
@@ -30,7 +25,6 @@ def occlusion_map(
         targets: (B,) class numbers.
         window: side of the square in pixels; a quarter of the picture where not given.
         stride: pixels from one square to the next; half a window where not given.
-        fill: what covers, after normalisation; 0 is the mean colour.
     """
     height, width = images.shape[2:]
     window = window or max(2, min(height, width) // 4)
@@ -38,7 +32,7 @@ def occlusion_map(
     plain = _target_probabilities(network, images, targets)  # (B,)
     falls = torch.stack(
         [
-            fall - in_halves(partial(_covered, network, image, target, covers, fill), BATCH, print)[0]
+            fall - in_halves(partial(_covered, network, image, target, covers), BATCH, print)[0]
             for image, target, fall in zip(images, targets, plain, strict=True)
         ]
     )  # (B, P)
@@ -56,11 +50,11 @@ def _covers(height: int, width: int, window: int, stride: int) -> Tensor:
     return (is_row[:, None, :, None] & is_column[None, :, None, :]).flatten(0, 1)
 
 
-def _covered(network: nn.Module, image: Tensor, target: Tensor, covers: Tensor, fill: float, at_once: int) -> Tensor:
+def _covered(network: nn.Module, image: Tensor, target: Tensor, covers: Tensor, at_once: int) -> Tensor:
     """Return the target's probability for each square. -> (P,)."""
     parts = []
     for some in covers.split(at_once):
-        pictures = torch.where(some[:, None], fill, image[None])  # (p, 3, H, W)
+        pictures = torch.where(some[:, None], 0.0, image[None])  # (p, 3, H, W)
         parts.append(_target_probabilities(network, pictures, target.expand(len(some))))
     return torch.cat(parts)
 
