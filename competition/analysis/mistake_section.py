@@ -10,14 +10,14 @@ from competition.analysis.drawings import tile
 from competition.analysis.extras import missing_message
 from competition.analysis.findings import LABELS, LOSSES, Findings, describe_row
 from competition.analysis.parts import bullets, chart, folded, gallery, image_picture, percent
-from competition.analysis.pictures import png, shrunk
+from competition.analysis.pictures import png
 from competition.analysis.source import Source
 from competition.errors import first_few
 from competition.page import Section, heading, paragraph, table
 
 PAIRS_SHOWN, EXAMPLES = 6, 4
 LISTED = 200  # likely wrong labels in the table
-LARGEST, SMALLEST = 128, 64  # px, of a picture in a gallery
+SMALLEST = 64  # px, of a picture in a gallery; twice that at most
 
 
 def mistake_section(source: Source, findings: Findings) -> Section:
@@ -43,7 +43,7 @@ def image_gallery(source: Source, rows: Sequence[int]) -> str:
     pictures = source.pictures(source.rows[np.asarray(rows)])
     shown = []
     for row, pixels in zip(rows, pictures, strict=True):
-        shown.append(image_picture(png(tile(shrunk(pixels, LARGEST), SMALLEST)), describe_row(source, row)))
+        shown.append(image_picture(png(tile(pixels, SMALLEST)), describe_row(source, row)))
     return gallery(shown)
 
 

@@ -33,11 +33,6 @@ def resized(picture: Picture, side: int) -> Picture:
     return np.ascontiguousarray(cv2.resize(np.ascontiguousarray(picture), (width, height), interpolation=how))
 
 
-def shrunk(picture: Picture, side: int) -> Picture:
-    """Return the picture with no side above ``side`` pixels; a smaller one as it is."""
-    return resized(picture, side) if max(picture.shape[:2]) > side else picture
-
-
 def coloured(values: NDArray[np.floating], limits: tuple[float, float] | None = None) -> Picture:
     """Colour a map (viridis) between limits, else from its lowest to its highest value. (H, W) -> (H, W, 3)."""
     low, high = limits or (float(values.min()), float(values.max()))
