@@ -12,6 +12,9 @@ from competition.analysis.layers import has_channels_last, is_channels_last, map
 # A filter is dead when its answers to all pictures and places differ by less than this part of the layer's range.
 DEAD_RANGE = 1e-3
 
+# Lowest and highest answers by module and width: one activation may serve layers of several widths.
+Ranges = dict[tuple[str, int], tuple[Tensor, Tensor]]
+
 
 @torch.no_grad()
 def activation_maps(network: nn.Module, images: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
@@ -21,8 +24,8 @@ def activation_maps(network: nn.Module, images: Tensor, names: Sequence[str]) ->
     """
     with recorded(network, names) as outputs:
         network(images)
-        maps = {name: outputs.map_of(name) for name in outputs}
-    return {name: maps[name].float().cpu() for name in names if maps.get(name) is not None}  # type: ignore[union-attr]
+        maps = [(name, outputs.map_of(name)) for name in names]
+    return {name: values.float().cpu() for name, values in maps if values is not None}
 
 
 def strongest(maps: Tensor, count: int) -> list[int]:
@@ -46,13 +49,13 @@ def count_dead(network: nn.Module, batches: Iterable[Tensor]) -> list[DeadFilter
 
     A network without activation modules is judged by the outputs of its blocks. ``batches`` are (B, 3, H, W).
     """
-    ranges: dict[str, tuple[Tensor, Tensor]] = {}
+    ranges: Ranges = {}
     names: list[str] = []
     for images in batches:
         names = names or _activation_names(network) or [layer.name for layer in map_layers(network, images)]
         with _ranges(network, names, ranges):
             network(images)
-    return [_dead_of(name.partition("#")[0], high - low) for name, (low, high) in ranges.items()]
+    return [_dead_of(name, high - low) for (name, _), (low, high) in ranges.items()]
 
 
 def _dead_of(name: str, spread: Tensor) -> DeadFilters:
@@ -73,14 +76,14 @@ def _activation_names(network: nn.Module) -> list[str]:
 
 
 @contextmanager
-def _ranges(network: nn.Module, names: Sequence[str], ranges: dict[str, tuple[Tensor, Tensor]]) -> Iterator[None]:
+def _ranges(network: nn.Module, names: Sequence[str], ranges: Ranges) -> Iterator[None]:
     """Widen the lowest and highest answer of every channel while the context is open."""
 
     def watch(name: str, output: Tensor) -> None:
         last = output.ndim == 3 or is_channels_last(output, has_channels_last(network))
         places = tuple(axis for axis in range(output.ndim) if axis != (output.ndim - 1 if last else 1))
         low, high = output.amin(dim=places).float(), output.amax(dim=places).float()
-        key = f"{name}#{len(low)}"  # one activation may serve layers of several widths
+        key = name, len(low)
         if key in ranges:
             low, high = torch.minimum(low, ranges[key][0]), torch.maximum(high, ranges[key][1])
         ranges[key] = (low, high)
