@@ -60,7 +60,7 @@ def find(source: Source, others: Sequence[str]) -> Findings:
             "The networks' weights were deleted: fit on seen images, corruptions and all pictures of what the networks "
             "see are left out"
         )
-    labels = [] if is_missing("cleanlab") else mistakes.likely_wrong_labels(source.predictions)
+    labels = None if is_missing("cleanlab") else mistakes.likely_wrong_labels(source.predictions)
     data: dict[str, Any] = {
         "run": str(source.folder),
         "toolkit": __version__,
@@ -68,12 +68,12 @@ def find(source: Source, others: Sequence[str]) -> Findings:
         "left_out": left_out,
         "score": _score(source, counts, others),
         "learning": _learning(source, which, plain),
-        "mistakes": _mistakes(source, counts, None if is_missing("cleanlab") else labels),
+        "mistakes": _mistakes(source, counts, labels),
         "trust": _trust(source, which, plain),
         "origin": _origin(source),
     }
     data["advice"] = advise(data)
-    return Findings(data, counts, labels)
+    return Findings(data, counts, labels or [])
 
 
 def _score(source: Source, counts: metrics.Counts, others: Sequence[str]) -> dict[str, Any]:
