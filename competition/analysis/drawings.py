@@ -31,14 +31,6 @@ def to_input(preprocessing: Preprocessing, pictures: NDArray[np.uint8], device: 
     return preprocessing.to_input(torch.from_numpy(pictures), device, torch.contiguous_format)
 
 
-def normaliser(preprocessing: Preprocessing, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """Return the function from pictures (B, 3, S, S) in 0..1 to the network's input."""
-    mean, std = (
-        torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (preprocessing.mean, preprocessing.std)
-    )
-    return lambda pictures: (pictures - mean) / std
-
-
 def tile(picture: draw.Picture, smallest: int = TILE) -> draw.Picture:
     """Return the picture at a side that can be looked at: a whole multiple of a small one's."""
     side = max(picture.shape[:2])
@@ -138,8 +130,10 @@ def _dream(
     network: nn.Module, objective: Objective, count: int, preprocessing: Preprocessing
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     device = next(network.parameters()).device
-    normalise = normaliser(preprocessing, device)
-    found, values = dream(network, objective, count, preprocessing.image_size, normalise)
+    mean, std = (
+        torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (preprocessing.mean, preprocessing.std)
+    )
+    found, values = dream(network, objective, count, preprocessing.image_size, lambda pictures: (pictures - mean) / std)
     return draw.to_bytes(found.permute(0, 2, 3, 1).numpy() * 255), values.numpy()
 
 
