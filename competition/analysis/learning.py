@@ -79,10 +79,9 @@ def measure_fit(source: Source, which: NDArray[np.intp], held_out: NDArray[np.fl
     first_repeat = [fold for fold in source.folds_with_weights() if fold < source.member.settings.folds]
     if len(first_repeat) < 2:
         return None
-    place = {fold: number for number, fold in enumerate(first_repeat)}
+    following = dict(zip(first_repeat, [*first_repeat[1:], first_repeat[0]], strict=True))
     # What a later repeat alone held out, none of these did: any of them was trained on it.
-    after = [place.get(fold, -1) + 1 for fold in source.folds[which].tolist()]
-    next_fold = np.array([first_repeat[number % len(first_repeat)] for number in after])
+    next_fold = np.array([following.get(fold, first_repeat[0]) for fold in source.folds[which].tolist()])
     seen = np.empty_like(held_out)
     for fold in np.unique(next_fold):
         places = np.flatnonzero(next_fold == fold)
