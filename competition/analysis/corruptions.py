@@ -7,14 +7,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from competition.analysis.pictures import to_bytes
+from competition.analysis.pictures import Picture, to_bytes
 from competition.analysis.predicting import Change, evenly, predict_held_out, predict_rows, sample_f1
 from competition.analysis.source import Source
 from competition.data.decode import decode_pixels, resize_image
 from competition.predictions import class_numbers
 from competition.runs import counted_seed
 
-Picture = NDArray[np.uint8]
 SMOOTHED = "smoothed by width / 75"
 LARGE_FILES = 200  # are decoded anew for that, at most
 WEB_PHOTO = 75  # a picture of w pixels is smoothed over w / 75 of them
@@ -144,7 +143,7 @@ def measure_holdout(source: Source) -> list[Effect]:
 
 def _is_smoothed(source: Source, rows: NDArray[np.intp]) -> bool:
     """Return whether the w / 75 filter changes any of these rows of the store."""
-    return any(kernel_of(int(width)) > 1 for width in source.store.facts["width"].to_numpy()[rows])
+    return kernel_of(source.store.facts["width"].to_numpy()[rows].max(initial=0)) > 1
 
 
 def _few(labels: NDArray[np.int64]) -> NDArray[np.intp]:

@@ -149,13 +149,12 @@ def _corruption_part(found: Mapping[str, Any]) -> str:
         html += _effect_table(
             found["corruptions"]["holdout"], "The split that was held out, mean of all folds, one view"
         )
-    words = ""
     if kernel_of(width) < 2:
-        words = paragraph(
+        html += paragraph(
             "The filter of width w / 75, which makes large web photographs like shrunk ones, changes nothing here: the "
             f"images are {width} px wide at most, so its kernel has {kernel_of(width)} px."
         )
-    return html + words
+    return html
 
 
 def _effect_table(effects: Sequence[Mapping[str, Any]], caption: str) -> str:
