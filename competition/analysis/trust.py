@@ -115,16 +115,9 @@ def adversarial_validation(train: pd.DataFrame, test: pd.DataFrame) -> Shift | N
 
 
 def _thinned(facts: pd.DataFrame) -> pd.DataFrame:
-    return facts.iloc[:: -(-len(facts) // MOST_ROWS)] if len(facts) else facts
+    return facts.iloc[:: max(1, -(-len(facts) // MOST_ROWS))]
 
 
 def _inputs(facts: pd.DataFrame) -> NDArray[np.float32]:
-    numbers = np.stack(
-        [
-            facts["brightness"].to_numpy(np.float32),
-            facts["contrast"].to_numpy(np.float32),
-            np.log1p(facts["sharpness"].to_numpy(np.float32)),
-        ],
-        axis=1,
-    )
-    return np.concatenate([thumbnails(facts).astype(np.float32), numbers], axis=1)
+    numbers = [facts["brightness"], facts["contrast"], np.log1p(facts["sharpness"])]
+    return np.column_stack([thumbnails(facts), *numbers]).astype(np.float32)
