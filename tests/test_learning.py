@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from competition.analysis import learning
+from competition.analysis import learning, predicting
 from competition.analysis.learning import Curve, Fit, curve, describe_learning, rise_at_the_end
 
 NOTHING = Curve("valid_loss", [], [], [], [])
@@ -61,7 +61,7 @@ def test_what_a_later_repeat_held_out_was_seen_by_the_first(monkeypatch):
     """Folds 0 and 1 of three, and fold 3, the first of the second repeat, are finished."""
     asked = {}
     monkeypatch.setattr(
-        learning, "predict_rows", lambda source, fold, rows: asked.update({fold: rows}) or np.eye(2)[rows]
+        predicting, "predict_rows", lambda source, fold, rows, _: asked.update({fold: rows}) or np.eye(2)[rows]
     )
     member = SimpleNamespace(settings=SimpleNamespace(folds=3))
     source = SimpleNamespace(

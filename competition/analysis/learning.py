@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from competition.analysis.predicting import predict_rows, sample_f1
+from competition.analysis.predicting import predict_under, sample_f1
 from competition.analysis.source import Source
 
 GAP_LARGE = 0.15  # macro F1 on seen images above that on held-out ones: it learns images by heart
@@ -82,10 +82,7 @@ def measure_fit(source: Source, which: NDArray[np.intp], held_out: NDArray[np.fl
     following = dict(zip(first_repeat, [*first_repeat[1:], first_repeat[0]], strict=True))
     # What a later repeat alone held out, none of these did: any of them was trained on it.
     next_fold = np.array([following.get(fold, first_repeat[0]) for fold in source.folds[which].tolist()])
-    seen = np.empty_like(held_out)
-    for fold in np.unique(next_fold):
-        places = np.flatnonzero(next_fold == fold)
-        seen[places] = predict_rows(source, int(fold), source.rows[which[places]])
+    seen = predict_under(source, which, next_fold)
     return Fit(len(which), *(sample_f1(source.labels[which], part) for part in (seen, held_out)))
 
 

@@ -43,9 +43,16 @@ def predict_rows(
 
 def predict_held_out(source: Source, which: NDArray[np.intp], change: Change | None = None) -> NDArray[np.float32]:
     """Return the probabilities of some predictions' images, each under the fold that held it out. -> (n, K)."""
+    return predict_under(source, which, source.folds[which], change)
+
+
+def predict_under(
+    source: Source, which: NDArray[np.intp], folds: NDArray[np.int64], change: Change | None = None
+) -> NDArray[np.float32]:
+    """Return the probabilities of some predictions' images, each under the network of its fold of ``folds``, (n,)."""
     result = np.empty((len(which), len(source.class_names)), np.float32)
-    for fold in np.unique(source.folds[which]):
-        places = np.flatnonzero(source.folds[which] == fold)
+    for fold in np.unique(folds):
+        places = np.flatnonzero(folds == fold)
         result[places] = predict_rows(source, int(fold), source.rows[which[places]], change)
     return result
 
