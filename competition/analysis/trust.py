@@ -1,7 +1,6 @@
 """Can it be trusted: calibration, and whether the test images are like the training images."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -100,18 +99,18 @@ def adversarial_validation(train: pd.DataFrame, test: pd.DataFrame) -> Shift | N
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.model_selection import StratifiedKFold, cross_val_score
 
-    sides = [_thinned(part[(part["error"] == "").to_numpy()]) for part in (train, test)]
-    if min(len(side) for side in sides) < LEAST_ROWS:
+    train, test = (_thinned(part[(part["error"] == "").to_numpy()]) for part in (train, test))
+    if min(len(train), len(test)) < LEAST_ROWS:
         return None
-    inputs = np.concatenate([_inputs(side) for side in sides])
-    is_test = np.repeat([0, 1], [len(side) for side in sides])
+    inputs = np.concatenate([_inputs(train), _inputs(test)])
+    is_test = np.repeat([0, 1], [len(train), len(test)])
     model = HistGradientBoostingClassifier(max_iter=40, max_leaf_nodes=8, random_state=0)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
     scores = cross_val_score(model, inputs, is_test, cv=folds, scoring="roc_auc")
-    medians: dict[str, Any] = {
-        name: (float(sides[0][name].median()), float(sides[1][name].median())) for name in ("sharpness", "brightness")
-    }
-    return Shift(float(scores.mean()), float(scores.std() / np.sqrt(FOLDS)), **medians)
+    sharpness, brightness = (
+        (float(train[name].median()), float(test[name].median())) for name in ("sharpness", "brightness")
+    )
+    return Shift(float(scores.mean()), float(scores.std() / np.sqrt(FOLDS)), sharpness, brightness)
 
 
 def _thinned(facts: pd.DataFrame) -> pd.DataFrame:
