@@ -31,9 +31,8 @@ def frequencies(count: int, side: int, generator: torch.Generator) -> tuple[Tens
     """
     rows, columns = torch.fft.fftfreq(side)[:, None], torch.fft.rfftfreq(side)[None]
     scale = 1.0 / torch.sqrt(rows**2 + columns**2).clamp(min=1.0 / side)
-    start = torch.randn(
-        count, 3, *scale.shape, 2, generator=generator
-    )  # strong: grey excites few filters, so none climb
+    # Strong from the start: grey excites few filters, so none would climb.
+    start = torch.randn(count, 3, *scale.shape, 2, generator=generator)
     colours = torch.tensor(COLOURS) / torch.tensor(COLOURS).norm(dim=0).max()
 
     def to_pictures(numbers: Tensor) -> Tensor:
