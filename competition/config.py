@@ -31,7 +31,9 @@ class SourceSettings(Settings):
     images: Path | None = setting(None, DATA, "folder that holds the images named in the CSVs", identity=False)
     id_column: str | None = setting(None, DATA, "column of image ids in the CSVs", identity=False)
     label_column: str | None = setting(None, DATA, "column of labels in the CSVs", identity=False)
-    group_column: str | None = setting(None, DATA, "column whose equal values must share a fold", identity=False)
+    group_column: str | None = setting(
+        None, DATA, "column whose equal values share a fold; auto: group; none: no column", none="none", identity=False
+    )
 
 
 # What whoever reads a run's data again takes over from it.

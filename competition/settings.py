@@ -25,7 +25,7 @@ class Spec:
     unit: str = ""
     low: float | None = None
     high: float | None = None
-    none: float | None = None  # what the word none says, where it is not auto
+    none: float | str | None = None  # what the word none says, where it is not auto
     # An identity setting changes what a run computes; the others only change how or how far it gets there.
     identity: bool = True
 

@@ -56,6 +56,11 @@ def test_optional_settings_take_auto_and_none(text):
     assert TrainSettings(image_size=text).image_size is None
 
 
+def test_no_group_column_is_not_any_group_column():
+    settings = TrainSettings(group_column="none")
+    assert TrainSettings(**settings.plain()) == settings != TrainSettings(group_column="auto") == TrainSettings()
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [

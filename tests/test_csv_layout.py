@@ -142,6 +142,8 @@ def test_the_ids_may_be_the_labels(tmp_path: Path) -> None:
         ({"label_column": "lable"}, r"no column 'lable' \(did you mean 'label'\?\)"),
         ({"id_column": "name"}, "no column 'name'"),
         ({"group_column": "patient"}, "no column 'patient'"),
+        ({"group_column": "label"}, "--group-column label holds the ids or the labels"),
+        ({"group_column": "id"}, "--group-column id holds the ids or the labels"),
     ],
 )
 def test_refused_columns(tmp_path: Path, flags: dict[str, str], message: str) -> None:

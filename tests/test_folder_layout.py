@@ -14,6 +14,8 @@ def test_manifest_gives_groups(tmp_path: Path) -> None:
     catalog = open_catalog(make(tmp_path, ["cat/1.png", "dog/1.png", "dog/2.png"], {"manifest.csv": manifest}))
     assert catalog.table["group"].tolist() == ["g1", "g1", None]
     assert kinds(catalog) == {"manifest disagrees": ["dog/1.png"]}
+    assert open_catalog(tmp_path, group_column="none").table["group"].tolist() == [None, None, None]
+    assert open_catalog(tmp_path, group_column="seed").table["group"].tolist() == ["1", "1", None]
 
 
 def test_a_test_image_of_the_same_name_is_not_compared_with_the_manifest(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def open_catalog(
         layout = "csv"
         reader.read()
     else:
-        layout = read_folders(draft, tables, source)
+        layout = read_folders(draft, tables, source, group_column)
         draft.id_column, draft.label_column = id_column or draft.id_column, label_column or draft.label_column
     draft.report_unnamed()
     table = draft.as_table()

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from competition.data.archive import is_image, natural_key, real_paths
+from competition.data.columns import group_column, label_column
 from competition.data.csvfile import CsvFile, read_csv
 from competition.data.draft import Draft, Problem, Row
 from competition.data.naming import match_images, split_of_folder, without_extension
 from competition.errors import UserError, counted, first_few
 
 _ID_NAMES = ("image_id", "id", "image", "file", "filename", "file_name", "name", "path", "img", "uuid")
-_LABEL_NAMES = ("label", "class", "target", "category", "labels", "y", "class_name", "class_id")
 _EMPTY_LABELS = frozenset({"", "nan", "NaN", "<NA>"})  # what pandas writes for a missing value
 _NEARLY = 0.9  # of the largest share of values that name images: as good, for a few images may be missing
 _ROWS_PER_ID = 10  # rows per value from which a column holds labels rather than ids
@@ -103,27 +103,8 @@ class CsvReader:
     def _first_values(self, table: CsvFile) -> dict[str, set[str]]:
         return {name: set(table.column(name, "--id-column")[:_LOOK_AT]) - {""} for name in table.columns}
 
-    def _label_column(self, table: CsvFile, id_column: str) -> str:
-        if self.wanted["label"]:
-            table.column(self.wanted["label"], "--label-column")
-            return self.wanted["label"]
-        rest = [name for name in table.columns if name != id_column and name.lower() != "group"]
-        asked = self.sample.columns[1:] if self.sample else []
-        shared = [name for name in asked if name in rest]
-        known = [name for known in _LABEL_NAMES for name in rest if name.lower() == known]
-        if len(shared) > 1:
-            raise UserError(
-                f"{table.path}: which column is the label? It shares {first_few(shared, 10)} with "
-                f"{self.tables['sample']}. If each is a class or one label of several, add a column with the name of "
-                "each image's class. Name the label with --label-column."
-            )
-        if not shared and not known and len(rest) != 1:
-            has = f"has {first_few(rest, 10)}" if rest else f"has only {id_column!r}"
-            raise UserError(f"{table.path}: which column is the label? It {has}. Name it with --label-column.")
-        return (shared + known or rest)[0]
-
-    def _group_column(self, table: CsvFile) -> list[str | None]:
-        name = self.wanted["group"] or next((name for name in table.columns if name.lower() == "group"), None)
+    def _groups(self, table: CsvFile, taken: tuple[str, str]) -> list[str | None]:
+        name = group_column(table, self.wanted["group"], taken)
         if name is None:
             return [None] * len(table.rows)
         return [cell.strip() or None for cell in table.column(name, "--group-column")]
@@ -131,14 +112,14 @@ class CsvReader:
     def _read_labelled(self, table: CsvFile, split: str, seen: dict[str, tuple[str, str | None]]) -> None:
         """Add the rows of a labelled table; ``seen`` holds (label, file) of the ids of this and earlier tables."""
         id_column = self._id_column(table, split)
-        label_column = self._label_column(table, id_column)
+        labelled_by = label_column(table, id_column, self.wanted["label"], self.wanted["group"], self.sample)
         if split == "train":
-            self.draft.id_column, self.draft.label_column = id_column, label_column
+            self.draft.id_column, self.draft.label_column = id_column, labelled_by
         ids = [image_id.strip() for image_id in table.column(id_column, "--id-column")]
-        labels = [label.strip() for label in table.column(label_column, "--label-column")]
-        empty = self._report_empty(table, [(id_column, ids), (label_column, labels)])
+        labels = [label.strip() for label in table.column(labelled_by, "--label-column")]
+        empty = self._report_empty(table, [(id_column, ids), (labelled_by, labels)])
         found = self._resolve([name for name in ids if name], split, table.path)
-        groups = self._group_column(table)
+        groups = self._groups(table, (id_column, labelled_by))
         twice: list[str] = []
         torn: list[str] = []
         shared: list[str] = []

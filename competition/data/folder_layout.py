@@ -3,16 +3,18 @@
 from pathlib import Path
 
 from competition.data.archive import natural_key
+from competition.data.columns import group_column
 from competition.data.csvfile import CsvFile, read_csv
 from competition.data.draft import Draft, Problem, Row
 from competition.data.naming import match_images, splits_of_folders
 from competition.errors import UserError, counted, first_few
 
 
-def read_folders(draft: Draft, tables: dict[str, str], source: Path) -> str:
+def read_folders(draft: Draft, tables: dict[str, str], source: Path, wanted_group: str | None = None) -> str:
     """Add every labelled and test image to the draft and return the layout's name.
 
-    ``tables`` may hold a sample submission or test list, and a ``manifest.csv`` that states groups and labels.
+    ``tables`` may hold a sample submission or test list, and a ``manifest.csv`` that states groups and labels;
+    ``wanted_group`` is the column of groups, where one is asked for, or none.
     Raises UserError when the images lie in train and test folders without a class.
     """
     draft.files = _without_doubled(draft.files, draft.split_tops())
@@ -26,7 +28,7 @@ def read_folders(draft: Draft, tables: dict[str, str], source: Path) -> str:
                 "class (train/CLASS/IMAGE), or add a train.csv with an id and a label column."
             )
         split_of = {top: "test" if split_of.get(top) == "test" else "class" for top in tops}
-    groups, stated = _read_manifest(draft, tables)
+    groups, stated = _read_manifest(draft, tables, wanted_group)
     _add_labelled(draft, split_of, groups)
     _add_test_folder(draft, split_of, tables)
     _compare_manifest(draft, stated)
@@ -110,7 +112,9 @@ def _follow_list(draft: Draft, table: CsvFile, names: list[str]) -> None:
     draft.submission_ids = wanted
 
 
-def _read_manifest(draft: Draft, tables: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+def _read_manifest(
+    draft: Draft, tables: dict[str, str], wanted_group: str | None
+) -> tuple[dict[str, str], dict[str, str]]:
     """Return ({file name: group}, {file name: label}) as a ``manifest.csv`` states them."""
     if "manifest" not in tables:
         return {}, {}
@@ -118,12 +122,12 @@ def _read_manifest(draft: Draft, tables: dict[str, str]) -> tuple[dict[str, str]
     ids = manifest.column("image_id", "the header of manifest.csv")
     found, _ = match_images(ids, draft.images, None)
 
-    def stated(column: str) -> dict[str, str]:
-        cells = manifest.column(column, "") if column in manifest.columns else []
+    def stated(column: str | None) -> dict[str, str]:
+        cells = manifest.column(column, "") if column is not None and column in manifest.columns else []
         pairs = zip(ids, cells, strict=False)
         return {found[name]: cell.strip() for name, cell in pairs if name in found and cell.strip()}
 
-    return stated("group"), stated("label")
+    return stated(group_column(manifest, wanted_group, ("image_id", "label"))), stated("label")
 
 
 def _compare_manifest(draft: Draft, stated: dict[str, str]) -> None:

@@ -1,0 +1,34 @@
+"""Which column is the label and which the group, and that they are never the same."""
+
+from pathlib import Path
+
+import pytest
+
+from competition.data.catalog import open_catalog
+from tests.test_catalog import IMAGES, make
+
+NOTHING = [None, None]
+
+
+@pytest.mark.parametrize(
+    ("header", "sample", "flags", "label", "groups"),
+    [
+        ("id,label,group", None, {}, ["a", "b"], ["x", "y"]),
+        ("id,label,Group", None, {}, ["a", "b"], ["x", "y"]),
+        ("id,label,group", None, {"group_column": "none"}, ["a", "b"], NOTHING),
+        ("id,label,group", None, {"label_column": "group"}, ["x", "y"], NOTHING),
+        ("id,label,group", "id,group", {"group_column": "none"}, ["x", "y"], NOTHING),
+        ("id,group", None, {}, ["a", "b"], NOTHING),
+        ("id,group", None, {"label_column": "group"}, ["a", "b"], NOTHING),
+        ("id,kind,group", None, {}, ["a", "b"], ["x", "y"]),
+        ("id,kind,group", None, {"group_column": "kind"}, ["x", "y"], ["a", "b"]),
+        ("id,site,group", "id,group", {"group_column": "site"}, ["x", "y"], ["a", "b"]),
+        ("group,label", None, {}, ["a", "b"], NOTHING),
+    ],
+)
+def test_the_label_and_the_group(tmp_path: Path, header, sample, flags, label, groups) -> None:
+    width = header.count(",") + 1
+    table = [header, *(",".join(row[:width]) for row in (["1", "a", "x"], ["2", "b", "y"]))]
+    tables = {"train.csv": "\n".join(table)} | ({"sample_submission.csv": f"{sample}\n3,a\n"} if sample else {})
+    catalog = open_catalog(make(tmp_path, [*IMAGES, "test/3.png"], tables), **flags).labelled()
+    assert (catalog["label"].tolist(), catalog["group"].tolist()) == (label, groups)
