@@ -7,9 +7,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from competition.config import CheckSettings
 from competition.data.cache import open_images
 from competition.data.catalog import Catalog, Problem, open_catalog
 from competition.data.checks import check, duplicate_groups, format_report
+from competition.data.prepare import report_problems
+from competition.verbs.check import main as check_verb
 
 RNG = np.random.default_rng(0)
 
@@ -116,8 +119,25 @@ def test_copies_that_fill_no_folds_are_told_likewise(root: Path, other: int, fol
     copies = dict.fromkeys(["train/c/1.png", "train/c/2.png", "train/c/3.png"], noise())
     make(root, {**plain(), **copies, **{f"train/c/other{n}.png": noise() for n in range(other)}})
     message = found(root, folds)["class too much alike for the folds"].message
-    told = f"1 label with fewer than {folds} separate images, duplicates and groups counted once."
+    told = f"1 label with fewer than {folds} separate images, duplicates counted once."
     assert message == f"{told} {advice}"
+
+
+def test_groups_that_fill_no_folds_are_told_with_their_column(root: Path, capsys) -> None:
+    make(root, plain(30))
+    lines = [f"train/{label}/{n}.png,{label},vehicle\n" for label in "ab" for n in range(30)]
+    (root / "train.csv").write_text("image,label,group\n" + "".join(lines))
+    words = [str(root), "--folds", "2", "--cache-dir", str(root.parent / "cache")]
+    assert check_verb(words) == 2
+    said = (
+        "2 labels with fewer than 2 separate images, duplicates and groups (column 'group' of train.csv) counted once"
+    )
+    assert f"{said}. {MORE} --group-column none takes no groups." in (out := capsys.readouterr().out)
+    assert "groups: column 'group' of train.csv (--group-column names another, or none)" in out
+    report_problems(CheckSettings(), open_catalog(root), [])  # as a training on good images does
+    assert capsys.readouterr().out == "groups: column 'group' of train.csv (--group-column names another, or none)\n"
+    assert check_verb([*words, "--group-column", "none"]) == 0
+    assert "column" not in capsys.readouterr().out
 
 
 def test_classes_of_few_separate_images_are_told(root: Path) -> None:

@@ -44,14 +44,16 @@ def dealt(tmp_path, fold_of, groups, contents):
     folds = {"fold" if n == 0 else f"fold_{n}": numbers for n, numbers in enumerate(fold_of)}
     save_folds(path, pd.DataFrame({"image_id": ids, "label": labels, **folds}))
     table = pd.DataFrame({"image_id": ids, "label": labels, "group": groups, "row": [3, 2, 1, 0]})
-    images = SimpleNamespace(groups=lambda table: np.array(contents)[table["image_id"].map(ids.index)])
-    settings = TrainSettings(fold_file=str(path), folds=2, repeats=len(fold_of), group_column="patient")
+    catalog = SimpleNamespace(grouped_by="column 'patient' of train.csv")
+    images = SimpleNamespace(groups=lambda table: np.array(contents)[table["image_id"].map(ids.index)], catalog=catalog)
+    settings = TrainSettings(fold_file=str(path), folds=2, repeats=len(fold_of))
     return open_folds(settings, images, table)
 
 
 @pytest.mark.parametrize("fold_of", [[[0, 1, 0, 1]], [[0, 0, 1, 1], [0, 1, 1, 0]]])
 def test_a_fold_table_that_parts_a_group_is_refused(tmp_path, fold_of):
-    with pytest.raises(UserError, match=r"mine.csv .*1 group .*--group-column patient.*: p1\n.*delete it.*--fold-file"):
+    said = r"mine.csv .*1 group of column 'patient' of train.csv: p1\n.*delete it.*--fold-file.*--group-column none"
+    with pytest.raises(UserError, match=said):
         dealt(tmp_path, fold_of, ["p1", "p1", None, None], [1, 2, 3, 4])
 
 

@@ -45,6 +45,7 @@ class Catalog:
     submission_ids: list[str] | None  # the rows a submission needs, in order, as spelled there
     problems: list[Problem]
     sample_columns: tuple[str, ...] = ()  # of the sample submission, as it has them
+    grouped_by: str = ""  # "column 'group' of train.csv", if there are groups
 
     @property
     def class_names(self) -> list[str]:
@@ -99,7 +100,7 @@ def open_catalog(
     draft.report_unknown_labels()
     draft.report_sample_columns()
     submission = (draft.id_column, draft.label_column, draft.submission_ids)
-    return Catalog(table, source, layout, *submission, draft.problems, draft.sample_columns)
+    return Catalog(table, source, layout, *submission, draft.problems, draft.sample_columns, draft.grouped_by)
 
 
 def _draft_of(source: Path) -> Draft:

@@ -11,7 +11,7 @@ from competition.data.duplicates import Groups, equal_rows, join_equal, join_nea
 from competition.data.shift import shift
 from competition.errors import counted, first_few
 
-MANY = 10  # times the folds: classes with so many images are not searched for duplicates that leave too few
+MANY = 10  # times the folds: classes with so many images, groups counted once, are not searched for copies among them
 NAMES_SHOWN = 5
 
 
@@ -27,7 +27,7 @@ def check(catalog: Catalog, facts: pd.DataFrame, *, folds: int, are_dealt: bool 
     problems = [
         *catalog.problems,
         *_unreadable(table, facts),
-        *_small_classes(table, facts, folds, are_dealt),
+        *_small_classes(table, facts, folds, are_dealt, catalog.grouped_by),
         *_leaks(table[good], facts[good]),
         *_exact_duplicates(table, facts),
         *_near_duplicates(table, facts),
@@ -54,12 +54,19 @@ def format_report(problems: list[Problem], catalog: Catalog, is_strict: bool = T
     """Return the problems as text; ``is_strict`` says that bad images stop the training, else they are left out."""
     splits = ", ".join(f"{count:,} {split}" for split, count in _split_counts(catalog.table))
     lines = [f"{catalog.source} ({catalog.layout}): {splits} images, {len(catalog.class_names)} classes"]
+    if catalog.grouped_by:
+        lines.append(format_groups(catalog))
     for problem in problems:
         lines.append(f"{problem.severity.upper():<8}{problem.kind}: {problem.message}")
         if problem.rows:
             lines.append(f"        {first_few(problem.rows, NAMES_SHOWN)}")
     lines.append(_what_to_do(problems, is_strict))
     return "\n".join(lines)
+
+
+def format_groups(catalog: Catalog) -> str:
+    """Return where the groups stand, which nobody may have asked for."""
+    return f"groups: {catalog.grouped_by} (--group-column names another, or none)"
 
 
 def _split_counts(table: pd.DataFrame) -> list[tuple[str, int]]:
@@ -115,7 +122,9 @@ def _unreadable(table: pd.DataFrame, facts: pd.DataFrame) -> list[Problem]:
     return problems
 
 
-def _small_classes(table: pd.DataFrame, facts: pd.DataFrame, folds: int, are_dealt: bool) -> list[Problem]:
+def _small_classes(
+    table: pd.DataFrame, facts: pd.DataFrame, folds: int, are_dealt: bool, grouped_by: str
+) -> list[Problem]:
     """Count readable images; a class that has none left counts too."""
     labelled = (table["split"] != "test").to_numpy()
     if not labelled.any():
@@ -123,9 +132,10 @@ def _small_classes(table: pd.DataFrame, facts: pd.DataFrame, folds: int, are_dea
     table, facts = table[labelled], facts[labelled]
     good = (facts["error"] == "").to_numpy()
     counts = pd.Series(good).groupby(table["label"].to_numpy()).sum()
-    sizes = counts.loc[table["label"]].to_numpy()
-    few = good & (sizes >= folds) & (sizes < MANY * folds)
-    problems = [] if are_dealt else _classes_alike(table[few], facts[few], folds)
+    is_first = (table["group"].isna() | ~table.duplicated(["label", "group"])).to_numpy()
+    apart = pd.Series(good & is_first).groupby(table["label"].to_numpy()).sum()
+    few = good & (counts >= folds)[table["label"]].to_numpy() & (apart < MANY * folds)[table["label"]].to_numpy()
+    problems = [] if are_dealt else _classes_alike(table[few], facts[few], folds, grouped_by)
     rows = [f"{label} ({count})" for label, count in counts.items() if count < folds]
     if not rows:
         return problems
@@ -138,14 +148,17 @@ def _what_helps(counts: pd.Series) -> str:
     return "Use fewer folds, or drop them." if counts.min() > 1 else "Add images of them, or drop them."
 
 
-def _classes_alike(table: pd.DataFrame, facts: pd.DataFrame, folds: int) -> list[Problem]:
+def _classes_alike(table: pd.DataFrame, facts: pd.DataFrame, folds: int, grouped_by: str) -> list[Problem]:
     """Find classes whose images fill no folds when duplicates and groups count once."""
     separate = pd.Series(duplicate_groups(facts, table)).groupby(table["label"].to_numpy()).nunique()
     alike = [f"{label} ({count})" for label, count in separate.items() if count < folds]
     if not alike:
         return []
-    message = f"{counted(len(alike), 'label')} with fewer than {folds} separate images, duplicates and groups counted "
-    return [Problem("class too much alike for the folds", f"{message}once. {_what_helps(separate)}", alike)]
+    once, otherwise = "duplicates", ""
+    if table["group"].notna().any():
+        once, otherwise = f"duplicates and groups ({grouped_by})", " --group-column none takes no groups."
+    message = f"{counted(len(alike), 'label')} with fewer than {folds} separate images, {once} counted once. "
+    return [Problem("class too much alike for the folds", message + _what_helps(separate) + otherwise, alike)]
 
 
 # ---- labels that can be read without looking at the picture ----

@@ -1,7 +1,9 @@
 """Which column of a table holds the labels, and which the groups whose images must share a fold."""
 
 from collections.abc import Collection
+from pathlib import Path
 
+from competition.data.archive import split_path
 from competition.data.csvfile import CsvFile
 from competition.errors import UserError, first_few
 
@@ -54,3 +56,8 @@ def group_column(table: CsvFile, wanted: str | None, taken: Collection[str]) -> 
         table.column(wanted, "--group-column")
         return wanted
     return next((name for name in table.columns if name.lower() == _GROUP_NAME and name not in taken), None)
+
+
+def described(table: CsvFile, column: str) -> str:
+    """Return ``column 'group' of train.csv``."""
+    return f"column {column!r} of {Path(split_path(table.path)[1] or table.path).name}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from competition.data.archive import is_image, natural_key, real_paths
-from competition.data.columns import group_column, label_column
+from competition.data.columns import described, group_column, label_column
 from competition.data.csvfile import CsvFile, read_csv
 from competition.data.draft import Draft, Problem, Row
 from competition.data.naming import match_images, split_of_folder, without_extension
@@ -107,7 +107,10 @@ class CsvReader:
         name = group_column(table, self.wanted["group"], taken)
         if name is None:
             return [None] * len(table.rows)
-        return [cell.strip() or None for cell in table.column(name, "--group-column")]
+        groups = [cell.strip() or None for cell in table.column(name, "--group-column")]
+        if any(groups):
+            self.draft.grouped_by = self.draft.grouped_by or described(table, name)
+        return groups
 
     def _read_labelled(self, table: CsvFile, split: str, seen: dict[str, tuple[str, str | None]]) -> None:
         """Add the rows of a labelled table; ``seen`` holds (label, file) of the ids of this and earlier tables."""

@@ -43,6 +43,7 @@ class Draft:
     label_column: str = "label"
     submission_ids: list[str] | None = None
     sample_columns: tuple[str, ...] = ()
+    grouped_by: str = ""  # where the groups stand, if there are any
 
     @property
     def images(self) -> list[str]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from competition.data.archive import natural_key
-from competition.data.columns import group_column
+from competition.data.columns import described, group_column
 from competition.data.csvfile import CsvFile, read_csv
 from competition.data.draft import Draft, Problem, Row
 from competition.data.naming import match_images, splits_of_folders
@@ -127,7 +127,11 @@ def _read_manifest(
         pairs = zip(ids, cells, strict=False)
         return {found[name]: cell.strip() for name, cell in pairs if name in found and cell.strip()}
 
-    return stated(group_column(manifest, wanted_group, ("image_id", "label"))), stated("label")
+    column = group_column(manifest, wanted_group, ("image_id", "label"))
+    groups = stated(column)
+    if column is not None and groups:
+        draft.grouped_by = described(manifest, column)
+    return groups, stated("label")
 
 
 def _compare_manifest(draft: Draft, stated: dict[str, str]) -> None:

@@ -13,7 +13,7 @@ from competition.config import DataSettings, DecodeSettings
 from competition.data import archive
 from competition.data.cache import ImageStore, open_images
 from competition.data.catalog import Catalog, Problem, open_catalog
-from competition.data.checks import check, duplicate_groups, format_report
+from competition.data.checks import check, duplicate_groups, format_groups, format_report
 from competition.data.sample import render_sample
 from competition.errors import UserError
 from competition.runs import counted_seed
@@ -106,13 +106,15 @@ def prepare_images(
 
 
 def report_problems(settings: DataSettings, catalog: Catalog, problems: list[Problem]) -> set[str]:
-    """Print what is wrong with the data and return the names of the images to leave out.
+    """Print what is wrong with the data, and its groups, and return the names of the images to leave out.
 
     Raises:
         UserError: errors, unless ``--on-bad skip`` can leave their images out.
     """
     if problems:
         print(format_report(problems, catalog, settings.is_strict), flush=True)
+    elif catalog.grouped_by:
+        print(format_groups(catalog), flush=True)
     fatal = fatal_problems(settings, problems)
     if fatal:
         hint = " (or leave those images out with --on-bad skip)" if all(problem.image_ids for problem in fatal) else ""

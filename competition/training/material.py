@@ -99,8 +99,8 @@ def _check_groups(
     if len(parted):
         raise UserError(
             f"{path} puts images of one group into different folds, so the score would be flattered: "
-            f"{counted(len(parted), 'group')} of --group-column {settings.group_column or 'group'}: "
-            f"{first_few(parted)}\n{ANOTHER}"
+            f"{counted(len(parted), 'group')} of {images.catalog.grouped_by}: {first_few(parted)}\n"
+            f"{ANOTHER}; --group-column none takes no groups"
         )
     twins = table["image_id"][straddling(folds, pd.Series(images.groups(table)), settings.repeats)]
     if len(twins):
