@@ -51,9 +51,10 @@ def _refuse_small_classes(
     separate = pd.Series(groups).groupby(codes).nunique()
     small = [f"{name!r} ({count})" for name, count in zip(names.tolist(), separate, strict=True) if count < folds]
     if small:
+        fewer = "lower --folds, or " if separate.min() > 1 else ""  # two folds are the fewest
         raise UserError(
             f"classes with fewer separate images than the {folds} folds: {first_few(small)}: "
-            "lower --folds, or give these classes more images (duplicates count once)"
+            f"{fewer}give these classes more images (duplicates and images of one group count once)"
         )
 
 

@@ -60,12 +60,12 @@ def test_repeats_deal_anew():
 
 
 def test_a_class_smaller_than_the_folds_is_named():
-    with pytest.raises(UserError, match=r"'rare' \(2\)"):
+    with pytest.raises(UserError, match=r"'rare' \(2\): lower --folds, or give"):
         make_folds([f"{n}" for n in range(12)], ["rare"] * 2 + ["common"] * 10, np.arange(12), 3)
 
 
 def test_duplicates_count_once_for_the_smallest_class():
-    with pytest.raises(UserError, match=r"'rare' \(1\)"):
+    with pytest.raises(UserError, match=r"'rare' \(1\): give .*duplicates and images of one group count once"):
         make_folds([f"{n}" for n in range(13)], ["rare"] * 3 + ["common"] * 10, np.array([0, 0, 0, *range(1, 11)]), 3)
 
 
