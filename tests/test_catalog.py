@@ -109,6 +109,19 @@ def test_kaggle_folder_of_zips(tmp_path: Path) -> None:
     assert catalog.table["path"].iloc[2].endswith("test.zip::1.png")
 
 
+def test_what_is_named_from_the_working_directory_is_known_by_its_place(tmp_path: Path, monkeypatch) -> None:
+    """Not so a name inside the data, which leads there from anywhere, whatever lies here."""
+    tables = {"data/lists/mine.csv": "id,label\n1,a\n2,b\n", "test.csv": "id\n1\n", "lists/mine.csv": "id,label\n"}
+    make(tmp_path, ["pictures/1.png", "pictures/2.png", "data/spare.png"], tables)
+    monkeypatch.chdir(tmp_path)
+    flags = {"train_csv": "lists/mine.csv", "test_csv": "test.csv", "images": "pictures"}
+    catalog = open_catalog(Path("data"), **flags)
+    assert catalog.from_here == {"test_csv": str(tmp_path / "test.csv"), "images": str(tmp_path / "pictures")}
+    assert len(catalog.labelled()) == 2
+    shutil.move("pictures", "data/pictures")
+    assert open_catalog(Path("data"), **flags).from_here == {"test_csv": str(tmp_path / "test.csv")}
+
+
 def test_flags_override_what_looking_finds(tmp_path: Path) -> None:
     tables = {"lists/mine.csv": "name,colour,kind,patient\nx,red,a,p\ny,blue,b,\n"}
     make(tmp_path, ["train/x.png", "train/y.png", "other/x.png", "other/y.png"], tables)

@@ -1,6 +1,7 @@
 """What is trained on: where the fold table is, whether it keeps groups whole, and a holdout that cannot be scored."""
 
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -90,10 +91,12 @@ def test_a_new_fold_table_keeps_equal_and_similar_images_and_groups_whole(tmp_pa
     table = pd.DataFrame(rows, columns=["image", "label", "patient"])
     table.loc[[8, 9, 11], "patient"] = "same"
     table.to_csv("train.csv", index=False)
+    here = str(tmp_path)
     settings = TrainSettings(
-        data=tmp_path, images=tmp_path, cache_dir=tmp_path / "cache", folds=5, group_column="patient", on_bad="skip"
+        data=Path(), images=Path(), cache_dir=tmp_path / "cache", folds=5, group_column="patient", on_bad="skip"
     )
     material = open_material(settings, find_data(settings), 16)
+    assert material.places == {"data": here, "images": here, "fold_file": str(material.fold_file)}
     fold_of = material.folds["fold"].to_numpy()
     for together in ([0, 2], [4, 6], [8, 9, 11]):
         assert len(set(fold_of[together])) == 1

@@ -125,6 +125,22 @@ def test_without_data_the_runs_own_is_used(tmp_path):
     assert data_of(PredictSettings(data="other"), member).data.name == "other"
 
 
+def test_the_tables_and_images_of_a_run_are_found_from_anywhere(tmp_path, monkeypatch):
+    run = make_run(tmp_path / "r", data="own", test_csv="lists/test.csv", train_csv="train.csv", images="pictures")
+    record = json.loads((tmp_path / "r" / "run.json").read_text())
+    places = {"data": tmp_path / "own", "test_csv": tmp_path / "lists" / "test.csv", "images": tmp_path / "pictures"}
+    places["images"].mkdir()
+    (tmp_path / "r" / "run.json").write_text(json.dumps(record | {name: str(path) for name, path in places.items()}))
+    (member,) = open_members([run])
+    (tmp_path / "elsewhere" / "lists").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    found = data_of(PredictSettings(), member)
+    assert (found.test_csv, found.images) == (places["test_csv"], places["images"])
+    assert found.train_csv == Path("train.csv")  # a name inside the data
+    Path("lists/test.csv").touch()
+    assert data_of(PredictSettings(), member).test_csv == Path("lists/test.csv")  # all has moved together
+
+
 def test_a_flag_counts_before_the_runs_own_and_the_runs_data_is_found_from_anywhere(tmp_path, monkeypatch):
     run = make_run(tmp_path / "r", data="own", test_csv="old.csv", id_column="name")
     record = json.loads((tmp_path / "r" / "run.json").read_text())

@@ -4,7 +4,7 @@ Layouts, found by looking: a CSV beside its images (``train.csv``), class folder
 single labelled folder (``CLASS/*``); each of them in a folder or in a zip that is read in place.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -46,6 +46,9 @@ class Catalog:
     problems: list[Problem]
     sample_columns: tuple[str, ...] = ()  # of the sample submission, as it has them
     grouped_by: str = ""  # "column 'group' of train.csv", if there are groups
+    from_here: dict[str, str] = field(
+        default_factory=dict
+    )  # setting -> what it names in the working directory, absolute
 
     @property
     def class_names(self) -> list[str]:
@@ -79,7 +82,9 @@ def open_catalog(
     """
     source = Path(data).absolute()
     draft = _draft_of(source)
-    tables = _find_tables(draft, {"train": train_csv, "val": val_csv, "test": test_csv}, source)
+    given = {"train": train_csv, "val": val_csv, "test": test_csv}
+    from_here = _from_here({**{f"{role}_csv": path for role, path in given.items()}, "images": images}, draft)
+    tables = _find_tables(draft, given, source)
     pool = _image_pool(images, source) if images is not None else None
     if not draft.images and not pool:
         endings = first_few(sorted(IMAGE_SUFFIXES), len(IMAGE_SUFFIXES))
@@ -97,10 +102,15 @@ def open_catalog(
     draft.report_unnamed()
     table = draft.as_table()
     _refuse_unlabelled(table, source, fewest_classes)
+    return _finished(draft, table, source, layout, from_here)
+
+
+def _finished(draft: Draft, table: pd.DataFrame, source: Path, layout: str, from_here: dict[str, str]) -> Catalog:
     draft.report_unknown_labels()
     draft.report_sample_columns()
     submission = (draft.id_column, draft.label_column, draft.submission_ids)
-    return Catalog(table, source, layout, *submission, draft.problems, draft.sample_columns, draft.grouped_by)
+    told = (draft.problems, draft.sample_columns, draft.grouped_by)
+    return Catalog(table, source, layout, *submission, *told, from_here)
 
 
 def _draft_of(source: Path) -> Draft:
@@ -160,6 +170,12 @@ def _given_file(given: str, draft: Draft, source: Path, flag: str) -> str:
         f"{flag} {given}: no such file here or in {source}{did_you_mean(given, tables)}. "
         f"Tables there: {first_few(tables) or 'none'}."
     )
+
+
+def _from_here(given: dict[str, str | Path | None], draft: Draft) -> dict[str, str]:
+    """Return {setting: absolute path} of what is named from the working directory, not by a name in the source."""
+    paths = {name: Path(path) for name, path in given.items() if path is not None and str(path) not in draft.files}
+    return {name: str(path.absolute()) for name, path in paths.items() if path.exists()}
 
 
 def _image_pool(images: str | Path, source: Path) -> dict[str, str]:

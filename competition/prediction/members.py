@@ -146,21 +146,20 @@ def data_of(settings: Told, member: Member) -> Told:
     """
     if settings.data is not None:
         return settings
-    own = {name: getattr(member.settings, name) for name in DATA_FLAGS if getattr(settings, name) is None}
-    recorded = _recorded(member)
-    if recorded is not None and (recorded.exists() or not own["data"].exists()):  # else all has moved together
-        own["data"] = recorded
+    own = {name: _own(member, name) for name in DATA_FLAGS if getattr(settings, name) is None}
     return settings.replace(**own)
 
 
 def training_data_of(settings: Told, member: Member) -> Told:
     """Return where the images are that a run was trained on: where they were then, or else as `data_of` says."""
-    recorded = _recorded(member)
-    is_there = recorded is None or recorded.exists()
+    given = member.settings.data
+    is_there = given is None or Path(read_run(member.folder).get("data", given)).exists()
     return data_of(settings.replace(**dict.fromkeys(DATA_FLAGS)) if is_there else settings, member)
 
 
-def _recorded(member: Member) -> Path | None:
-    """Return where a run found its data, an absolute path; None for the embedded sample."""
-    given = member.settings.data
-    return None if given is None else Path(read_run(member.folder).get("data", given))
+def _own(member: Member, name: str) -> Any:
+    """Return one setting of a run's data; a path is where the run found it, absolute, as long as that is there."""
+    typed, recorded = getattr(member.settings, name), read_run(member.folder).get(name)
+    if typed is None or recorded is None:
+        return typed
+    return typed if typed.exists() and not Path(recorded).exists() else Path(recorded)  # all has moved together

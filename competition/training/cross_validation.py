@@ -103,10 +103,9 @@ def open_run(settings: TrainSettings) -> Run:
     teacher = open_teacher(settings.pseudo_labels, settings, material) if settings.pseudo_labels else None
     identity = identity_of(settings, material, preprocessing, teacher)
     folder = settings.run or Path("runs") / run_name(settings, identity)
-    notes = {"data": str(catalog.source), "fold_file": str(material.fold_file)}
     refuse_other_run(folder, identity)
     probed = choose_machine(folder, settings, material.data, preprocessing)
-    claim_folder(folder, settings, identity, notes)
+    claim_folder(folder, settings, identity, material.places)
     probed.answer.save(folder)
     if not (folder / "environment.json").exists():
         write_json(folder / "environment.json", environment())

@@ -40,6 +40,12 @@ class Material:
     images_hash: str
     fold_hash: str
 
+    @property
+    def places(self) -> dict[str, str]:
+        """Where all this is found again, whatever the working directory; the fold table's place is as it was given."""
+        catalog = self.images.catalog
+        return {"data": str(catalog.source), **catalog.from_here, "fold_file": str(self.fold_file)}
+
 
 def open_material(settings: TrainSettings, catalog: Catalog, image_size: int) -> Material:
     """Decode and check the images, and open the fold table or make it; raises UserError for what does not fit."""
