@@ -11,6 +11,7 @@ from PIL import Image
 
 from competition.data import archive
 from competition.data.archive import list_files, natural_key, read_bytes, real_paths, signature, split_path
+from competition.data.catalog import open_catalog
 from competition.data.decode import decode_file
 from competition.errors import UserError
 
@@ -94,7 +95,26 @@ def test_broken_links_are_listed_and_pipes_are_not(tmp_path: Path) -> None:
     assert list(list_files(tmp_path)) == ["lost.png"]
 
 
-@pytest.mark.parametrize("name", ["../evil.png", "/etc/evil.png", "a/../../evil.png", "C:\\evil.png"])
+def test_a_zip_of_an_older_windows_tool_is_read(tmp_path: Path) -> None:
+    source = make_zip(tmp_path / "w.zip", {"train\\cat\\1.png": b"one", "train\\dog\\2.png": b"two", "train\\": b""})
+    files = list_files(source)
+    assert list(files) == ["train/cat/1.png", "train/dog/2.png"]
+    assert [(read_bytes(path), signature(path)[0]) for path in files.values()] == [(b"one", 3), (b"two", 3)]
+    assert open_catalog(source).class_names == ["cat", "dog"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "..\\evil.png",
+        "\\\\host\\evil.png",
+        "a\\..\\..\\evil.png",
+        "../evil.png",
+        "/etc/evil.png",
+        "a/../../evil.png",
+        "C:\\evil.png",
+    ],
+)
 def test_members_outside_are_refused(tmp_path: Path, name: str) -> None:
     path = make_zip(tmp_path / "bad.zip", {"ok.png": b"1", name: b"2"})
     with pytest.raises(UserError, match="absolute path or '..'"):

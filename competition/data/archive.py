@@ -93,7 +93,16 @@ def _checked(archive: str) -> zipfile.ZipFile:
     except UserError:
         handle.close()
         raise
+    _respell_folders(handle)
     return handle
+
+
+def _respell_folders(handle: zipfile.ZipFile) -> None:
+    """Older Windows tools write ``\\`` between folders: where a name has nothing else, it is read as ``/``."""
+    for member in handle.infolist():
+        if "/" not in member.filename:
+            member.filename = member.filename.replace("\\", "/")
+            handle.NameToInfo[member.filename] = member
 
 
 def _refuse_unsafe(archive: str, members: list[zipfile.ZipInfo]) -> None:
