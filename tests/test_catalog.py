@@ -109,6 +109,17 @@ def test_kaggle_folder_of_zips(tmp_path: Path) -> None:
     assert catalog.table["path"].iloc[2].endswith("test.zip::1.png")
 
 
+def test_of_several_tables_the_usual_name_counts(tmp_path: Path) -> None:
+    tables = {
+        "train.csv": "id,label\n1,a\n2,b\n",
+        "labels.csv": "label_id,label_name\n1,cat\n2,dog\n",
+        "sample_submission.csv": "id,label\n3,a\n",
+        "sample.csv": "id,label\n1,a\n",
+    }
+    catalog = open_catalog(make(tmp_path, ["train/1.png", "train/2.png", "test/3.png"], tables))
+    assert rows(catalog) == [("1", "a", "train"), ("2", "b", "train"), ("3", None, "test")]
+
+
 def test_what_is_named_from_the_working_directory_is_known_by_its_place(tmp_path: Path, monkeypatch) -> None:
     """Not so a name inside the data, which leads there from anywhere, whatever lies here."""
     tables = {"data/lists/mine.csv": "id,label\n1,a\n2,b\n", "test.csv": "id\n1\n", "lists/mine.csv": "id,label\n"}

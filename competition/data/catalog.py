@@ -19,7 +19,7 @@ from competition.errors import UserError, counted, did_you_mean, first_few
 
 __all__ = ["Catalog", "Problem", "open_catalog"]
 
-_TABLE_NAMES = {
+_TABLE_NAMES = {  # the first of them counts, among those in one folder or equally deep
     "train": ("train", "training", "train_labels", "trainlabels", "train_set", "labels"),
     "val": ("val", "valid", "validation", "val_labels", "val_set"),
     "test": ("test", "testing", "test_set", "test_ids"),
@@ -148,11 +148,11 @@ def _without_wrapper(files: dict[str, str]) -> dict[str, str]:
 def _find_tables(draft: Draft, flags: dict[str, str | Path | None], source: Path) -> dict[str, str]:
     """Return {role: path} of the tables named by flags or recognised by their names."""
     tables: dict[str, str] = {}
-    names = sorted((name for name in draft.files if is_table(name)), key=lambda name: name.count("/"))
+    stems = {name: without_extension(name.rpartition("/")[2]).lower() for name in draft.files if is_table(name)}
     for role, known in _TABLE_NAMES.items():
-        for name in names:
-            if without_extension(name.rpartition("/")[2]).lower() in known:
-                tables.setdefault(role, draft.files[name])
+        places = [(name.count("/"), known.index(stem), name) for name, stem in stems.items() if stem in known]
+        if places:
+            tables[role] = draft.files[min(places)[2]]
     for role, given in flags.items():
         if given is not None:
             tables[role] = _given_file(str(given), draft, source, f"--{role}-csv")
