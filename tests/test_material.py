@@ -30,6 +30,13 @@ def test_where_the_fold_table_is(settings, name):
     assert str(fold_path(TrainSettings(**settings))) == name
 
 
+def test_two_versions_of_the_data_have_fold_tables_of_their_own(tmp_path):
+    (tmp_path / "cats.v1").mkdir()
+    (tmp_path / "cats.v2.zip").touch()
+    names = [fold_path(TrainSettings(data=tmp_path / name)).name for name in ("cats.v1", "cats.v2.zip")]
+    assert names == ["cats.v1-5-seed0.csv", "cats.v2-5-seed0.csv"]
+
+
 @pytest.mark.parametrize(
     ("held_out", "said"), [(set(), "no validation split"), ({"cat", "fox"}, "only the validation split has .*: fox")]
 )

@@ -59,7 +59,9 @@ def data_name(settings: DataSettings) -> str:
         return "sample"
     path = settings.data.resolve()
     # `host` calls what it shares public, whatever it is about.
-    return f"{path.parent.name}-public" if path.name == "public" and path.parent.name else path.stem
+    if path.name == "public" and path.parent.name:
+        return f"{path.parent.name}-public"
+    return path.name if path.is_dir() else path.stem
 
 
 def find_data(settings: DataSettings, fewest_classes: int = 2) -> Catalog:
