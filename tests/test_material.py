@@ -14,6 +14,7 @@ from competition.data.prepare import find_data
 from competition.errors import UserError
 from competition.folds import save_folds
 from competition.training.material import fold_path, open_folds, open_material, refuse_unusable_holdout
+from tests.conftest import REPOSITORY
 
 
 @pytest.mark.parametrize(
@@ -23,10 +24,16 @@ from competition.training.material import fold_path, open_folds, open_material, 
         ({"data": "x/cats.zip", "folds": 3, "seed": 2}, "folds/cats-3-seed2.csv"),
         ({"data": "x/cats", "repeats": 2, "holdout": True}, "folds/cats-5-holdout-x2-seed0.csv"),
         ({"fold_file": "mine"}, "folds/mine.csv"),
+        ({"fold_file": "mine.v1"}, "folds/mine.v1.csv"),
+        ({"fold_file": "tests"}, "folds/tests.csv"),
+        ({"fold_file": "there/mine"}, "there/mine"),
+        ({"fold_file": "LICENSE"}, "LICENSE"),
+        ({"fold_file": "mine.CSV"}, "mine.CSV"),
         ({"fold_file": "there/mine.csv"}, "there/mine.csv"),
     ],
 )
-def test_where_the_fold_table_is(settings, name):
+def test_where_the_fold_table_is(settings, name, monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
     assert str(fold_path(TrainSettings(**settings))) == name
 
 

@@ -119,9 +119,9 @@ def _check_groups(
 
 def fold_path(settings: TrainSettings) -> Path:
     """Return where the fold table is: a path, a name under folds/, or a name made from data and folds."""
-    if settings.fold_file is not None:
-        given = Path(settings.fold_file)
-        return given if given.suffix or given.exists() else FOLDER / f"{given}.csv"
+    if (given := settings.fold_file) is not None:
+        is_path = "/" in given or given.lower().endswith(".csv") or Path(given).is_file()
+        return Path(given) if is_path else FOLDER / f"{given}.csv"
     extras = ("-holdout" if settings.holdout else "") + (f"-x{settings.repeats}" if settings.repeats > 1 else "")
     return FOLDER / f"{data_name(settings)}-{settings.folds}{extras}-seed{settings.seed}.csv"
 
