@@ -119,7 +119,8 @@ def test_other_classes_are_refused(tmp_path):
 
 
 def test_without_data_the_runs_own_is_used(tmp_path):
-    (member,) = open_members([make_run(tmp_path / "r", data="its/own", id_column="name")])
+    (member,) = open_members([make_run(tmp_path / "r", data=str(tmp_path / "own"), id_column="name")])
+    (tmp_path / "own").mkdir()
     assert data_of(PredictSettings(), member).data.name == "own"
     assert data_of(PredictSettings(), member).id_column == "name"
     assert data_of(PredictSettings(data="other"), member).data.name == "other"
@@ -130,6 +131,7 @@ def test_the_tables_and_images_of_a_run_are_found_from_anywhere(tmp_path, monkey
     record = json.loads((tmp_path / "r" / "run.json").read_text())
     places = {"data": tmp_path / "own", "test_csv": tmp_path / "lists" / "test.csv", "images": tmp_path / "pictures"}
     places["images"].mkdir()
+    places["data"].mkdir()
     (tmp_path / "r" / "run.json").write_text(json.dumps(record | {name: str(path) for name, path in places.items()}))
     (member,) = open_members([run])
     (tmp_path / "elsewhere" / "lists").mkdir(parents=True)
@@ -147,7 +149,10 @@ def test_a_flag_counts_before_the_runs_own_and_the_runs_data_is_found_from_anywh
     (tmp_path / "r" / "run.json").write_text(json.dumps({**record, "data": str(tmp_path / "own")}))
     (member,) = open_members([run])
     settings = PredictSettings(test_csv="new.csv")
-    assert data_of(settings, member).data == tmp_path / "own"  # nowhere: where it was is told
+    said = f"r: the data it was trained on is no longer at {tmp_path / 'own'}.*--data PATH --id-column name"
+    for where in (data_of, training_data_of):
+        with pytest.raises(UserError, match=said):
+            where(settings, member)
     (tmp_path / "moved" / "own").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "moved")
     assert data_of(settings, member).data == Path("own")  # all has moved together

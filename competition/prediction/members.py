@@ -11,6 +11,7 @@ from competition.ensemble import refuse_different_classes
 from competition.errors import UserError, counted, first_few
 from competition.predictions import Predictions, load_predictions, pool
 from competition.runs import is_finished, read_json, read_run
+from competition.settings import flag
 
 Told = TypeVar("Told", bound=DataSettings)
 
@@ -143,10 +144,19 @@ def data_of(settings: Told, member: Member) -> Told:
     """Return where the images are: ``--data``, or without it the data that the run was trained on, as it was read then.
 
     A flag that is given counts before the run's own.
+
+    Raises:
+        UserError: the run's data is no longer there.
     """
     if settings.data is not None:
         return settings
     own = {name: _own(member, name) for name in DATA_FLAGS if getattr(settings, name) is None}
+    if own["data"] is not None and not own["data"].exists():
+        told = [f" {flag(name)} {value}" for name, value in own.items() if name != "data" and value is not None]
+        raise UserError(
+            f"{member.folder}: the data it was trained on is no longer at {own['data']}. Where it has moved, say so "
+            f"with --data PATH{''.join(told)}"
+        )
     return settings.replace(**own)
 
 
