@@ -124,6 +124,25 @@ def test_ids_without_their_leading_zeros_are_refused_with_a_hint(tmp_path: Path,
         open_catalog(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("labels", "rows", "said"),
+    [
+        (["  lead", "tin"], ["'  lead'"], "1 label with blanks before or after, read and submitted without."),
+        (["cat", "cat ", " dog"], ["' dog'", "'cat '"], "without. What differs in blanks alone is one class."),
+        (["cat", " dog", "", " "], ["' dog'"], "submitted without."),
+        (["cat", "dog", " "], None, ""),
+    ],
+)
+def test_labels_that_lose_their_blanks_are_told(tmp_path: Path, labels, rows, said) -> None:
+    lines = [f"{number},{label}" for number, label in enumerate(labels)]
+    files = [f"train/{number}.png" for number in range(len(labels))]
+    catalog = open_catalog(make(tmp_path, files, {"train.csv": "\n".join(["id,label", *lines])}))
+    problems = [problem for problem in catalog.problems if problem.kind == "blanks around labels"]
+    assert ([problem.rows for problem in problems] or [None]) == [rows]
+    assert all(problem.message.endswith(said) and problem.severity == "warning" for problem in problems)
+    assert set(catalog.class_names) == {label.strip() for label in labels} - {""}
+
+
 def test_a_running_number_that_happens_to_name_other_images_is_not_the_id(tmp_path: Path) -> None:
     table = "id,file,label\n0,train/2.png,x\n1,train/0.png,y\n2,train/1.png,x\n"
     catalog = open_catalog(make(tmp_path, [f"train/{n}.png" for n in range(3)], {"train.csv": table}))

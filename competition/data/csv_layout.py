@@ -120,6 +120,7 @@ class CsvReader:
             self.draft.id_column, self.draft.label_column = id_column, labelled_by
         ids = [image_id.strip() for image_id in table.column(id_column, "--id-column")]
         labels = [label.strip() for label in table.column(labelled_by, "--label-column")]
+        self._report_blanks(table.path, {label for label in table.column(labelled_by, "") if label.strip()})
         empty = self._report_empty(table, [(id_column, ids), (labelled_by, labels)])
         found = self._resolve([name for name in ids if name], split, table.path)
         groups = self._groups(table, (id_column, labelled_by))
@@ -158,6 +159,15 @@ class CsvReader:
             self.draft.problems.append(
                 Problem("image named twice with different labels", message, names, "error", tuple(names))
             )
+
+    def _report_blanks(self, path: str, labels: set[str]) -> None:
+        """Report labels that lose the blanks around them: whoever grades a submission may not take these off."""
+        rows = sorted(repr(label) for label in labels if label.strip() != label)
+        if rows:
+            message = f"{path}: {counted(len(rows), 'label')} with blanks before or after, read and submitted without"
+            is_joined = len({label.strip() for label in labels}) < len(labels)
+            message += ". What differs in blanks alone is one class." if is_joined else "."
+            self.draft.problems.append(Problem("blanks around labels", message, rows, "warning"))
 
     def _report_empty(self, table: CsvFile, columns: list[tuple[str, list[str]]]) -> set[int]:
         """Report the rows without an id or a label and return their numbers; UserError where no row has one."""
