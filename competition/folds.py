@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from competition.data.csvfile import CsvFile, read_csv
 from competition.data.duplicates import equal_rows
-from competition.errors import UserError, first_few
+from competition.errors import UserError, counted, first_few
 from competition.runs import counted_seed, write_atomically
 
 FOLDER = Path("folds")
@@ -139,11 +139,11 @@ def _check_ids(path: Path, found: pd.Series, image_ids: list[str]) -> None:
     missing, extra = set(image_ids) - set(found), set(found) - set(image_ids)
     lines = []
     if len(twice):
-        lines.append(f"{len(twice)} ids are named twice (an image is held out once): {first_few(twice)}")
+        lines.append(f"named twice, though an image is held out once: {counted(len(twice), 'id')}: {first_few(twice)}")
     if missing:
-        lines.append(f"{len(missing)} training images are in no fold: {first_few(sorted(missing))}")
+        lines.append(f"in no fold: {counted(len(missing), 'training image')}: {first_few(sorted(missing))}")
     if extra:
-        lines.append(f"{len(extra)} ids are no training images: {first_few(sorted(extra))}")
+        lines.append(f"not among the training images: {counted(len(extra), 'id')}: {first_few(sorted(extra))}")
     if lines:
         raise UserError(f"{path} does not fit the data:\n  " + "\n  ".join(lines) + f"\n{ANOTHER}")
 

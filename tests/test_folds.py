@@ -91,9 +91,9 @@ def rewritten(path, change):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda t: t.iloc[1:], "1 training images are in no fold: image0000"),
-        (lambda t: pd.concat([t, t.iloc[:1].assign(fold="3")]), "named twice .*: image0000"),
-        (lambda t: pd.concat([t, t.iloc[:1].assign(image_id="ghost")]), "1 ids are no training images: ghost"),
+        (lambda t: t.iloc[1:], "in no fold: 1 training image: image0000"),
+        (lambda t: pd.concat([t, t.iloc[:1].assign(fold="3")]), "named twice, .*: 1 id: image0000"),
+        (lambda t: pd.concat([t, t.iloc[:1].assign(image_id="ghost")]), "not among the training images: 1 id: ghost"),
         (lambda t: t.assign(fold=t["fold"].replace("3", "2")), "fold 3 is missing"),
         (lambda t: t.assign(fold=t["fold"].replace("3", "9")), "fold is '9'"),
         (lambda t: t.assign(fold=t["fold"].replace("3", "x")), "fold is 'x'"),

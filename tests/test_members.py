@@ -79,7 +79,7 @@ def test_a_run_named_twice_is_refused(tmp_path):
 
 def test_unfinished_folds_need_permission(tmp_path):
     run = make_run(tmp_path / "r", folds=(1,), pooled=False)
-    with pytest.raises(UserError, match=r"fold_0 not finished \(1 of 2 are\)"):
+    with pytest.raises(UserError, match=r"r: not finished: fold 0; finished: 1 of 2."):
         open_members([run])
     assert [folder.name for folder in open_members([run], allow_partial=True)[0].fold_folders] == ["fold_1"]
 

@@ -95,7 +95,7 @@ def test_a_partial_run_asks_for_permission(finished, capsys):
     (Path("runs/a/fold_1") / "predictions.npz").unlink()
     code, _, err = answer(predict.main, ["runs/a", *finished], capsys)
     assert code == 2
-    assert "fold_1 not finished (1 of 2 are)" in err
+    assert "not finished: fold 1; finished: 1 of 2" in err
     assert "--allow-partial" in err
     code, out, _ = answer(predict.main, ["runs/a", "--allow-partial", *finished], capsys)
     assert code == 0

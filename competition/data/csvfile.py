@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from competition.data.archive import read_bytes
-from competition.errors import UserError, did_you_mean, first_few
+from competition.errors import UserError, counted, did_you_mean, first_few
 from competition.runs import write_atomically
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -95,6 +95,6 @@ def _check_shape(path: str, columns: list[str], rows: list[list[str]], lines: li
     uneven = [f"line {line} ({len(row)})" for row, line in zip(rows, lines, strict=True) if len(row) != len(columns)]
     if uneven:
         raise UserError(
-            f"{path}: {len(uneven)} rows without exactly {len(columns)} cells as in the header "
+            f"{path}: {counted(len(uneven), 'row')} without exactly {len(columns)} cells as in the header "
             f"({', '.join(columns)}): {first_few(uneven)}. Mend them, or quote cells that hold the delimiter."
         )

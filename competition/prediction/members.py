@@ -117,12 +117,12 @@ def _open_member(folder: Path, allow_partial: bool, views: int | None) -> Member
 def _finished_folds(folder: Path, settings: TrainSettings, allow_partial: bool) -> list[Path]:
     wanted = [folder / f"fold_{fold}" for fold in range(settings.folds * settings.repeats)]
     finished = [path for path in wanted if is_finished(path)]
-    missing = [path.name for path in wanted if path not in finished]
+    missing = [fold for fold, path in enumerate(wanted) if path not in finished]
     if not finished:
         raise UserError(f"{folder} has no finished fold: train it first")
     if missing and not allow_partial:
         raise UserError(
-            f"{folder}: {first_few(missing)} not finished ({len(finished)} of {len(wanted)} are). "
+            f"{folder}: not finished: fold {first_few(missing)}; finished: {len(finished)} of {len(wanted)}. "
             "Train on with the same train.py command, or use what there is with --allow-partial"
         )
     return finished
