@@ -71,6 +71,20 @@ def read_run(folder: Path) -> dict[str, Any]:
     return values
 
 
+def where_found(run: Mapping[str, Any], name: str, typed: Any) -> Any:
+    """Return a setting of a run's data; a path is where ``run.json`` says the run found it, as long as that is there.
+
+    Args:
+        run: what ``run.json`` holds.
+        name: of the setting.
+        typed: its value in ``settings.yaml``, a path perhaps from the working directory of then.
+    """
+    recorded = run.get(name)
+    if typed is None or recorded is None:
+        return typed
+    return typed if typed.exists() and not Path(recorded).exists() else Path(recorded)  # all has moved together
+
+
 def is_finished(fold_folder: Path) -> bool:
     """Return whether a fold's folder holds a finished fold: its predictions are written last."""
     return (fold_folder / "predictions.npz").exists()

@@ -96,6 +96,18 @@ def test_a_run_knows_its_images(tmp_path):
     assert sorted([*names[unseen.rows], *names[seen.rows]]) == sorted(names)
 
 
+def test_a_runs_tables_are_found_from_another_working_directory(tmp_path, monkeypatch):
+    data = write_pictures(tmp_path / "data")
+    names = [path.relative_to(data).as_posix() for path in sorted(data.glob("train/*/*"))]
+    (tmp_path / "mine.csv").write_text("image_id,label\n" + "".join(f"{name},{name.split('/')[1]}\n" for name in names))
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "run"
+    begin(settings_for("vae", data, train_csv=Path("mine.csv"), run=run))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert len(run_images(run, held_out=False).rows) == len(names)
+
+
 def test_a_run_of_data_of_one_class_knows_its_images(tmp_path):
     data = write_pictures(tmp_path / "data", per_class=40, classes=("bird",))
     run = begin(settings_for("dcgan", data, hold_out=0.3, steps=2, run=tmp_path / "run"))

@@ -51,6 +51,11 @@ class Catalog:
     )  # setting -> what it names in the working directory, absolute
 
     @property
+    def places(self) -> dict[str, str]:
+        """Where its data is found again, whatever the working directory: setting -> absolute path."""
+        return {"data": str(self.source), **self.from_here}
+
+    @property
     def class_names(self) -> list[str]:
         """The sorted labels of the training and validation images."""
         return sorted(set(self.labelled()["label"]))

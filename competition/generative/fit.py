@@ -157,9 +157,8 @@ class Training:
             is_kept_too_large = self.learner.is_pruned(self.step) and not self.learner.is_pruned(self.kept_step)
             if is_good or not self.kept_step or is_kept_too_large:
                 self.kept_step = self.step
-                generator = Generator(
-                    self.run.design, self.step, self.settings.resize, self.run.pictures.source, self.run.precision
-                )
+                source, resize = self.run.pictures.places["data"], self.settings.resize
+                generator = Generator(self.run.design, self.step, resize, source, self.run.precision)
                 save_generator(self.run.folder, model, generator)
         append_history(self.run.folder / "history.jsonl", {"step": self.step, "diversity": diversity.mean})
         self._warn(diversity)

@@ -131,7 +131,7 @@ def run_images(folder: Path, held_out: bool) -> ImageSet:
         UserError: it kept none out, or its data is gone.
     """
     settings, run = reopen_settings(folder), read_json(folder / "run.json")
-    catalog = find_data(settings.replace(**data_of(folder, settings)), fewest_classes=1)
+    catalog = find_data(settings, fewest_classes=1)
     table = catalog.table
     kept_out = held_out_ids(folder)
     if held_out and not kept_out:
@@ -147,8 +147,7 @@ def run_images(folder: Path, held_out: bool) -> ImageSet:
 def data_of(run: Path, settings: DataSettings) -> dict[str, Any]:
     """Return where the images of a run lay in its training and how they were read, where the settings do not say."""
     own = reopen_settings(run)
-    named = {name: getattr(settings, name) or getattr(own, name) for name in DATA_FLAGS}
-    return {**named, "data": Path(read_json(run / "run.json")["data"]) if own.data else None}
+    return {name: getattr(settings, name) or getattr(own, name) for name in DATA_FLAGS}
 
 
 def held_out_ids(folder: Path) -> list[str]:

@@ -25,7 +25,7 @@ from competition.generative.sampling import SAMPLE_BATCH, decode_pixels, sample_
 from competition.generative.settings import InterpolateSettings
 from competition.generative.sheets import enlarge, tile, write_png
 from competition.precision import pick_device
-from competition.runs import counted_seed, read_json, write_json
+from competition.runs import counted_seed, write_json
 
 SHOWN_PAIRS = 4
 PICTURE_ZOOM = 8
@@ -203,8 +203,7 @@ class EndFinder:
         """Return the run's own data, opened when it is first needed."""
         if self._pictures is None:
             trained, given = reopen_settings(self._folder), self._settings
-            data = given.data or (Path(read_json(self._folder / "run.json")["data"]) if trained.data else None)
-            cache_dir = given.cache_dir or trained.cache_dir
+            data, cache_dir = given.data or trained.data, given.cache_dir or trained.cache_dir
             moved = trained.replace(data=data, cache_dir=cache_dir, hold_out=0.0)  # any picture may be named
             self._pictures = load_pictures(moved, self._generator.design.image_size)
         return self._pictures

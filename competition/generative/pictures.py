@@ -38,7 +38,7 @@ class Pictures:
         image_size: side, in pixels.
         held_out: names of the images that were kept out.
         unlearned: how many images of the classes the validation split has, where it is not learned from.
-        source: where they came from.
+        places: where they are found again, see `Catalog.places`.
         fingerprint: changes with any name, label or content.
     """
 
@@ -50,7 +50,7 @@ class Pictures:
     image_size: int
     held_out: list[str]
     unlearned: int
-    source: str
+    places: dict[str, str]
     fingerprint: str
 
     def loader(self, batch_size: int, seed: int) -> Loader:
@@ -116,7 +116,7 @@ def load_pictures(settings: GenerateSettings, image_size: int | None = None) -> 
         image_size=size,
         held_out=held_out,
         unlearned=unlearned,
-        source=str(catalog.source),
+        places=catalog.places,
         fingerprint=fingerprint(table, store.facts),
     )
 

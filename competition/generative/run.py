@@ -19,6 +19,7 @@ import torch
 import yaml
 
 from competition.cli import read_run_settings
+from competition.config import DATA_FLAGS
 from competition.data.prepare import data_name
 from competition.errors import UserError, counted
 from competition.generative.design import Design
@@ -29,7 +30,15 @@ from competition.generative.pictures import Pictures, load_pictures
 from competition.generative.probe import probe_precision
 from competition.generative.settings import GenerateSettings
 from competition.precision import Answer, Precision, ask_once, pick_device
-from competition.runs import counted_seed, environment, read_run, refuse_other_identity, write_atomically, write_json
+from competition.runs import (
+    counted_seed,
+    environment,
+    read_run,
+    refuse_other_identity,
+    where_found,
+    write_atomically,
+    write_json,
+)
 
 HELD_OUT = "held_out.csv"
 BEGUN_WITH = ("settings.yaml", "environment.json", HELD_OUT)  # what a kill may leave before run.json is written
@@ -119,7 +128,7 @@ def claim_folder(folder: Path, settings: GenerateSettings, identity: dict[str, A
     write_atomically(folder / "settings.yaml", yaml.safe_dump({**settings.plain(), "run": None}, sort_keys=False))
     write_json(folder / "environment.json", environment())
     write_atomically(folder / HELD_OUT, "\n".join(["image_id", *pictures.held_out]) + "\n")
-    write_json(folder / "run.json", {"kind": "generative", "data": pictures.source, "identity": identity})
+    write_json(folder / "run.json", {"kind": "generative", **pictures.places, "identity": identity})
 
 
 def starting_model(settings: GenerateSettings, design: Design) -> GenerativeModel:
@@ -148,4 +157,5 @@ def reopen_settings(folder: Path) -> GenerateSettings:
     """Return the settings a run was trained with, its data where it lay then."""
     if not (folder / "settings.yaml").exists():
         raise UserError(f"{folder} holds no settings.yaml: name the folder of a `generate train` run")
-    return read_run_settings(GenerateSettings, folder)
+    settings, run = read_run_settings(GenerateSettings, folder), read_run(folder)
+    return settings.replace(**{name: where_found(run, name, getattr(settings, name)) for name in DATA_FLAGS})

@@ -105,7 +105,7 @@ def open_contest(path: Path, settings: JudgeSettings, out: Path) -> tuple[Contes
     identity = identity_of(training, material, preprocessing) | {"generated_hash": generated.fingerprint}
     refuse_other_run(out, identity, "--out")
     probed = choose_machine(out, training, material.data, preprocessing)
-    claim_folder(out, training, identity, {"generated": str(path), "data": str(catalog.source)})
+    claim_folder(out, training, identity, {"generated": str(path), **material.places})
     probed.answer.save(out)
     return join(out, training, material, generated, preprocessing, probed.machine), material, generated
 

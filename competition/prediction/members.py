@@ -10,7 +10,7 @@ from competition.config import DATA_FLAGS, DataSettings, TrainSettings
 from competition.ensemble import refuse_different_classes
 from competition.errors import UserError, counted, first_few
 from competition.predictions import Predictions, load_predictions, pool
-from competition.runs import is_finished, read_json, read_run
+from competition.runs import is_finished, read_json, read_run, where_found
 from competition.settings import flag
 
 Told = TypeVar("Told", bound=DataSettings)
@@ -150,7 +150,9 @@ def data_of(settings: Told, member: Member) -> Told:
     """
     if settings.data is not None:
         return settings
-    own = {name: _own(member, name) for name in DATA_FLAGS if getattr(settings, name) is None}
+    run = read_run(member.folder)
+    absent = [name for name in DATA_FLAGS if getattr(settings, name) is None]
+    own = {name: where_found(run, name, getattr(member.settings, name)) for name in absent}
     if own["data"] is not None and not own["data"].exists():
         told = [f" {flag(name)} {value}" for name, value in own.items() if name != "data" and value is not None]
         raise UserError(
@@ -165,11 +167,3 @@ def training_data_of(settings: Told, member: Member) -> Told:
     given = member.settings.data
     is_there = given is None or Path(read_run(member.folder).get("data", given)).exists()
     return data_of(settings.replace(**dict.fromkeys(DATA_FLAGS)) if is_there else settings, member)
-
-
-def _own(member: Member, name: str) -> Any:
-    """Return one setting of a run's data; a path is where the run found it, absolute, as long as that is there."""
-    typed, recorded = getattr(member.settings, name), read_run(member.folder).get(name)
-    if typed is None or recorded is None:
-        return typed
-    return typed if typed.exists() and not Path(recorded).exists() else Path(recorded)  # all has moved together

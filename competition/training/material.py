@@ -43,8 +43,7 @@ class Material:
     @property
     def places(self) -> dict[str, str]:
         """Where all this is found again, whatever the working directory; the fold table's place is as it was given."""
-        catalog = self.images.catalog
-        return {"data": str(catalog.source), **catalog.from_here, "fold_file": str(self.fold_file)}
+        return {**self.images.catalog.places, "fold_file": str(self.fold_file)}
 
 
 def open_material(settings: TrainSettings, catalog: Catalog, image_size: int) -> Material:

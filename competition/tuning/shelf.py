@@ -42,8 +42,7 @@ class Shelf:
     def open_run(self, settings: TrainSettings, folder: Path) -> Run:
         """Open a trial as `train.py` opens a run; raises UserError for settings that cannot run."""
         settings, material, preprocessing = self._settle(settings)
-        notes = {"data": str(self.catalog.source), "fold_file": str(material.fold_file)}
-        claim_folder(folder, settings, identity_of(settings, material, preprocessing), notes)
+        claim_folder(folder, settings, identity_of(settings, material, preprocessing), material.places)
         return Run(folder, settings, material, preprocessing, self._machine(settings, material, preprocessing))
 
     def _settle(self, settings: TrainSettings) -> tuple[TrainSettings, Material, Preprocessing]:
