@@ -6,6 +6,7 @@ A settings object is frozen and cannot be wrong: construction converts and check
 
 import dataclasses
 import functools
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -168,6 +169,8 @@ def _check_limits(name: str, value: float, spec: Spec) -> None:
     unit = f" {spec.unit}" if spec.unit else ""
     if value != value:
         raise UserError(f"{flag(name)} is not a number")
+    if value in (math.inf, -math.inf):
+        raise UserError(f"{flag(name)} {value}: must be finite")
     if spec.low is not None and value < spec.low:
         raise UserError(f"{flag(name)} {value}: must be at least {spec.low:g}{unit}")
     if spec.high is not None and value > spec.high:

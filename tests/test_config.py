@@ -70,6 +70,8 @@ def test_no_group_column_is_not_any_group_column():
         ({"epochs": True}, "--epochs True: expected a whole number"),
         ({"epochs": None}, "--epochs needs a value"),
         ({"learning_rate": "nan"}, "--learning-rate is not a number"),
+        ({"cutmix_alpha": "inf"}, "--cutmix-alpha inf: must be finite"),
+        ({"time_limit": "-infh"}, "--time-limit -inf: must be finite"),
         ({"image_size": 9999}, "--image-size 9999: must be at most 1024 px"),
         ({"mix": "cutmixx"}, "did you mean 'cutmix'"),
         ({"time_limit": "soon"}, "expected a time such as 90s, 15m or 2h"),
