@@ -25,6 +25,9 @@ RESERVED_OPTIONS = {
     "features_only": "a classifier is needed",
 }
 
+# What networks answer to options that they cannot be built with, such as a division by ratio=0.
+REFUSALS = (TypeError, ValueError, AssertionError, RuntimeError, AttributeError, LookupError, ArithmeticError)
+
 
 def create_network(
     name: str,
@@ -108,7 +111,7 @@ def _build(name: str, num_classes: int, image_size: int, arguments: dict[str, ob
             return timm.create_model(name, pretrained=False, num_classes=num_classes, **every)
         except UserError:
             raise
-        except (TypeError, ValueError, AssertionError, RuntimeError, KeyError) as error:
+        except REFUSALS as error:
             option = re.search(r"unexpected keyword argument(?:\(s\): \[| )'(\w+)'", str(error))
             if option is None:
                 raise UserError(_refusal(name, image_size, arguments, error)) from error
