@@ -97,6 +97,8 @@ def _to_numbers(value: Any) -> tuple[int, ...]:
 
 def _to_options(value: Any) -> dict[str, Any]:
     if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            raise ValueError
         return dict(value)
     import yaml  # late: only a run with options on the command line needs it here
 

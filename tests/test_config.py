@@ -78,6 +78,7 @@ def test_no_group_column_is_not_any_group_column():
         ({"only_folds": "0,x"}, "expected whole numbers"),
         ({"only_folds": (7,)}, "--only-folds 7: with --folds 5 the folds are 0 to 4"),
         ({"model_options": "act"}, "expected pairs"),
+        ({"model_options": {1: 2}}, "--model-options {1: 2}: expected pairs such as activation=gelu"),
         ({"model_options": "widths=[48,96"}, "expected pairs such as activation=gelu,widths=[48,96,192]"),
         ({"holdout": "maybe"}, "expected true or false"),
         ({"prune_from": "runs/a"}, "--prune-from needs --max-parameters"),
