@@ -18,7 +18,6 @@ from competition.settings import Settings, choices_of, flag, hint_of
 
 SettingsType = TypeVar("SettingsType", bound=Settings)
 FULL = (errno.ENOSPC, errno.EDQUOT)
-REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 
 
 class Parser(argparse.ArgumentParser):
@@ -133,11 +132,10 @@ def run_command(main: Callable[[Sequence[str] | None], int | None], argv: Sequen
     except BrokenPipeError:
         os._exit(141)
     except OSError as error:
-        if error.errno not in (*FULL, *REFUSED):
-            raise
-        name = error.filename2 or error.filename
+        name, is_full = error.filename2 or error.filename, error.errno in FULL
+        if error.errno is None or not (name or is_full):
+            raise  # not of the file system, or no place that the user could mend
         where = f" ({name})" if name else ""
-        is_full = error.errno in FULL
         advice = "free some space or name another place" if is_full else "mend that or name another place"
         _fail(f"{error.strerror}{where}: {advice}; what was finished is kept", 2)
     sys.exit(code)

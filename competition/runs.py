@@ -17,7 +17,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
@@ -31,8 +31,8 @@ NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.E
 def write_atomically(path: Path, data: bytes | str, sync: bool = True) -> None:
     """Write a whole file or nothing: beside it, flushed to disk unless ``sync`` is off, then renamed over it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Hosts and containers that share a folder can have the same PID at the same time.
-    beside = path.with_name(f".{path.name}.tmp-{os.getpid()}-{time.time_ns()}")
+    # Hosts and containers that share a folder can have the same PID at the same time; a name has 255 bytes at most.
+    beside = path.with_name(f".{path.name[:40]}.tmp-{os.getpid()}-{time.time_ns()}")
     try:
         with open(beside, "wb") as file:
             file.write(data.encode() if isinstance(data, str) else data)
@@ -41,9 +41,11 @@ def write_atomically(path: Path, data: bytes | str, sync: bool = True) -> None:
                 os.fsync(file.fileno())
         os.replace(beside, path)
     except BaseException as error:
-        beside.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
-            error.filename = str(path)  # a full disk does not say where it is
+        with suppress(OSError):  # it may never have been made
+            beside.unlink()
+        if isinstance(error, OSError) and error.errno is not None:
+            # A full disk does not say where it is, and nobody knows the file beside.
+            error.filename, error.filename2 = str(path), None
         raise
 
 

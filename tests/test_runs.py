@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 
 import pytest
 
@@ -54,7 +55,13 @@ def test_a_full_disk_is_named_by_the_file_that_was_wanted(tmp_path, monkeypatch,
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("folder", "Is a directory"), ("file/a.json", "File exists"), ("file/a/b.json", "Not a directory")],
+    [
+        ("folder", "Is a directory"),
+        ("file/a.json", "File exists"),
+        ("file/a/b.json", "Not a directory"),
+        ("n" * 300, "File name too long"),
+        ("n" * 300 + "/a.json", "File name too long"),
+    ],
 )
 def test_a_place_that_cannot_be_written_is_refused(tmp_path, capsys, name, said):
     (tmp_path / "folder").mkdir()
@@ -65,6 +72,24 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path, capsys, name, said)
     error = capsys.readouterr().err
     assert said in error
     assert f"({tmp_path / name.partition('/')[0]}" in error
+
+
+def test_a_name_of_255_bytes_is_not_too_long(tmp_path):
+    path = tmp_path / ("é" * 125 + ".json")
+    runs.write_atomically(path, "new")
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["new"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.EIO, "Input/output error"), urllib.error.HTTPError("https://example.org/a", 404, "lost", {}, None)],
+)
+def test_an_error_without_a_place_on_disk_is_not_hidden(error):
+    def fail(_):
+        raise error
+
+    with pytest.raises(OSError, match="error|lost"):
+        run_command(fail)
 
 
 def test_a_writer_killed_at_any_moment_leaves_a_whole_file(tmp_path):
