@@ -22,7 +22,7 @@ from competition.prediction.members import Member, open_members
 from competition.prediction.settings import PredictSettings
 from competition.prediction.steps import output_path, write_outputs
 from competition.predictions import Predictions, load_predictions, save_predictions
-from competition.runs import hash_file
+from competition.runs import hash_file, write_atomically
 from tests.test_members import make_run
 
 
@@ -37,6 +37,17 @@ from tests.test_members import make_run
 def test_the_submission_is_named_after_the_runs(runs, expected):
     assert output_path(PredictSettings(), runs, CATALOG) == Path("submissions") / expected
     assert output_path(PredictSettings(out="mine.csv"), runs, CATALOG) == Path("mine.csv")
+
+
+def test_runs_of_long_names_have_a_submission_each(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    groups = [[f"runs/{n}{letter * 60}é" for n in range(4)] for letter in "aé"]
+    groups.append([*groups[0][:3], "runs/other"])  # differs where the name is cut
+    paths = [output_path(PredictSettings(), runs, CATALOG) for runs in groups]
+    for path in paths:
+        write_atomically(path.with_suffix(".json"), "{}")
+    assert len(set(paths)) == 3
+    assert paths[0].name.startswith(f"0{'a' * 60}é+1")
 
 
 def test_predictions_of_other_images_are_not_overwritten_unasked(tmp_path, monkeypatch):

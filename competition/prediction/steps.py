@@ -1,5 +1,7 @@
 """The steps of `predict.py`: open the runs, predict every fold of each, join, decide, write."""
 
+import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
@@ -36,6 +38,7 @@ __all__ = [
 ]
 
 NAMED_RUNS = 4  # in the name of a submission
+LONGEST_NAME = 200  # bytes of it; a file's name has 255 at most
 
 
 def open_test(settings: PredictSettings, members: Sequence[Member]) -> Catalog:
@@ -126,7 +129,7 @@ def output_path(settings: PredictSettings, folders: Sequence[str], catalog: Cata
     places = [Path(folder).resolve() for folder in folders]
     names = [place.name for place in places]
     rest = [f"{len(names) - NAMED_RUNS}-more"] if len(names) > NAMED_RUNS else []
-    path = Path("submissions") / ("+".join(names[:NAMED_RUNS] + rest) + ".csv")
+    path = Path("submissions") / (_shortened("+".join(names[:NAMED_RUNS] + rest)) + ".csv")
     record = (sidecar(path) or {}) if path.exists() else {}
     data, runs = record.get("data", str(catalog.source)), [run["run"] for run in record.get("runs", []) if "run" in run]
     of = f" of {data}" if data != str(catalog.source) else ""
@@ -137,6 +140,14 @@ def output_path(settings: PredictSettings, folders: Sequence[str], catalog: Cata
             f"--out {quote(str(path))}"
         )
     return path
+
+
+def _shortened(name: str) -> str:
+    """Return a name that any file system takes, and another for another name."""
+    whole = os.fsencode(name)
+    if len(whole) <= LONGEST_NAME:
+        return name
+    return f"{whole[: LONGEST_NAME - 9].decode(errors='ignore')}-{hashlib.sha256(whole).hexdigest()[:8]}"
 
 
 def _are_of(runs: Sequence[str], places: Sequence[Path]) -> bool:
