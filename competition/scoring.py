@@ -36,11 +36,12 @@ def score_files(submission: Path, truth: Path, id_column: str | None, label_colu
 
     Where the truth has a column ``Usage`` it is graded as Kaggle would: "public" and "private" hold the score of each
     part, rows marked Ignored count nowhere, the submission has exactly the truth's two columns, and no cell is trimmed.
-    Macro F1 of a part runs over the classes that occur in it, truth and submission together, as scikit-learn's does.
-    Nothing is ever patched: every row has to be there once.
+    Macro F1, of a part too, runs over the classes that occur, in the truth or the submission, as scikit-learn's does;
+    "note" names those that are predicted alone, and what they cost. Nothing is ever patched: every row has to be there
+    once.
 
     Raises:
-        UserError: every missing, extra or doubled id and every unknown class, all in one message.
+        UserError: every missing, extra or doubled id and every empty label, all in one message.
     """
     answer = _read_truth(truth, id_column, label_column)
     table = read_csv(str(submission))
@@ -51,9 +52,18 @@ def score_files(submission: Path, truth: Path, id_column: str | None, label_colu
     _refuse_differences(submission, ids, labels, answer)
     label_of = dict(zip(ids, labels, strict=True))
     predicted = [label_of[name] for name in answer.ids]
-    if answer.usage is None:
-        return _score(answer.labels, predicted, sorted(set(answer.labels)))
-    return _score_parts(answer, predicted)
+    score = _score(answer.labels, predicted) if answer.usage is None else _score_parts(answer, predicted)
+    return score | _note(score)
+
+
+def _note(score: dict[str, Any]) -> dict[str, str]:
+    """Return the note on classes that no scored row is of: a truth that lacks some of many, or a name misspelt."""
+    f1 = {name: values["f1"] for name, values in score["per_class"].items() if values["rows"]}
+    strange = [repr(name) for name in score["per_class"] if name not in f1]
+    if not strange:
+        return {}
+    told = f"no row of the truth is of class {first_few(strange, NAMED)}: predicted, each counts with F1 0"
+    return {"note": f"{told}; macro F1 without would be {sum(f1.values()) / len(f1):.3f}"}
 
 
 def _score_parts(answer: Truth, predicted: list[str]) -> dict[str, Any]:
@@ -69,11 +79,11 @@ def _score_parts(answer: Truth, predicted: list[str]) -> dict[str, Any]:
 
 
 def _score_rows(rows: pd.DataFrame) -> dict[str, Any]:
-    true, predicted = rows["true"].tolist(), rows["predicted"].tolist()
-    return _score(true, predicted, sorted({*true, *predicted}))  # a class of ignored rows may be predicted here
+    return _score(rows["true"].tolist(), rows["predicted"].tolist())
 
 
-def _score(true: Sequence[str], predicted: Sequence[str], names: list[str]) -> dict[str, Any]:
+def _score(true: Sequence[str], predicted: Sequence[str]) -> dict[str, Any]:
+    names = sorted({*true, *predicted})
     counts = metrics.confusion(class_numbers(true, names), class_numbers(predicted, names), len(names))
     return metrics.summary(counts, names)
 
@@ -162,10 +172,6 @@ def _refuse_differences(submission: Path, ids: list[str], labels: list[str], ans
     empty = [name for name, label in zip(ids, labels, strict=True) if not label.strip()]
     if empty:
         problems.append(f"{submission} has no label for {counted(len(empty), 'id')}: {first_few(empty, NAMED)}")
-    unknown = sorted({label for label in labels if label.strip()} - set(answer.labels))
-    if unknown:
-        told = f"{len(unknown)} class{'es' if len(unknown) > 1 else ''} not in {answer.path}"
-        problems.append(f"{submission} predicts {told}: {first_few(unknown, NAMED)}")
     if problems:
         raise UserError("the submission cannot be scored:\n  " + "\n  ".join(problems))
 
@@ -189,6 +195,8 @@ def format_score(score: dict[str, Any]) -> str:
             interval = metrics.Interval(*score[part]["interval_95"])
             told = f"macro F1 {score[part]['macro_f1']:.5f}, rows {score[part]['rows']}"
             lines.append(f"{part:<7} {told}, 95 % interval {interval}")
+    if "note" in score:
+        lines.append(f"note: {score['note']}")
     interval = metrics.Interval(*score["interval_95"])
     lines.append(f"rows {score['rows']}, accuracy {score['accuracy']:.3f}, macro F1's 95 % interval {interval}")
     return "\n".join([*lines, f"macro F1 {score['macro_f1']:.3f}"])
