@@ -31,14 +31,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     in_time = steps.train_folds(run, start)
     unfinished = steps.unfinished_folds(run)
     if unfinished:
-        on = "the same command without --only-folds trains them" if settings.only_folds else "the same command goes on"
-        print(f"{run.folder}: not finished: fold {', '.join(map(str, unfinished))}; {on}")
+        told = f"fold {', '.join(map(str, unfinished))}; {way_on(unfinished, settings.only_folds)}"
+        print(f"{run.folder}: not finished: {told}")
         return 0 if in_time else 3
     score = steps.pool_and_score(run)
     print(steps.describe(score))
     elsewhere = [] if run.has_test_images else ["--data", "PATH"]
     print(shlex.join(["python", "predict.py", str(run.folder), *elsewhere]))  # the run knows its data
     return 0
+
+
+def way_on(unfinished: Sequence[int], asked: Sequence[int] | None) -> str:
+    """Say which command trains the folds that are not finished, where it was asked for some of all."""
+    if asked is None or set(unfinished) <= set(asked):
+        return "the same command goes on"
+    if set(unfinished).isdisjoint(asked):
+        return "the same command without --only-folds trains them"
+    return "the same command goes on, without --only-folds with all of them"
 
 
 if __name__ == "__main__":

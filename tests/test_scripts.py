@@ -5,6 +5,7 @@ import errno
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -18,6 +19,7 @@ from competition.models.budget import count_nonzero
 from competition.models.factory import create_network
 from competition.prediction import fold_prediction
 from competition.predictions import load_predictions
+from competition.training import cross_validation
 from tests.tiny_run import CLASSES, TINY, answer
 
 pytestmark = pytest.mark.usefixtures("no_probe")
@@ -223,6 +225,22 @@ def test_folds_that_a_command_leaves_out_are_told(folders, place, capsys):
     code, out, err = answer(train.main, words, capsys)
     assert code == 0
     assert "fold 1: done" in out + err
+
+
+@pytest.mark.parametrize(
+    ("words", "unfinished", "said"),
+    [
+        ([], [0, 1], "fold 0, 1; the same command goes on\n"),
+        (["--only-folds", "0,2"], [0, 2], "fold 0, 2; the same command goes on\n"),
+        (["--only-folds", "0"], [1], "fold 1; the same command without --only-folds trains them\n"),
+        (["--only-folds", "0"], [0, 1], "fold 0, 1; the same command goes on, without --only-folds with all of them\n"),
+    ],
+)
+def test_where_the_time_limit_comes_first_the_way_on_is_told(monkeypatch, capsys, words, unfinished, said):
+    monkeypatch.setattr(cross_validation, "open_run", lambda settings: SimpleNamespace(folder=Path("runs/a")))
+    monkeypatch.setattr(cross_validation, "train_folds", lambda run, start: False)
+    monkeypatch.setattr(cross_validation, "unfinished_folds", lambda run: unfinished)
+    assert answer(train.main, words, capsys)[:2] == (3, f"runs/a: not finished: {said}")
 
 
 def test_frozen_layers_keep_the_weights_they_started_from(folders, place, capsys):
