@@ -87,6 +87,18 @@ def _to_int(value: Any) -> int:
     return int(value)
 
 
+def _to_float(value: Any) -> float:
+    if isinstance(value, bool):
+        raise ValueError
+    return float(value)
+
+
+def _to_text(value: Any) -> str:
+    if isinstance(value, bool | list | dict):
+        raise ValueError  # YAML reads yes, no, on and off as true and false
+    return str(value)
+
+
 def _to_numbers(value: Any) -> tuple[int, ...]:
     if isinstance(value, str):
         value = [part for part in value.split(",") if part.strip()]
@@ -132,8 +144,8 @@ def _to_path(value: Any) -> Path:
 CONVERTERS: dict[Any, tuple[Any, str]] = {
     bool: (_to_bool, "true or false"),
     int: (_to_int, "a whole number"),
-    float: (float, "a number"),
-    str: (str, "text"),
+    float: (_to_float, "a number"),
+    str: (_to_text, "text, in YAML between quotes"),
     Path: (_to_path, "a path"),
     Duration: (lambda value: Duration(parse_duration(value)), "a time such as 90s, 15m or 2h"),
     tuple[int, ...]: (_to_numbers, "whole numbers separated by commas, such as 0,2"),
