@@ -10,6 +10,7 @@ from competition.stop import Stop, Stopped
 from competition.tuning import claims as claims_module
 from competition.tuning import storage as storages
 from competition.tuning.claims import MOST_DEATHS, MOST_FAILURES, Nothing, Outcome, counts, refuse_no_result
+from competition.tuning.results import reason_of
 from competition.tuning.work import work
 from tests.stand_in_worker import open_claims
 
@@ -184,6 +185,14 @@ def test_a_trial_that_kills_its_workers_is_blamed_in_the_end(tmp_path):
     last = claims.trials()[-1]
     assert "its process died 3 times" in last.user_attrs["failed_because"]
     assert counts(last)
+
+
+def test_what_became_of_a_killed_workers_trial_is_said_once(tmp_path):
+    claims = open_claims(tmp_path, 1)
+    claims.claim()
+    claims.worker.leave()
+    work(open_claims(tmp_path, 1), complete, Stop())
+    assert reason_of(claims.trials()[0]) == f"its process ended ({claims.worker.name}); goes on as trial 1"
 
 
 def test_a_kill_between_queueing_again_and_marking_queues_once(tmp_path, monkeypatch):

@@ -173,7 +173,7 @@ class Claims:
                 )
             )
         self._set(trial, "goes_on_as", number)
-        self._fail(trial, f"{why}; goes on as trial {number}")
+        self._fail(trial, why)
 
     def _fail(self, trial: FrozenTrial, why: str) -> None:
         try:
