@@ -111,6 +111,12 @@ def test_the_same_contents_elsewhere_are_the_same_images(folder, images, picture
     assert len(forward_passes) == 1
 
 
+def test_a_fold_without_weights_or_predictions_is_refused_with_one_view_in_the_singular(folder, images):
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UserError, match="no stored predictions of these test images with 1 view: "):
+        predict_fold(folder, images, 1, CPU)
+
+
 def test_a_fold_without_weights_keeps_its_predictions(folder, images):
     before = predict_fold(folder, images, 1, CPU)
     (folder / "model.safetensors").unlink()

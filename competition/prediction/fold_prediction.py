@@ -21,7 +21,7 @@ from competition.checkpoint import open_checkpoint
 from competition.data.cache import ImageStore
 from competition.data.catalog import Catalog
 from competition.data.loader import Loader
-from competition.errors import UserError
+from competition.errors import UserError, counted
 from competition.inference import View, views_of
 from competition.predictions import Predictions, load_predictions, save_predictions
 from competition.runs import read_json
@@ -106,7 +106,7 @@ def predict_fold(
 def _refuse_lost_weights(folder: Path, views: int) -> None:
     if not (folder / "model.safetensors").exists():
         raise UserError(
-            f"{folder} has no weights, and no stored predictions of these test images with {views} views: "
+            f"{folder} has no weights, and no stored predictions of these test images with {counted(views, 'view')}: "
             "train it again, or leave its run out (a study: tune with --predict-test, or leave out the whole)"
         )
 
