@@ -90,6 +90,35 @@ def test_everything_wrong_comes_in_one_message(tmp_path):
     assert [name for name in ("learningrate", "mix:", "seed", "warmup") if name not in str(refusal.value)] == []
 
 
+def test_a_wrong_line_hides_nothing_of_the_others_and_adds_nothing(tmp_path):
+    text = """
+        weight_decay: {low: 1, high: 0.1}
+        mixup_alpha: {low: 0.1, high: 1, when: {mix: [bothh]}}
+        model: [resnet_fast, nosuchnet]
+        model_options.nosuch: [1]
+        model_options.activation: {choices: [relu], when: {model: [mlp]}}
+        augment: [lihgt]
+        optimizer: [adma]
+        dropout: [0.3]
+        learning_rate: [0.005]
+        fixed: {label_smoothing: x}
+    """
+    with pytest.raises(UserError) as refusal:
+        load_space(write(tmp_path, text), BASE)
+    said = [line.partition(".yaml: ")[2] for line in str(refusal.value).splitlines()]
+    expected = (
+        "label_smoothing: --label-smoothing 'x': expected a number",
+        "weight_decay: low 1 must be below",
+        "mix: --mix 'bothh': choose from",
+        "model_options.activation: when: model is never 'mlp'",
+        "augment: --augment 'lihgt'",
+        "optimizer: adma",
+        "network resnet_fast has no option 'nosuch'",
+        "unknown network 'nosuchnet'",
+    )
+    assert [line[: len(start)] for line, start in zip(said, expected, strict=True)] == list(expected)
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [

@@ -33,7 +33,8 @@ def load_space(name_or_path: str, base: TrainSettings) -> Space:
     """Read a named space or a YAML file, checked against the settings under the search.
 
     Raises:
-        UserError: everything that is wrong with it, in one message that names the file.
+        UserError: everything that is wrong with its lines, in one message that names the file; where nothing is, the
+            settings of trial 0 that it does not hold.
     """
     path = find_space(name_or_path)
     raw = read_space(path)
@@ -44,15 +45,15 @@ def load_space(name_or_path: str, base: TrainSettings) -> Space:
     start = _read_start(raw.get("start", {}), {item.name for item in dimensions}, problems)
     given = {**base.plain(), **{name: value for name, value in fixed.items() if not is_option(name)}}
     kept, left_out = _settle_conditions(dimensions, given, problems)
-    problems.refuse(path)
-    if not kept:
-        problems.append("nothing is searched: add a line such as learning_rate: {low: 0.001, high: 0.02, log: true}")
     kept = _in_order(kept, problems)
-    problems.refuse(path)
+    if not (kept or problems):
+        problems.append("nothing is searched: add a line such as learning_rate: {low: 0.001, high: 0.02, log: true}")
     space = Space(path.stem, tuple(kept), fixed, start, tuple(left_out), base)
-    problems += [*_refused_settings(space), *_refused_options(space), *_refused_names(space)]
+    problems += [*_refused_settings(space), *_refused_names(space)]
+    if "model" not in raw or any(item.name == "model" for item in dimensions):  # else options would be another's
+        problems += _refused_options(space)
     problems.refuse(path)
-    problems += first_point(space)[1]
+    problems += first_point(space)[1]  # last: a line that is wrong may leave trial 0 outside, too
     problems.refuse(path)
     return space
 
@@ -89,7 +90,11 @@ def _read_fixed(given: Any, raw: Mapping[str, Any], base: TrainSettings, problem
             continue
         if name in raw:
             problems.append(f"fixed: {name}: it is searched too; leave one out")
-        fixed[name] = wanted = problems.taken(name, value)
+        before = len(problems)
+        wanted = problems.taken(name, value)
+        if len(problems) > before:
+            continue
+        fixed[name] = wanted
         has = base.model_options.get(option_of(name), wanted) if is_option(name) else getattr(base, name)
         if has != wanted and is_given(name, base):
             problems.append(
@@ -119,7 +124,7 @@ def _settle_conditions(
     searched = {item.name: item for item in dimensions}
     kept, left_out = [], []
     for item in dimensions:
-        when, holds = {}, True
+        when, holds, before = {}, True, len(problems)
         for name, allowed in item.when.items():
             if name in searched:
                 when[name] = _possible(item.name, searched[name], allowed, problems)
@@ -128,7 +133,7 @@ def _settle_conditions(
             else:
                 known = [*searched, *given]
                 problems.append(f"{item.name}: when: there is no {name!r} to depend on{did_you_mean(name, known)}")
-        if holds:
+        if holds and len(problems) == before:
             kept.append(replace(item, when=when))
         else:
             left_out.append(item.name)
