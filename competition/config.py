@@ -255,10 +255,9 @@ class TrainSettings(DataSettings):
 
     def contradictions(self) -> Iterator[str]:
         """Yield settings that cannot stand together."""
-        last = self.folds * self.repeats - 1
-        outside = [fold for fold in self.only_folds or () if not 0 <= fold <= last]
+        outside = [fold for fold in self.only_folds or () if fold not in self.fold_numbers]
         if outside:
-            yield f"--only-folds {outside[0]}: with --folds {self.folds} the folds are 0 to {last}"
+            yield f"--only-folds {outside[0]}: with --folds {self.folds} the folds are 0 to {self.fold_numbers[-1]}"
         if self.only_folds == ():
             yield "--only-folds: name at least one fold"
         if self.prune_from and self.max_parameters is None:
@@ -276,6 +275,11 @@ class TrainSettings(DataSettings):
             yield "--quota is about --pseudo-labels: name the run that labels the test images"
         if self.freeze != "none" and not self.weights:
             yield f"--freeze {self.freeze} without --weights would keep random layers: name the weights"
+
+    @property
+    def fold_numbers(self) -> range:
+        """Every fold, counted over the repeats."""
+        return range(self.folds * self.repeats)
 
     @property
     def peak_learning_rate(self) -> float:

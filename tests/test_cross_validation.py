@@ -74,11 +74,10 @@ def test_the_holdout_is_scored_by_the_mean_of_all_folds(tmp_path, monkeypatch):
     store = SimpleNamespace(facts=pd.DataFrame({"pixel_hash": np.array([5, 6, 7, 8, 6], np.uint64)}))
     run = SimpleNamespace(
         folder=tmp_path,
-        settings=TrainSettings(),
+        settings=TrainSettings(folds=2),
         material=SimpleNamespace(images=SimpleNamespace(of=splits.get, store=store)),
         data=SimpleNamespace(class_names=("cat", "dog"), rows=np.array([0, 1])),
         machine=SimpleNamespace(device=None),
-        fold_numbers=[0, 1],
         fold_folder=lambda fold: tmp_path / f"fold_{fold}",
     )
     score = steps.score_holdout(run)

@@ -81,7 +81,7 @@ def _score(source: Source, counts: metrics.Counts, others: Sequence[str]) -> dic
     settings, score = source.member.settings, source.folder / "score.json"
     test_rows = len(source.catalog.submission_ids or source.catalog.of("test"))
     band = metrics.leaderboard_band(counts, test_rows) if test_rows else None
-    missing = [fold for fold in range(settings.folds * settings.repeats) if fold not in source.fold_folders]
+    missing = [fold for fold in settings.fold_numbers if fold not in source.fold_folders]
     # With a fold missing it would learn from less than the networks did.
     baseline = None if missing else scores.baseline_f1(facts, source.labels, source.folds, len(counts))
     return {

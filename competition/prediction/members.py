@@ -43,7 +43,7 @@ class Member:
     @property
     def is_whole(self) -> bool:
         """Whether every fold is finished."""
-        return len(self.fold_folders) == self.settings.folds * self.settings.repeats
+        return len(self.fold_folders) == len(self.settings.fold_numbers)
 
     @property
     def cautions(self) -> list[str]:
@@ -115,7 +115,7 @@ def _open_member(folder: Path, allow_partial: bool, views: int | None) -> Member
 
 
 def _finished_folds(folder: Path, settings: TrainSettings, allow_partial: bool) -> list[Path]:
-    wanted = [folder / f"fold_{fold}" for fold in range(settings.folds * settings.repeats)]
+    wanted = [folder / f"fold_{fold}" for fold in settings.fold_numbers]
     finished = [path for path in wanted if is_finished(path)]
     missing = [fold for fold, path in enumerate(wanted) if path not in finished]
     if not finished:

@@ -85,11 +85,6 @@ class Run:
             soft = self.teacher.label(fold, self.material, self.settings, self.machine.device)
         return FoldJob(self.settings, self.data, rows, fold, folder, self.preprocessing, self.machine, soft)
 
-    @property
-    def fold_numbers(self) -> list[int]:
-        """Every fold of the run, counted over the repeats."""
-        return list(range(self.settings.folds * self.settings.repeats))
-
 
 def open_run(settings: TrainSettings) -> Run:
     """Open the data, the folds and the run folder; what can refuse the settings is asked before that is begun."""
@@ -205,7 +200,7 @@ def train_folds(run: Run, start: float) -> bool:
         start: `time.perf_counter` value from which ``--time-limit`` counts.
     """
     settings = run.settings
-    wanted = settings.only_folds or run.fold_numbers
+    wanted = settings.only_folds or settings.fold_numbers
     numbers = [fold for fold in wanted if not is_finished(run.fold_folder(fold))]
     if not numbers:
         return True
@@ -222,7 +217,7 @@ def train_folds(run: Run, start: float) -> bool:
 
 def unfinished_folds(run: Run) -> list[int]:
     """Return the folds that have no predictions yet."""
-    return [fold for fold in run.fold_numbers if not is_finished(run.fold_folder(fold))]
+    return [fold for fold in run.settings.fold_numbers if not is_finished(run.fold_folder(fold))]
 
 
 def pool_and_score(run: Run) -> dict[str, Any]:
@@ -241,7 +236,7 @@ def score_folds(run: Run) -> tuple[Predictions, dict[str, Any]]:
     Raises:
         UserError: images that no fold has predicted.
     """
-    parts = [load_predictions(run.fold_folder(fold) / "predictions.npz") for fold in run.fold_numbers]
+    parts = [load_predictions(run.fold_folder(fold) / "predictions.npz") for fold in run.settings.fold_numbers]
     pooled = pool(parts)
     if set(pooled.image_ids) != set(run.data.image_ids):
         missing = sorted(set(run.data.image_ids) - set(pooled.image_ids))
@@ -266,7 +261,7 @@ def score_holdout(run: Run) -> dict[str, Any]:
     table = run.material.images.of("val")
     data = training_data(run.material.images, table)
     members = []
-    for fold in run.fold_numbers:
+    for fold in run.settings.fold_numbers:
         network, checkpoint = open_checkpoint(run.fold_folder(fold))
         loader = data.loader(np.arange(len(table)), 256)
         members.append(checkpoint.predict(network, loader, run.machine.device, views_of(run.settings.views)))

@@ -65,11 +65,11 @@ def open_teacher(folder: Path, settings: TrainSettings, material: Material) -> T
     if not (folder / "run.json").exists():
         raise UserError(f"--pseudo-labels {folder} is not a run: name a folder that train.py made, such as runs/NAME")
     identity = read_run(folder)["identity"]
-    folds = [folder / f"fold_{fold}" for fold in range(settings.folds * settings.repeats)]
-    incomplete = [path.name for path in folds if not is_finished(path)]
+    folds = [folder / f"fold_{fold}" for fold in settings.fold_numbers]
+    incomplete = [fold for fold, path in enumerate(folds) if not is_finished(path)]
     problems = []
     if incomplete:
-        problems.append(f"{first_few(incomplete)} not finished: train it first")
+        problems.append(f"not finished: fold {first_few(incomplete)}; train it first")
     elif not all((path / "model.safetensors").exists() for path in folds):
         problems.append("its weights are gone")
     problems += unlike_folds(folder, material)

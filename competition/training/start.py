@@ -47,7 +47,7 @@ def refuse_other_folds(settings: TrainSettings, material: Material) -> None:
 
 def starting_contents(settings: TrainSettings) -> dict[str, str]:
     """Return what stands for the files that training begins from, by setting: their contents, wherever they lie."""
-    contents, folds = {}, settings.folds * settings.repeats
+    contents, folds = {}, len(settings.fold_numbers)
     if settings.augment not in POLICIES and Path(settings.augment).is_file():  # else it will be refused
         contents["augment"] = f"contents {hash_file(Path(settings.augment))}"
     source = weights_of(settings, fold=0)
@@ -79,7 +79,7 @@ def weights_of(settings: TrainSettings, fold: int) -> str | None:
     if (run := earlier_run(settings)) is None:
         refuse_fold(source, name=settings.model)
         return source
-    folders = [run / f"fold_{number}" for number in range(settings.folds * settings.repeats)]
+    folders = [run / f"fold_{number}" for number in settings.fold_numbers]
     for folder in folders:
         if not is_finished(folder):
             raise UserError(f"--weights {source}: its {folder.name} is not finished: train it first")
@@ -164,7 +164,7 @@ def check_earlier_run(settings: TrainSettings, class_names: tuple[str, ...], ima
     if (run := earlier_run(settings)) is None:
         return
     is_pruned = settings.prune_from is not None
-    for fold in range(settings.folds * settings.repeats):
+    for fold in settings.fold_numbers:
         checkpoint = read_checkpoint(run / f"fold_{fold}")
         size = checkpoint.preprocessing.image_size
         found = {"--model": checkpoint.model, "classes": checkpoint.class_names, "--image-size": size}

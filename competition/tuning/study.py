@@ -54,7 +54,7 @@ def open_study(settings: TuneSettings, base: TrainSettings) -> Search:
         identity["files"] = files
     storage = open_storage(settings.storage, folder, folder.name)
     validations = validations_per_fold(base, identity["images"])
-    pruner = create_pruner(settings.pruner_name, base.folds * base.repeats, validations)
+    pruner = create_pruner(settings.pruner_name, len(base.fold_numbers), validations)
     study = storage.patiently(lambda: begin_study(storage, folder, identity, pruner))
     return Search(folder, settings, space, shelf, storage, study, validations)
 

@@ -69,12 +69,12 @@ class TrialRunner:
 
     def _train(self, claim: Claim, run: Run) -> Outcome:
         attributes = self._measure(run)
-        search, folds = self.search, len(run.fold_numbers)
+        search, folds = self.search, len(run.settings.fold_numbers)
         watch = TrialWatch(claim.trial, search.storage, folds, search.validations)
         display = TrialDisplay(claim.trial.number, folds, planned_epochs(run, fold=0), self.tell)
-        attributes["epochs_planned"] = sum(planned_epochs(run, fold) for fold in run.fold_numbers)
+        attributes["epochs_planned"] = sum(planned_epochs(run, fold) for fold in run.settings.fold_numbers)
         try:
-            for fold in run.fold_numbers:
+            for fold in run.settings.fold_numbers:
                 fit_fold(run.job(fold), display, self.stop, watch)
                 watch.finished_fold(self._finish_fold(run, fold))
         except optuna.TrialPruned as pruned:
@@ -158,7 +158,7 @@ def planned_epochs(run: Run, fold: int) -> int:
 
 def trained_epochs(run: Run) -> int:
     """Return the epochs that were trained in all folds."""
-    histories = (read_history(run.fold_folder(fold) / "history.jsonl") for fold in run.fold_numbers)
+    histories = (read_history(run.fold_folder(fold) / "history.jsonl") for fold in run.settings.fold_numbers)
     return sum(sum("train_loss" in record for record in history) for history in histories)
 
 
