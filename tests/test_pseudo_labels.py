@@ -128,7 +128,11 @@ def lose_test_images(place):
 @pytest.mark.parametrize(
     ("change", "flags", "said"),
     [
-        (None, {"--folds": "3"}, "not finished: fold 2; train it first.*\n.*other folds or images.*--fold-file folds/data-3"),
+        (
+            None,
+            {"--folds": "3"},
+            "not finished: fold 2; train it first.*\n.*other folds or images.*--fold-file folds/data-3-seed0.csv",
+        ),
         (None, {"--pseudo-labels": "runs/nobody"}, "runs/nobody is not a run: name a folder that train.py made"),
         (unfinish, {}, "runs/teacher: not finished: fold 1; train it first"),
         (forget_weights, {}, "runs/teacher: its weights are gone"),
