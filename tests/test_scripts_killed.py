@@ -80,15 +80,19 @@ def test_killed_at_random_moments_the_predictions_are_bit_identical(folders, tmp
         assert epochs == [record["epoch"] for record in read_history(tmp_path / "runs" / "a" / fold / "history.jsonl")]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])  # as a terminal does, as Slurm does
-def test_a_signal_saves_and_the_same_command_goes_on(folders, tmp_path, number):
+@pytest.mark.parametrize(
+    ("send", "number"),
+    [(os.killpg, signal.SIGINT), (os.kill, signal.SIGTERM), (os.killpg, signal.SIGTERM)],
+    ids=["as a terminal does", "as kill does", "as Slurm, systemd and timeout do"],
+)
+def test_a_signal_saves_and_the_same_command_goes_on(folders, tmp_path, send, number):
     words = ["--data", folders, *TINY, "--epochs", "2000", "--workers", "1", "--run", "runs/a"]
     process = hurried_train(words, tmp_path)
     state = tmp_path / "runs" / "a" / "fold_0" / "state.pt"
     for line in process.stdout:
         if line.startswith("fold 0: epoch"):
             break
-    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+    send(process.pid, number)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert "stopping as soon as all is saved" in said

@@ -4,7 +4,10 @@ What happens to image i in epoch e depends on (seed, e, i) alone: the order of a
 are computed from counted numbers, so workers, restarts and machines cannot change them.
 """
 
+import os
 import signal
+import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -70,8 +73,27 @@ class _Batches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             pictures[index] = self.policy(pictures[index], int(seeds[index]))
 
 
+def _end_for_parent_alone() -> None:
+    """Let SIGTERM from the process that started this one end it, and no other.
+
+    Slurm, systemd and timeout send it to all processes: a worker that ends before the first process has saved would
+    stop that in the middle of a step. Where no thread can wait for a signal, any SIGTERM ends a worker.
+    """
+    if sys.platform != "linux":
+        return
+
+    def wait() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+            pass
+        os._exit(0)
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def _start_worker(_: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches all processes of a terminal: the first one decides
+    _end_for_parent_alone()
     cv2.setNumThreads(0)  # OpenCV's threads fight with one another across workers
     torch.set_num_threads(1)
 
