@@ -71,4 +71,4 @@ class Stop:
             raise KeyboardInterrupt
 
 
-NEVER = Stop()
+NEVER = Stop()  # never listens: a signal would stay in it for every later call

@@ -135,6 +135,15 @@ def test_an_interrupt_waits_for_the_end_of_its_step_and_saves(data, tmp_path, mo
     assert weights[0] == weights[1]
 
 
+def test_an_interrupt_of_one_call_does_not_stop_the_next(data, tmp_path, monkeypatch):
+    run = begin(settings_for("vae", data, run=tmp_path / "run"))
+    with monkeypatch.context() as patched:
+        patched.setattr(module.Learner, "_after", lambda *_: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(Stopped):
+            fit(run)
+    assert fit(run)["steps"] == 6
+
+
 def test_a_second_interrupt_acts_at_once(data, tmp_path, monkeypatch):
     def interrupted(self, step, progress):
         for _ in range(2):

@@ -27,12 +27,12 @@ RECORD_STEPS = 50  # that one line of the history averages over
 SHEETS = 10  # in a training, where --sheet-every does not say
 
 
-def fit(run: Run, stop: Stop = NEVER) -> dict[str, Any]:
+def fit(run: Run, stop: Stop | None = None) -> dict[str, Any]:
     """Train a model, or go on with it; returns what ``result.json`` holds.
 
     Args:
         run: what to train.
-        stop: asked after every step.
+        stop: asked after every step; it listens while the model trains. None: one of this call's own.
 
     Raises:
         Stopped: somebody wanted to stop.
@@ -41,10 +41,10 @@ def fit(run: Run, stop: Stop = NEVER) -> dict[str, Any]:
     with locked(run.folder / "lock", str(run.folder)):
         if (run.folder / "result.json").exists():
             return dict(read_json(run.folder / "result.json"))
-        training = Training(run, stop)
+        training = Training(run, stop or Stop())
         with training.bar:
             training.restore()
-            with stop.listening():
+            with training.stop.listening():
                 for _ in training.steps():
                     pass
         return training.finish()

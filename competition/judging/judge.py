@@ -19,7 +19,7 @@ from competition.judging.settings import JudgeSettings
 from competition.metrics import Interval
 from competition.predictions import Predictions, load_predictions, pool, save_predictions
 from competition.runs import environment, read_json, write_json
-from competition.stop import NEVER, Stop
+from competition.stop import Stop
 from competition.training.cross_validation import (
     choose_preprocessing,
     claim_folder,
@@ -38,7 +38,9 @@ SHOWN_CLASSES = 5
 Findings = dict[str, Any]
 
 
-def judge(path: Path, unseen: Sequence[str] | None, settings: JudgeSettings, out: Path, stop: Stop = NEVER) -> Findings:
+def judge(
+    path: Path, unseen: Sequence[str] | None, settings: JudgeSettings, out: Path, stop: Stop | None = None
+) -> Findings:
     """Train classifiers on real images, on generated ones and on both; compare them on held-out real images.
 
     All trainings have the same folds, network and optimisation steps, so the both-training wins nothing by length.
@@ -48,12 +50,13 @@ def judge(path: Path, unseen: Sequence[str] | None, settings: JudgeSettings, out
         unseen: ids of the real images that the generator was not trained on, or None where that is not known.
         settings: everything else.
         out: folder to write.
-        stop: asked after every step; it listens while classifiers train.
+        stop: asked after every step; it listens while classifiers train. None: one of this call's own.
 
     Raises:
         Stopped: somebody wanted to stop; the same call goes on.
         UserError: data that cannot be judged, or a folder begun with other settings.
     """
+    stop = stop or Stop()
     contest, material, generated = open_contest(path, settings, out)
     parts = {arm: train_arm(contest, arm, stop) for arm in ARMS}
     scored, notes = _scored_rows(parts["real"], unseen)
