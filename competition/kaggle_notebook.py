@@ -4,7 +4,6 @@ DIR/dataset/    dataset-metadata.json, the toolkit, the run's settings and fold 
 DIR/notebook/   kernel-metadata.json, train.ipynb
 """
 
-import hashlib
 import io
 import re
 import shutil
@@ -22,7 +21,7 @@ import yaml
 from competition.cli import read_yaml
 from competition.errors import UserError, first_few
 from competition.kaggle import ask, without_secrets
-from competition.runs import read_json, version_of, write_atomically, write_json
+from competition.runs import read_json, shortened, version_of, write_atomically, write_json
 
 # What Kaggle's image lacks or has in other versions; installed without dependencies, so its torch stays.
 PACKAGES = ("albumentations", "albucore", "simsimd", "stringzilla", "timm", "torch-pruning")
@@ -80,10 +79,7 @@ def slug_of(text: str) -> str:
 
 def _title(word: str, name: str) -> str:
     """A title that Kaggle turns into the very same address: at most 50 characters, and another for another name."""
-    title = f"{word}-{name}"
-    if len(title) <= 50:
-        return title
-    return f"{title[:41].strip('-')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return shortened(f"{word}-{name}", 50)
 
 
 def _write_dataset(folder: Path, run: Path, settings: dict[str, Any], dataset: str) -> None:

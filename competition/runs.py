@@ -178,6 +178,14 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
+def shortened(name: str, most: int) -> str:
+    """Return a name of at most so many bytes: a longer one is cut, and a hash of the whole tells it from others."""
+    whole = os.fsencode(name)
+    if len(whole) <= most:
+        return name
+    return f"{whole[: most - 9].decode(errors='ignore').rstrip('-')}-{hashlib.sha256(whole).hexdigest()[:8]}"
+
+
 def environment() -> dict[str, Any]:
     """Return what made a run: command, machine and the versions that can change a number."""
     packages = ("torch", "timm", "albumentations", "numpy", "opencv-python-headless", "scikit-learn", "pandas")

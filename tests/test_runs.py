@@ -187,3 +187,11 @@ def test_unreadable_json_is_named(tmp_path, text, said):
         path.write_text(text)
     with pytest.raises(UserError, match=said):
         runs.read_json(path)
+
+
+def test_a_long_name_is_cut_within_its_bytes_and_stays_another():
+    assert runs.shortened("a-b", 12) == "a-b"
+    names = [runs.shortened("ü" * 20 + end, 21) for end in "xy"]
+    assert all(name.startswith("üüüüüü-") and len(name.encode()) == 21 for name in names)
+    assert names[0] != names[1]
+    assert "--" not in runs.shortened("ab-cdefghijklmn", 12)  # "ab-" is what is left before the hash

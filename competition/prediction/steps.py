@@ -1,7 +1,5 @@
 """The steps of `predict.py`: open the runs, predict every fold of each, join, decide, write."""
 
-import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
@@ -23,7 +21,7 @@ from competition.prediction.settings import PredictSettings
 from competition.prediction.views import choose_views
 from competition.predictions import Predictions, class_numbers, in_class_order
 from competition.progress import Bar
-from competition.runs import write_atomically, write_json
+from competition.runs import shortened, write_atomically, write_json
 from competition.submission import guard, refuse_errors, submission_table, template_of
 
 __all__ = [
@@ -129,7 +127,7 @@ def output_path(settings: PredictSettings, folders: Sequence[str], catalog: Cata
     places = [Path(folder).resolve() for folder in folders]
     names = [place.name for place in places]
     rest = [f"{len(names) - NAMED_RUNS}-more"] if len(names) > NAMED_RUNS else []
-    path = Path("submissions") / (_shortened("+".join(names[:NAMED_RUNS] + rest)) + ".csv")
+    path = Path("submissions") / (shortened("+".join(names[:NAMED_RUNS] + rest), LONGEST_NAME) + ".csv")
     record = (sidecar(path) or {}) if path.exists() else {}
     data, runs = record.get("data", str(catalog.source)), [run["run"] for run in record.get("runs", []) if "run" in run]
     of = f" of {data}" if data != str(catalog.source) else ""
@@ -140,14 +138,6 @@ def output_path(settings: PredictSettings, folders: Sequence[str], catalog: Cata
             f"--out {quote(str(path))}"
         )
     return path
-
-
-def _shortened(name: str) -> str:
-    """Return a name that any file system takes, and another for another name."""
-    whole = os.fsencode(name)
-    if len(whole) <= LONGEST_NAME:
-        return name
-    return f"{whole[: LONGEST_NAME - 9].decode(errors='ignore')}-{hashlib.sha256(whole).hexdigest()[:8]}"
 
 
 def _are_of(runs: Sequence[str], places: Sequence[Path]) -> bool:
