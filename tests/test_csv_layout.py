@@ -35,6 +35,22 @@ def test_two_spellings_of_one_file_are_one_test_image(tmp_path: Path, ids: tuple
     assert kinds(catalog) == {"test lists differ": ["5.png"]}
 
 
+@pytest.mark.parametrize(
+    ("others", "ids"),
+    [
+        (["test/4.png"], ["3", "4"]),
+        (["test/3.jpg"], ["3.jpg", "3.png"]),
+        (["test_images/3.png"], ["test/3.png", "test_images/3.png"]),
+    ],
+)
+def test_every_image_of_a_test_folder_without_a_list_has_an_id_of_its_own(
+    tmp_path: Path, others: list[str], ids: list[str]
+) -> None:
+    catalog = open_catalog(make(tmp_path, [*IMAGES, "test/3.png", *others], {"train.csv": "id,label\n1,a\n2,b\n"}))
+    assert catalog.submission_ids == ids == catalog.of("test")["image_id"].tolist()
+    assert len(set(catalog.of("test")["path"])) == 2
+
+
 @pytest.mark.parametrize("flags", [{}, {"id_column": "file"}])
 def test_the_ids_of_a_sample_may_name_images_by_way_of_the_test_list(tmp_path: Path, flags: dict[str, str]) -> None:
     tables = {

@@ -29,6 +29,13 @@ def test_test_folders_named_like_classes_keep_their_label(tmp_path: Path) -> Non
     assert rows(catalog)[2:] == [("a/1.png", "a", "test"), ("x/2.png", None, "test")]
 
 
+def test_images_of_one_name_in_two_test_folders_have_two_ids(tmp_path: Path) -> None:
+    files = ["train/a/1.png", "train/b/1.png", "test/a/1.png", "test_images/a/1.png"]
+    catalog = open_catalog(make(tmp_path, files))
+    assert rows(catalog)[2:] == [("test/a/1.png", "a", "test"), ("test_images/a/1.png", "a", "test")]
+    assert catalog.submission_ids == ["test/a/1.png", "test_images/a/1.png"]
+
+
 def test_class_folders_follow_a_sample_submission(tmp_path: Path) -> None:
     tables = {"sample_submission.csv": "Id,Guess\n10,cat\n2,cat\n"}
     catalog = open_catalog(make(tmp_path, CLASS_FOLDERS, tables))

@@ -12,7 +12,7 @@ from competition.data.archive import is_image, natural_key, real_paths
 from competition.data.columns import described, group_column, label_column
 from competition.data.csvfile import CsvFile, read_csv
 from competition.data.draft import Draft, Problem, Row
-from competition.data.naming import match_images, split_of_folder, without_extension
+from competition.data.naming import ids_of_unlisted, match_images, split_of_folder, without_extension
 from competition.errors import UserError, counted, first_few
 
 _ID_NAMES = ("image_id", "id", "image", "file", "filename", "file_name", "name", "path", "img", "uuid")
@@ -281,8 +281,8 @@ class CsvReader:
     def _read_test_folder(self) -> None:
         names = [name for name in self.names if "/" in name and split_of_folder(name.partition("/")[0]) == "test"]
         bare = bool(self.draft.rows) and not any(is_image(row.image_id) for row in self.draft.rows)
-        by_id = {name.partition("/")[2]: name for name in sorted(names, key=natural_key)}
-        ids = {without_extension(image_id) if bare else image_id: name for image_id, name in by_id.items()}
+        names = sorted(names, key=natural_key)
+        ids = dict(zip(ids_of_unlisted(names, bare), names, strict=True))
         self.draft.used.update(self.files[name] for name in names)
         self.draft.rows += [Row(image_id, self.files[name], None, "test") for image_id, name in ids.items()]
         self.draft.submission_ids = list(ids) or None

@@ -6,7 +6,7 @@ from competition.data.archive import natural_key
 from competition.data.columns import described, group_column
 from competition.data.csvfile import CsvFile, read_csv
 from competition.data.draft import Draft, Problem, Row
-from competition.data.naming import match_images, splits_of_folders
+from competition.data.naming import ids_of_unlisted, match_images, splits_of_folders
 from competition.errors import UserError, counted, first_few
 
 
@@ -72,10 +72,10 @@ def _add_test_folder(draft: Draft, split_of: dict[str, str], tables: dict[str, s
     """Test images keep the label of their folder when it is named like a training class."""
     classes = {row.label for row in draft.rows}
     names = [name for name in draft.images if split_of.get(name.partition("/")[0]) == "test"]
-    for name in sorted(names, key=natural_key):
-        image_id = name.partition("/")[2]
-        top = image_id.partition("/")[0]
-        label = top if "/" in image_id and top in classes else None
+    names = sorted(names, key=natural_key)
+    for name, image_id in zip(names, ids_of_unlisted(names), strict=True):
+        folder, slash, _ = name.partition("/")[2].partition("/")
+        label = folder if slash and folder in classes else None
         draft.rows.append(Row(image_id, draft.files[name], label, "test"))
         draft.used.add(draft.files[name])
     ids = [row.image_id for row in draft.rows if row.split == "test"]
@@ -104,10 +104,9 @@ def _follow_list(draft: Draft, table: CsvFile, names: list[str]) -> None:
     if left_out:
         message = f"{table.path} does not name {counted(len(left_out), 'test image')}; the submission follows it."
         draft.problems.append(Problem("test lists differ", message, left_out, "warning"))
-    spelled = {name.partition("/")[2]: image_id for image_id, name in found.items()}
+    spelled = {draft.files[name]: image_id for image_id, name in found.items()}
     draft.rows = [
-        row._replace(image_id=spelled.get(row.image_id, row.image_id)) if row.split == "test" else row
-        for row in draft.rows
+        row._replace(image_id=spelled.get(row.path, row.image_id)) if row.split == "test" else row for row in draft.rows
     ]
     draft.submission_ids = wanted
 

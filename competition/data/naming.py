@@ -78,6 +78,18 @@ _READINGS: tuple[Callable[[str], str], ...] = (
 )
 
 
+def ids_of_unlisted(names: list[str], is_bare: bool = False) -> list[str]:
+    """Return an id for each test image that no list names: its name below the top folder, if bare without extension.
+
+    Where two images would have one id, all of them keep what tells these apart: the extension, then the top folder.
+    """
+    for reading in (_READINGS[4], _below_top) if is_bare else (_below_top,):
+        ids = [reading(name) for name in names]
+        if len(set(ids)) == len(ids):
+            return ids
+    return names
+
+
 def clean_id(image_id: str) -> str:
     """The id without blanks around it, ``./`` before it and Windows separators in it."""
     return image_id.strip().replace("\\", "/").removeprefix("./")
