@@ -52,9 +52,9 @@ def test_a_holdout_that_cannot_be_scored_is_refused(held_out, said):
         refuse_unusable_holdout(held_out, {"cat", "dog"})
 
 
-def dealt(tmp_path, fold_of, groups, contents):
+def dealt(tmp_path, fold_of, groups, contents, labels=("cat", "cat", "dog", "dog")):
     """Open a fold table made by hand: images a, b, c, d in the given folds; equal contents are duplicates."""
-    ids, labels = list("abcd"), ["cat", "cat", "dog", "dog"]
+    ids = list("abcd")
     path = tmp_path / "mine.csv"
     folds = {"fold" if n == 0 else f"fold_{n}": numbers for n, numbers in enumerate(fold_of)}
     save_folds(path, pd.DataFrame({"image_id": ids, "label": labels, **folds}))
@@ -80,10 +80,20 @@ def test_a_fold_table_that_parts_equal_images_is_warned_of(tmp_path, capsys):
 
 
 def test_a_fold_table_that_keeps_groups_whole_is_taken(tmp_path, capsys):
-    _, folds = dealt(tmp_path, [[0, 0, 1, 1]], ["p1", "p1", "p2", None], [1, 2, 7, 7])
+    _, folds = dealt(tmp_path, [[0, 0, 1, 1]], ["p1", "p1", "p2", None], [1, 2, 7, 7], ["cat", "dog", "cat", "dog"])
     assert folds["fold"].tolist() == [0, 0, 1, 1]
     dealt(tmp_path, [[0, 1, 0, 1]], [None] * 4, [1, 2, 3, 4])
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("fold_of", [[[0, 1, 1, 1]], [[0, 1, 0, 1], [0, 1, 1, 1]]])
+def test_a_fold_table_that_holds_out_the_whole_of_a_class_is_warned_of(tmp_path, capsys, fold_of):
+    dealt(tmp_path, fold_of, [None] * 4, [1, 2, 3, 4])
+    out = capsys.readouterr().out
+    assert "warning: " in out
+    assert out.endswith(
+        "puts all images of a class into one fold, whose network learns from none of them, so its F1 will be 0: dog\n"
+    )
 
 
 def reopened(settings, capsys):

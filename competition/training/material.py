@@ -14,7 +14,7 @@ from competition.data.catalog import Catalog
 from competition.data.loader import image_keys
 from competition.data.prepare import PreparedImages, data_name, fingerprint, prepare_images
 from competition.errors import UserError, counted, first_few
-from competition.folds import ANOTHER, FOLDER, load_folds, make_folds, save_folds, straddling
+from competition.folds import ANOTHER, FOLDER, fold_columns, load_folds, make_folds, save_folds, straddling
 from competition.predictions import class_numbers
 from competition.runs import hash_file, read_run
 from competition.training.inputs import TrainingData
@@ -93,7 +93,20 @@ def open_folds(settings: TrainSettings, images: PreparedImages, table: pd.DataFr
     folds = load_folds(path, ids, labels, settings.folds, settings.repeats)
     if not is_new:
         _check_groups(path, folds, settings, images, table)
+    _warn_of_unseen(path, folds, settings.repeats, table["label"])
     return path, folds
+
+
+def _warn_of_unseen(path: Path, folds: pd.DataFrame, repeats: int, labels: pd.Series) -> None:
+    """Say so where a fold holds out the whole of a class: its network cannot know that class."""
+    spread = folds[fold_columns(folds)[:repeats]].groupby(labels.to_numpy()).nunique()
+    unseen = spread.index[(spread == 1).any(axis=1)]
+    if len(unseen):
+        print(
+            f"warning: {path} puts all images of a class into one fold, whose network learns from none of them, so its "
+            f"F1 will be 0: {first_few(unseen)}",
+            flush=True,
+        )
 
 
 def _check_groups(
