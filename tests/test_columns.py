@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from competition.data.catalog import open_catalog
+from competition.errors import UserError
 from tests.test_catalog import IMAGES, make
 
 NOTHING = [None, None]
@@ -32,3 +33,18 @@ def test_the_label_and_the_group(tmp_path: Path, header, sample, flags, label, g
     tables = {"train.csv": "\n".join(table)} | ({"sample_submission.csv": f"{sample}\n3,a\n"} if sample else {})
     catalog = open_catalog(make(tmp_path, [*IMAGES, "test/3.png"], tables), **flags).labelled()
     assert (catalog["label"].tolist(), catalog["group"].tolist()) == (label, groups)
+
+
+@pytest.mark.parametrize(
+    ("files", "table", "text", "line"),
+    [
+        (IMAGES, "train.csv", "1.png,a\n2.png,b\n", "1.png, a"),
+        (IMAGES, "train.csv", "1,a\n2,b\n", "1, a"),
+        ([*IMAGES, "test/3.png", "test/4.png"], "test.csv", "3\n4\n", "3"),
+        (["train/a/1.png", "train/b/2.png", "test/3.png", "test/4.png"], "test.csv", "3\n4\n", "3"),
+    ],
+)
+def test_a_table_without_a_header_is_refused(tmp_path: Path, files, table, text, line) -> None:
+    tables = {"train.csv": "id,label\n1,a\n2,b\n"} if files[0] == IMAGES[0] else {}
+    with pytest.raises(UserError, match=rf"{table}: its first line \({line}\) names an image, so the header is miss"):
+        open_catalog(make(tmp_path, files, tables | {table: text}))

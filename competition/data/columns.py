@@ -58,6 +58,16 @@ def group_column(table: CsvFile, wanted: str | None, taken: Collection[str]) -> 
     return next((name for name in table.columns if name.lower() == _GROUP_NAME and name not in taken), None)
 
 
+def refuse_no_header(table: CsvFile, id_column: str, images: Collection[str]) -> None:
+    """Raise UserError where the name of the id column means one of the ``images``: the first image would be lost."""
+    if images and id_column not in table.column(id_column, ""):
+        first = first_few(table.columns)
+        raise UserError(
+            f"{table.path}: its first line ({first}) names an image, so the header is missing. Write one above it: "
+            f"{'image_id,label' if len(table.columns) == 2 else 'a name for each column'}."
+        )
+
+
 def described(table: CsvFile, column: str) -> str:
     """Return ``column 'group' of train.csv``."""
     return f"column {column!r} of {Path(split_path(table.path)[1] or table.path).name}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from competition.data.archive import is_image, natural_key, real_paths
-from competition.data.columns import described, group_column, label_column
+from competition.data.columns import described, group_column, label_column, refuse_no_header
 from competition.data.csvfile import CsvFile, read_csv
 from competition.data.draft import Draft, Problem, Row
 from competition.data.naming import ids_of_unlisted, match_images, split_of_folder, without_extension
@@ -81,6 +81,7 @@ class CsvReader:
                 f"{first_few(looked)}; images there: {first_few(self.names, 3) or 'none'}. "
                 f"{self._lost_zeros(values, split)}Name the column with --id-column, or the folder with --images."
             )
+        refuse_no_header(table, best, self._match([best], split)[0])
         return best
 
     def _lost_zeros(self, values: dict[str, set[str]], split: str) -> str:
