@@ -16,10 +16,12 @@ from competition.config import TrainSettings
 from competition.data.loader import image_keys
 from competition.errors import UserError
 from competition.inference import Preprocessing
+from competition.models.budget import count_nonzero
 from competition.precision import Precision
 from competition.runs import read_history
 from competition.stop import Stop, Stopped
 from competition.training import fit
+from competition.training import learner as learner_module
 from competition.training.display import Display
 from competition.training.fit import Counters, FoldTraining, fit_fold
 from competition.training.inputs import FoldJob, Machine, TrainingData
@@ -235,15 +237,16 @@ def test_memory_that_runs_out_halves_the_micro_batch(data, tmp_path, capsys):
     assert "going on with 4" in said
 
 
+@pytest.mark.parametrize("weight", [1.0, 0.7])
 @pytest.mark.parametrize("loss", ["ce", "focal", "balanced"])
-def test_accumulated_gradients_are_those_of_the_whole_batch(data, tmp_path, loss):
+def test_accumulated_gradients_are_those_of_the_whole_batch(data, tmp_path, loss, weight):
     learner = training(SETTINGS.replace(dropout=0.0, loss=loss), data, tmp_path).learner
     learner.network.eval()  # batch norm would see other groups
     learner._loss = create_loss(loss, 0.1, torch.tensor([7, 2, 1]))
     images, labels = torch.rand(10, 3, SIZE, SIZE), torch.tensor([0] * 7 + [1, 1, 2])
     gradients = []
     for size in (10, 3):
-        learner.accumulate(images, labels, labels, 1.0, size)
+        learner.accumulate(images, labels, labels.flip(0), weight, size)
         gradients.append(torch.cat([p.grad.flatten() for p in learner.network.parameters()]))
     torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-4)
 
@@ -411,8 +414,69 @@ def test_the_moving_average_is_what_is_validated_and_kept(data, tmp_path):
     assert torch.equal(weights(open_checkpoint(tmp_path)[0]), average)
 
 
-def test_a_clipped_step_is_no_longer_than_the_norm(data, tmp_path):
+def test_the_moving_average_follows_the_weights_of_every_step(data, tmp_path, monkeypatch):
+    learner, seen = (fold := training(PLAIN.replace(steps=6, ema=0.45), data, tmp_path)).learner, []
+    update = learner._update
+    monkeypatch.setattr(learner, "_update", lambda step: update(step) or seen.append(weights(learner.network)))
+    fold.run()
+    expected = seen[0]
+    for step, each in enumerate(seen):  # timm's warm-up: from step 2 on 1 - step^(-2/3), until the decay is reached
+        decay = min(0.45, 1 - step ** (-2 / 3)) if step > 1 else 0.0
+        expected = decay * expected + (1 - decay) * each
+    assert torch.allclose(weights(learner.evaluated), expected, atol=1e-6)
+    assert not torch.allclose(expected, seen[-1], atol=1e-6)
+
+
+def test_what_was_pruned_by_magnitude_stays_zero_while_it_is_tuned(data, tmp_path):
+    run(PLAIN, data, tmp_path / "large" / "fold_0")
+    pruned = {"prune_from": tmp_path / "large", "prune_method": "magnitude", "max_parameters": 200}
+    run(PLAIN.replace(**pruned), data, tmp_path / "small" / "fold_0")
+    assert (
+        count_nonzero(open_checkpoint(tmp_path / "small" / "fold_0")[0])
+        <= 200
+        < len(weights(open_checkpoint(tmp_path / "large" / "fold_0")[0]))
+    )
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_its_pictures(data, tmp_path, monkeypatch):
+    fold = training(PLAIN.replace(steps=None, epochs=1), data, tmp_path)
+    sizes = [len(positions) for _, positions in fold.loader.epoch(0)]
+    assert len(set(sizes)) > 1  # a mean over the batches would be another number
+    monkeypatch.setattr(
+        fold.learner, "take_step", lambda pictures, positions, step, factor: (torch.tensor(2.0**step), torch.tensor(3))
+    )
+    fold.train_epoch()
+    (record,) = read_history(tmp_path / "history.jsonl")
+    expected = sum(2**step * size for step, size in enumerate(sizes)) / sum(sizes)
+    assert record["train_loss"] == pytest.approx(expected)
+    assert record["train_accuracy"] == pytest.approx(3 * len(sizes) / sum(sizes))
+
+
+def test_what_was_recorded_after_the_last_save_is_taken_back(data, tmp_path, monkeypatch):
+    run(SETTINGS, data, tmp_path / "a")
+
+    def save_once(self):
+        if self.progress.step == 3:
+            self.save()
+        if self.progress.step == 12:  # in the third epoch
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FoldTraining, "_save_if_due", save_once)
+        with pytest.raises(KeyboardInterrupt):
+            run(SETTINGS, data, tmp_path / "b")
+    run(SETTINGS, data, tmp_path / "b")
+    first, second = (
+        [(record["epoch"], record["step"]) for record in read_history(folder / "history.jsonl")]
+        for folder in (tmp_path / "a", tmp_path / "b")
+    )
+    assert first == second
+
+
+@pytest.mark.parametrize("is_scaled", [False, True])
+def test_a_clipped_step_is_no_longer_than_the_norm(data, tmp_path, is_scaled):
     fold = training(PLAIN.replace(steps=1, clip_norm=1e-3, momentum=0.0, weight_decay=0.0), data, tmp_path)
+    fold.learner._scaler = torch.amp.GradScaler("cpu", init_scale=256.0, enabled=is_scaled)  # as in fp16
     before = weights(fold.learner.network)
     fold.run()
     # The learning rate times the norm, as far as differences of float32 weights tell.
@@ -434,6 +498,17 @@ def test_every_step_mixes_anew(data, tmp_path, monkeypatch):
     )
     fold.run()
     assert len(set(mixed)) == 4
+
+
+def test_a_mixed_picture_learns_the_label_of_its_partner_too(data, tmp_path, monkeypatch):
+    learner, learnt = training(PLAIN, data, tmp_path).learner, []
+    monkeypatch.setattr(learner_module, "mix_batch", lambda images, *_: (images, torch.tensor([2, 0, 1]), 0.75))
+    accumulate = learner.accumulate
+    monkeypatch.setattr(learner, "accumulate", lambda *given: learnt.append(given[1:4]) or accumulate(*given))
+    learner._targets = torch.tensor([2, 0, 1, 0])
+    learner.take_step(torch.zeros(3, SIZE, SIZE, 3, dtype=torch.uint8), torch.tensor([0, 1, 2]), 0, 1.0)
+    ((own, others, weight),) = learnt
+    assert (own.tolist(), others.tolist(), weight) == ([2, 0, 1], [1, 2, 0], 0.75)
 
 
 def test_the_weight_of_a_mix_is_that_of_the_own_label(data, tmp_path):

@@ -65,3 +65,15 @@ def test_resizing_keeps_the_mean_and_the_layout():
     assert resized(images, 64) is images
     stripes = (torch.arange(64) % 4 < 1).float().expand(1, 3, 64, 64)
     assert torch.allclose(resized(stripes, 16), torch.tensor(0.25), atol=0.1)  # a quarter of the size takes in 4 x 4
+
+
+def test_both_mixes_in_either_way_and_boxes_lie_anywhere():
+    images = torch.stack([torch.zeros(3, 8, 8), torch.ones(3, 8, 8)])
+    mixed = [mix_batch(images, "both", 1.0, 0.5, 1.0, np.random.default_rng(seed)) for seed in range(400)]
+    changed = [pictures[0, 0] for pictures, partner, _ in mixed if partner.tolist() == [1, 0]]
+    boxes = [picture == 1 for picture in changed if picture.unique().tolist() == [0, 1]]
+    blends = [picture for picture in changed if 0 < picture[0, 0] < 1]
+    assert min(len(boxes), len(blends)) > 40
+    corners = [(0, 0), (0, 7), (7, 0), (7, 7)]
+    small = [box for box in boxes if box.sum() <= 16]
+    assert all(any(box[corner] and not box[3:5, 3:5].any() for box in small) for corner in corners)

@@ -156,6 +156,14 @@ def test_losses():
     sure = torch.sigmoid(torch.tensor(2.0))
     focal = ((1 - sure) ** 2 * one + sure**2 * two) / 2
     assert create_loss("focal", 0.0, counts)(logits, labels).item() == pytest.approx(focal.item())
+    soft = torch.tensor([[0.75, 0.25], [0.75, 0.25]])  # as probable as that is the mean probability of its classes
+    likely, focal = (
+        (0.75 * sure + 0.25 * (1 - sure), 0.25 * sure + 0.75 * (1 - sure)),
+        create_loss("focal", 0.0, counts),
+    )
+    wrong = (0.75 * one + 0.25 * two, 0.25 * one + 0.75 * two)
+    expected = sum((1 - own) ** 2 * loss for own, loss in zip(likely, wrong, strict=True)) / 2
+    assert focal(logits, soft).item() == pytest.approx(expected.item())
     # Weights in proportion to 1/3 and 1: of a batch of one picture each, the first has a quarter of the mean.
     whole, balanced = torch.tensor([0, 1]), create_loss("balanced", 0.0, counts)
     assert balanced(logits[:1], whole[:1], whole).item() == pytest.approx(one.item() / 4)

@@ -87,6 +87,9 @@ def test_a_student_is_scored_on_real_labels_only(place, capsys):
     assert job.targets().shape == (12 + len(job.soft.rows), 3)
     assert 1 <= len(job.soft.rows) <= 6
     assert not set(job.soft.rows) & set(run.data.rows)
+    np.testing.assert_array_equal(job.targets()[:12], np.eye(3)[run.data.labels[job.train_rows]])
+    np.testing.assert_array_equal(job.targets()[12:], job.soft.probabilities)
+    assert job.soft.probabilities.max() < 1  # soft: what the teacher doubts is kept
 
 
 @pytest.mark.parametrize("fold", [0, 1])
