@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from competition.errors import UserError
-from competition.folds import held_out, load_folds, make_folds, save_folds
+from competition.folds import held_out, load_folds, make_folds, save_folds, straddling
 
 
 def images(count=200, classes=4, seed=0):
@@ -119,3 +119,26 @@ def test_blank_lines_count(saved):
 def test_a_missing_table_is_named(tmp_path):
     with pytest.raises(UserError, match=r"none.csv does not exist: leave the flag out, or name a table under folds/"):
         load_folds(tmp_path / "none.csv", [], [], 2, 1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_large_group_leaves_the_other_classes_spread_evenly(seed):
+    labels, groups = ["a"] * 8 + ["b"] * 12, np.array([0] * 6 + list(range(1, 15)))
+    ids = [f"{number}" for number in range(20)]
+    table = make_folds(ids, labels, groups, 3, seed=seed)
+    assert sorted(pd.crosstab(table["label"], table["fold"]).loc["a"]) == [1, 1, 6]
+    assert pd.crosstab(table["label"], table["fold"]).loc["b"].tolist() == [4, 4, 4]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_groups_of_many_sizes_fill_the_folds_evenly(seed):
+    groups = np.repeat(np.arange(4), [6, 2, 2, 2])
+    table = make_folds([f"{number}" for number in range(12)], ["a"] * 12, groups, 2, seed=seed)
+    assert np.bincount(table["fold"]).tolist() == [6, 6]
+
+
+def test_repeats_that_are_not_used_part_no_group():
+    table = pd.DataFrame({"image_id": ["x", "y", "z"], "fold": [0, 0, 1], "fold_1": [0, 1, 1]})
+    keys = pd.Series(["same", "same", None])
+    assert straddling(table, keys, repeats=1).tolist() == [False, False, False]
+    assert straddling(table, keys, repeats=2).tolist() == [True, True, False]
