@@ -33,6 +33,15 @@ def test_views_are_their_own_pictures():
     assert blurred(spot)[0, 0, 1:4, 1:4].tolist() == [[1, 2, 1], [2, 4, 2], [1, 2, 1]]
 
 
+def test_the_views_in_their_order():
+    images = torch.rand(1, 3, 32, 32)
+    down, up, right, left = (shifted(*by)(images) for by in ((1, 0), (-1, 0), (0, 1), (0, -1)))
+    seen = [view(images) for view in views_of(8)]
+    expected = [images, mirrored(images), down, mirrored(up), right, mirrored(left), blurred(images)]
+    expected.append(mirrored(blurred(images)))
+    assert all(torch.equal(one, other) for one, other in zip(seen, expected, strict=True))
+
+
 @pytest.mark.parametrize("count", range(1, 9))
 def test_as_many_views_as_asked_for_and_all_different(count):
     images = torch.rand(1, 3, 32, 32)
@@ -101,3 +110,16 @@ def test_probabilities_are_the_mean_over_views_in_row_order(array_images):
 
 def test_the_batch_size_does_not_matter(array_images):
     np.testing.assert_allclose(predict(array_images, views_of(3), 1), predict(array_images, views_of(3), 40), atol=1e-6)
+
+
+class Halved(nn.Module):
+    """Answers in a format of 8 bits of mantissa, as under autocast."""
+
+    def forward(self, images):
+        return (8 * images.mean((2, 3))).bfloat16()
+
+
+def test_probabilities_of_a_low_precision_are_computed_in_float32(array_images):
+    loader = Loader(array_images, np.arange(40), image_keys([str(n) for n in range(40)]), 7)
+    result = predict_probabilities(Halved(), loader, 3, PREPROCESSING, Precision(), CPU, views_of(2))
+    np.testing.assert_allclose(result.sum(axis=1), 1, atol=1e-6)
