@@ -53,6 +53,7 @@ def test_pooling_orders_by_id_and_averages_repeats():
     pooled = pool([predictions(["c", "a"], [0.5, 1.0]), predictions(["b"], [0.0], 1), predictions(["a"], [0.5], 2)])
     assert pooled.image_ids.tolist() == ["a", "b", "c"]
     assert pooled.probabilities[:, 0].tolist() == [0.75, 0.0, 0.5]
+    assert pooled.folds.tolist() == [0, 1, 0]  # of a repeated image, that of the first deal
 
 
 def test_pooling_refuses_other_classes():
@@ -61,8 +62,9 @@ def test_pooling_refuses_other_classes():
 
 
 def test_align_finds_rows_by_id():
-    rows = align(predictions(["c", "a", "b"], [0.3, 0.1, 0.2]), np.array(["a", "c"]))
-    assert rows.probabilities[:, 0].tolist() == pytest.approx([0.1, 0.3])
+    rows = align(predictions(["c", "a", "b"], [0.3, 0.1, 0.2]), np.array(["b", "a", "c"]))
+    assert rows.image_ids.tolist() == ["b", "a", "c"]
+    assert rows.probabilities[:, 0].tolist() == pytest.approx([0.2, 0.1, 0.3])
     with pytest.raises(UserError, match="1 images have no prediction: z"):
         align(rows, np.array(["a", "z"]))
 
