@@ -104,3 +104,18 @@ def test_another_albumentations_is_refused(monkeypatch):
 def test_light_shifts_without_empty_borders(picture):
     flat = np.full_like(picture, 200)
     assert (create_policy("light", 32)(flat, 3) == 200).all()
+
+
+class Tinted(A.ImageOnlyTransform):
+    """Draws one number of 32 bits: numpy keeps the other half of the 64 that it made for the next draw."""
+
+    def apply(self, img, **_):
+        return np.full_like(img, self.random_generator.integers(0, 256, dtype=np.int32))
+
+
+def test_half_a_number_left_over_is_not_used_for_the_next_picture(picture):
+    policy = Policy([Tinted(p=1.0)])
+    first = [policy(picture, seed)[0, 0, 0] for seed in range(8)]
+    assert first == [policy(picture, seed)[0, 0, 0] for seed in reversed(range(8))][::-1]
+    assert len(set(first)) > 4
+    assert first == [Policy([Tinted(p=1.0)])(picture, seed)[0, 0, 0] for seed in range(8)]
