@@ -130,11 +130,11 @@ def test_a_large_group_leaves_the_other_classes_spread_evenly(seed):
     assert pd.crosstab(table["label"], table["fold"]).loc["b"].tolist() == [4, 4, 4]
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(12))
 def test_groups_of_many_sizes_fill_the_folds_evenly(seed):
-    groups = np.repeat(np.arange(4), [6, 2, 2, 2])
-    table = make_folds([f"{number}" for number in range(12)], ["a"] * 12, groups, 2, seed=seed)
-    assert np.bincount(table["fold"]).tolist() == [6, 6]
+    groups = np.repeat(np.arange(5), [8, 2, 2, 2, 2])
+    table = make_folds([f"{number}" for number in range(16)], ["a"] * 16, groups, 2, seed=seed)
+    assert np.bincount(table["fold"]).tolist() == [8, 8]
 
 
 def test_repeats_that_are_not_used_part_no_group():
