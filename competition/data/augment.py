@@ -110,7 +110,6 @@ class Policy:
     def __call__(self, image: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
         """Return the augmented picture. (H, W, 3) uint8 -> (H, W, 3) uint8; ``seed`` has 64 bits."""
         self._state["state"]["state"] = seed * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128
-        self._state["has_uint32"] = 0
         self._numpy.bit_generator.state = self._state
         self._python.seed(seed)
         return self._pipeline(image=image)["image"]
