@@ -1,5 +1,7 @@
 """From ids to files."""
 
+import unicodedata
+
 import pytest
 
 from competition.data.naming import match_images, split_of_folder, splits_of_folders
@@ -22,6 +24,16 @@ FILES = ["train_images/1.png", "train_images/sub/2.jpg", "test_images/1.png", "e
 )
 def test_readings_of_an_id(image_id: str, split: str, file: str) -> None:
     assert match_images([image_id], FILES, split) == ({image_id: file}, {})
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_an_accent_may_be_a_character_of_its_own(forms: tuple[str, str]) -> None:
+    image_id, file = (
+        unicodedata.normalize(form, name) for form, name in zip(forms, ("é1", "train/é1.png"), strict=True)
+    )
+    assert match_images([image_id, "2"], [file, "train/2.png"], "train")[0] == {image_id: file, "2": "train/2.png"}
+    files = [unicodedata.normalize(form, "é.png") for form in forms]  # both are there: each means itself
+    assert match_images(files, files, None) == (dict(zip(files, files, strict=True)), {})
 
 
 def test_test_ids_never_take_training_images() -> None:

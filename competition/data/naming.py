@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Iterable
 from functools import cache
 
@@ -100,8 +101,24 @@ def match_images(
 ) -> tuple[dict[str, str], dict[str, list[str]]]:
     """Return ({id: file name}, {id: several equally good file names}); an id in neither has no file.
 
-    ``split`` prefers the folder of that split (``train_images``) and shuns those of others; None takes all.
+    ``split`` prefers the folder of that split (``train_images``) and shuns those of others; None takes all. macOS may
+    write an accent as a character of its own, which looks the same: an id that has no file otherwise means that one.
     """
+    ids = list(ids)
+    found, ambiguous = _match(ids, names, split)
+    rest = {image_id: _composed(image_id) for image_id in ids if image_id not in found and image_id not in ambiguous}
+    if not all(map(str.isascii, rest)):
+        files = {_composed(name): name for name in names}
+        more, _ = _match(rest.values(), list(files), split)
+        found |= {image_id: files[more[composed]] for image_id, composed in rest.items() if composed in more}
+    return found, ambiguous
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _match(ids: Iterable[str], names: list[str], split: str | None) -> tuple[dict[str, str], dict[str, list[str]]]:
     spelled = {image_id: clean_id(image_id) for image_id in ids}
     wanted = set(spelled.values())
     exact = {name for name in names if "/" in name and name in wanted}  # the folder is spelled out: nothing to prefer
