@@ -1,6 +1,8 @@
 """Odd images are converted right; damaged ones become facts."""
 
 import io
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from PIL import Image
 
 from competition.data import decode
 from competition.data.decode import decode_file, decode_pixels, resize_image
+from tests.conftest import REPOSITORY
 
 GREY_RAMP = np.arange(256, dtype=np.uint16).reshape(16, 16) * 257
 
@@ -211,3 +214,15 @@ def test_shrinking_does_not_alias() -> None:
 def test_a_sliver_stays_small() -> None:
     for resize in ("squash", "crop", "letterbox"):
         assert resize_image(np.zeros((1, 100_000, 3), np.uint8), 16, resize).shape == (16, 16, 3)  # type: ignore[arg-type]
+
+
+def test_a_damaged_header_is_told_by_us_alone(tmp_path: Path) -> None:
+    """Pillow remarks on a TIFF whose directory was cut off, with a line of its own code."""
+    stored = io.BytesIO()
+    Image.new("RGB", (32, 32)).save(stored, "TIFF", compression="tiff_lzw")
+    path = tmp_path / "a.tif"
+    path.write_bytes(stored.getvalue()[:-60])
+    code = f"from competition.data.decode import *; print(decode_file({str(path)!r}, 8, 'squash').error, size_of('x'))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=True)
+    assert done.stdout.startswith("not an image: ")
+    assert done.stderr == ""

@@ -4,9 +4,11 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from competition.__main__ import main
 from competition.config import DataSettings
+from competition.data.decode import size_of
 from competition.data.prepare import find_data, fingerprint, natural_size, prepare_images
 from competition.errors import UserError
 
@@ -26,6 +28,21 @@ def write(folder, sizes):
 )
 def test_the_size_follows_from_the_images(tmp_path, sizes, expected):
     assert natural_size(find_data(write(tmp_path / "data", sizes))) == expected
+
+
+def test_an_image_that_cannot_be_opened_has_no_say_in_the_size(tmp_path, monkeypatch):
+    catalog = find_data(write(tmp_path / "data", [(64, 64)] * 4))
+    opened = Image.open
+
+    def fail_for_one(file):
+        if (image := opened(file)).size == (20, 20):
+            raise RuntimeError("Failed to decode image: Missing or empty image item")  # Pillow, of a damaged AVIF
+        return image
+
+    cv2.imwrite(str(tmp_path / "data" / "class0" / "0.png"), np.zeros((20, 20, 3), np.uint8))
+    monkeypatch.setattr(Image, "open", fail_for_one)
+    assert size_of(catalog.table["path"].iloc[0]) is None
+    assert natural_size(catalog) == 64
 
 
 def test_the_sample_trains_although_one_file_is_damaged(tmp_path, capsys):

@@ -33,6 +33,7 @@ _NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno
 
 Resize = Literal["squash", "crop", "letterbox"]
 
+warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks on damaged headers; what is wrong is told in `error`
 Image.MAX_IMAGE_PIXELS = None  # PIL would refuse at 179 million; MAX_PIXELS above is checked instead
 big_image: AbstractContextManager[Any] = threading.Lock()  # who decodes in processes shares another among them
 
@@ -113,6 +114,15 @@ def _read(path: str) -> tuple[bytes, str]:
 
 def _out_of_memory(path: str) -> UserError:
     return UserError(f"{path}: not enough memory to decode it. End other programs, or shrink the image.")
+
+
+def size_of(path: str) -> tuple[int, int] | None:
+    """Return (width, height) as stored, without decoding the pixels; None for what is damaged in any way."""
+    try:
+        with Image.open(io.BytesIO(read_bytes(path))) as image:
+            return image.size
+    except Exception:  # see `decode_file`, which tells what is wrong
+        return None
 
 
 def full_pixels(path: str) -> np.ndarray:

@@ -1,19 +1,17 @@
 """From ``--data`` to decoded, checked images: what `train.py`, `predict.py` and ``check`` begin with."""
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image
 
 from competition.config import DataSettings, DecodeSettings
-from competition.data import archive
 from competition.data.cache import ImageStore, open_images
 from competition.data.catalog import Catalog, Problem, open_catalog
 from competition.data.checks import check, duplicate_groups, format_groups, format_report
+from competition.data.decode import size_of
 from competition.data.sample import render_sample
 from competition.errors import UserError
 from competition.runs import counted_seed
@@ -140,11 +138,6 @@ def fingerprint(table: pd.DataFrame, facts: pd.DataFrame) -> str:
 def natural_size(catalog: Catalog, largest: int = LARGEST_AUTOMATIC_SIZE) -> int:
     """Return the side that suits the images: the median of some of their shorter sides, at most ``largest`` px."""
     paths = catalog.table["path"]
-    sides = []
-    for path in paths.iloc[:: max(1, len(paths) // 64)]:
-        try:
-            with Image.open(io.BytesIO(archive.read_bytes(path))) as picture:
-                sides.append(min(picture.size))
-        except (OSError, ValueError, UserError):
-            continue  # the checks will name it
+    sizes = [size_of(path) for path in paths.iloc[:: max(1, len(paths) // 64)]]
+    sides = [min(size) for size in sizes if size]
     return int(min(max(np.median(sides), 8), largest)) if sides else 32
