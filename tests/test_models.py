@@ -1,6 +1,8 @@
 """Contracts over every own network, a few of timm's through the same door, and the door's refusals."""
 
 import re
+import sys
+from types import ModuleType
 
 import pytest
 import timm
@@ -17,6 +19,7 @@ from competition.models.factory import (
     own_networks,
 )
 from competition.models.resnet_fast import patch_filters
+from tests.conftest import REPOSITORY
 
 torch.set_num_threads(1)
 CLASSES = 7
@@ -217,3 +220,19 @@ def test_the_stem_begins_with_as_many_patch_filters_as_fit(width):
     known = min(width, 54)
     assert torch.equal(weight[:known], patch_filters()[:known])
     assert len(weight) == width
+
+
+def test_the_network_of_the_readme_is_built_by_its_name(monkeypatch):
+    (code,) = [
+        block
+        for block in re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+        if "@register_model" in block
+    ]
+    module = ModuleType("network_of_the_readme")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(code, vars(module))
+    network = create_network("my_network", CLASSES, image_size=32, dropout=0.5, options={"width": 8})
+    assert network(images()).shape == (2, CLASSES)
+    assert network.get_submodule(network.pretrained_cfg["first_conv"]).out_channels == 8
+    with pytest.raises(UserError, match="network my_network has no option 'widht'"):
+        create_network("my_network", CLASSES, image_size=32, options={"widht": 8})
