@@ -64,6 +64,10 @@ def _below_top(name: str) -> str:
     return name.partition("/")[2] or name
 
 
+def _bare_below_top(name: str) -> str:
+    return without_extension(_below_top(name))
+
+
 def _base(name: str) -> str:
     return name.rpartition("/")[2]
 
@@ -74,7 +78,7 @@ _READINGS: tuple[Callable[[str], str], ...] = (
     _below_top,
     _base,
     without_extension,
-    lambda name: without_extension(_below_top(name)),
+    _bare_below_top,
     lambda name: without_extension(_base(name)),
 )
 
@@ -84,7 +88,7 @@ def ids_of_unlisted(names: list[str], is_bare: bool = False) -> list[str]:
 
     Where two images would have one id, all of them keep what tells these apart: the extension, then the top folder.
     """
-    for reading in (_READINGS[4], _below_top) if is_bare else (_below_top,):
+    for reading in (_bare_below_top, _below_top) if is_bare else (_below_top,):
         ids = [reading(name) for name in names]
         if len(set(ids)) == len(ids):
             return ids
