@@ -23,6 +23,12 @@ def test_a_difference_that_is_sure_but_small_is_not_told():
     moved, chance = share_shift(np.array([51500, 48500]), np.array([50000, 50000]))
     assert chance < 0.001
     assert 0 < moved < 0.05
+    assert share_problems(["a"] * 51500 + ["b"] * 48500, ["a", "b"], {"a": 50000, "b": 50000}) == []
+
+
+def test_a_difference_that_is_large_but_may_be_chance_is_not_told():
+    assert share_shift(np.array([8, 2]), np.array([50, 50]))[0] > 0.05
+    assert share_problems(["a"] * 8 + ["b"] * 2, ["a", "b"], {"a": 50, "b": 50}) == []
 
 
 def test_what_moved_is_named_most_first():
