@@ -185,6 +185,15 @@ def test_duplicates_across_training_and_validation_flatter_a_holdout_score(root:
     assert "They flatter a --holdout score" in problem.message
 
 
+def test_two_training_images_with_a_copy_in_test_are_told_of_as_both(root: Path) -> None:
+    names = ["train/a/x.png", "train/a/y.png", "test/z.png"]
+    problems = found(make(root, {**plain(), **dict.fromkeys(names, noise())}))
+    assert set(problems) == {"exact duplicates in train", "exact duplicates in train and test"}
+    assert problems["exact duplicates in train and test"].rows == [
+        "train/a/x.png [a] = train/a/y.png [a] = z.png [test]"
+    ]
+
+
 def test_groups_across_training_and_validation_flatter_a_holdout_score(root: Path) -> None:
     make(root, {**plain(), "val/a/1.png": noise(), "val/a/2.png": noise(), "val/b/1.png": noise()})
     groups = ["train/a/0.png,p", "train/a/1.png,p", "val/a/1.png,p", "val/a/2.png,p", "val/b/1.png,q"]
@@ -262,6 +271,12 @@ def test_one_leaking_class_of_three_is_a_warning(root: Path) -> None:
     images = {**plain(), **{f"train/c/{index}.png": noise(20) for index in range(6)}}
     problem = found(make(root, images))["label readable from size"]
     assert (problem.severity, problem.rows) == ("warning", ["c: 20x20"])
+
+
+@pytest.mark.parametrize("sizes", [[20, 20, 20, 20, 16, 16], [20, 24, 28]])
+def test_a_size_that_tells_of_some_images_or_of_each_by_itself_raises_no_alarm(root: Path, sizes: list[int]) -> None:
+    images = {**plain(12), **{f"train/c/{index}.png": noise(size) for index, size in enumerate(sizes)}}
+    assert "label readable from size" not in found(make(root, images))
 
 
 def test_file_names(root: Path) -> None:
