@@ -115,6 +115,16 @@ def test_images_of_the_same_bytes_but_another_shape_are_others(tmp_path: Path, s
     assert lying.pixel_hash != standing.pixel_hash
 
 
+def test_images_that_are_equal_only_when_shrunk_are_others(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    turned = pixels.reshape(8, 8, 8, 8, 3)[:, ::-1, :, ::-1].reshape(64, 64, 3)  # within each block that is averaged
+    for name, picture in (("a", pixels), ("b", turned)):
+        Image.fromarray(picture).save(tmp_path / f"{name}.png")
+    first, second = (decode_file(str(tmp_path / f"{name}.png"), 8, "squash") for name in "ab")
+    assert np.array_equal(first.pixels, second.pixels)
+    assert first.pixel_hash != second.pixel_hash
+
+
 def test_one_pixel(tmp_path: Path) -> None:
     path = saved(tmp_path / "1.png", Image.new("RGB", (1, 1), (9, 8, 7)))
     for resize in ("squash", "crop", "letterbox"):
