@@ -5,9 +5,12 @@ import json
 import pytest
 import torch
 
+from competition.checkpoint import Checkpoint, save_checkpoint
 from competition.config import TrainSettings
 from competition.errors import UserError
+from competition.inference import Preprocessing
 from competition.models.factory import create_network
+from competition.precision import Precision
 from competition.training.start import check_earlier_run, starting_network, starting_share
 
 
@@ -72,3 +75,24 @@ def test_a_pruning_source_of_another_network_is_refused(tmp_path):
         check_earlier_run(settings, ("a", "b"), 32)
     with pytest.raises(UserError, match="its --image-size is 32"):
         check_earlier_run(settings.replace(model="resnet_ab", image_size=64), ("a", "b"), 32)
+
+
+@pytest.mark.parametrize("flags", [{"weights": "RUN"}, {"prune_from": "RUN", "max_parameters": 10**6}])
+def test_each_fold_starts_from_the_same_fold_of_the_earlier_run(tmp_path, flags):
+    """Another fold's network has seen what this fold is scored on."""
+    (tmp_path / "run.json").write_text("{}")
+    preprocessing = Preprocessing(32, "squash", (0.5,) * 3, (0.5,) * 3)
+    earlier = []
+    for fold in range(3):
+        folder = tmp_path / f"fold_{fold}"
+        folder.mkdir()
+        torch.manual_seed(fold)
+        network = create_network("mycnn", 2, image_size=32)
+        save_checkpoint(folder, network, Checkpoint("mycnn", {}, ("a", "b"), preprocessing, Precision()))
+        (folder / "predictions.npz").touch()  # marks it as finished
+        earlier.append(network.state_dict())
+    named = {name: str(tmp_path) if value == "RUN" else value for name, value in flags.items()}
+    settings = TrainSettings(model="mycnn", folds=3, prune_method="magnitude", **named)
+    for fold in range(3):
+        found = starting_network(settings, 2, 32, fold).state_dict()
+        assert all(torch.equal(tensor, earlier[fold][name]) for name, tensor in found.items())
