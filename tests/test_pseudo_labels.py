@@ -92,6 +92,13 @@ def test_a_student_is_scored_on_real_labels_only(place, capsys):
     assert job.soft.probabilities.max() < 1  # soft: what the teacher doubts is kept
 
 
+def test_a_test_image_that_cannot_be_read_is_not_labelled(place):
+    (place / "data" / "test" / "0.png").write_bytes(b"no image")
+    run = open_run(settings_of(student(place, **{"--quota": "6"})))
+    names = run.material.images.catalog.table["image_id"].to_numpy()[run.job(0).soft.rows]
+    assert sorted(names) == [f"{number}.png" for number in range(1, 6)]
+
+
 @pytest.mark.parametrize("fold", [0, 1])
 def test_the_labels_of_fold_k_come_from_the_teachers_fold_k_alone(place, fold):
     other = place / f"runs/teacher/fold_{1 - fold}"
