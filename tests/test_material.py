@@ -1,5 +1,6 @@
 """What is trained on: where the fold table is, whether it keeps groups whole, and a holdout that cannot be scored."""
 
+import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from competition.config import TrainSettings
 from competition.data.prepare import find_data
 from competition.errors import UserError
 from competition.folds import save_folds
-from competition.training.material import fold_path, open_folds, open_material, refuse_unusable_holdout
+from competition.training.material import fold_path, open_folds, open_material, refuse_unusable_holdout, unlike_folds
 from tests.conftest import REPOSITORY
 
 
@@ -94,6 +95,17 @@ def test_a_fold_table_that_holds_out_the_whole_of_a_class_is_warned_of(tmp_path,
     assert out.endswith(
         "puts all images of a class into one fold, whose network learns from none of them, so its F1 will be 0: dog\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("folds", "images", "is_like"), [("f", "i", True), ("other", "i", False), ("f", "other", False)]
+)
+def test_an_earlier_run_on_other_folds_or_images_is_told(tmp_path, folds, images, is_like):
+    identity = {"class_names": ["cat"], "fold_hash": folds, "images_hash": images}
+    (tmp_path / "run.json").write_text(json.dumps({"identity": identity}))
+    now = SimpleNamespace(fold_hash="f", images_hash="i", fold_file="mine.csv")
+    problems = unlike_folds(tmp_path, now)
+    assert problems == [] if is_like else "other folds or images" in problems[0]
 
 
 def reopened(settings, capsys):
