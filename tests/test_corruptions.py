@@ -1,6 +1,7 @@
 """Small changes of a picture, and the filter of width w / 75."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -98,3 +99,12 @@ def test_the_filter_is_measured_on_the_split_that_was_held_out(source):
     assert changed.macro_f1 == pytest.approx(plain.macro_f1 + changed.difference)
     settings = replace(source.member.settings, holdout=False)
     assert measure_holdout(replace(source, member=replace(source.member, settings=settings))) == []
+
+
+def test_the_difference_is_that_to_the_same_images_unchanged(monkeypatch):
+    labels, right = np.array([0, 1, 0, 1]), np.eye(2, dtype=np.float32)[[0, 1, 0, 1]]
+    monkeypatch.setattr(corruptions, "_is_smoothed", lambda source, rows: False)
+    monkeypatch.setattr(corruptions, "predict_held_out", lambda source, which, change: 1 - right)
+    run = SimpleNamespace(rows=np.arange(4), labels=labels)
+    effects = measure_corruptions(run, np.arange(4), right)
+    assert {(effect.macro_f1, effect.difference, effect.images) for effect in effects} == {(0.0, -1.0, 4)}
