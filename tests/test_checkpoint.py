@@ -90,3 +90,9 @@ def test_layers_that_share_their_weights_are_saved(tmp_path):
     save_checkpoint(tmp_path, network, Checkpoint("plain_cnn", {}, ("a", "b", "c"), preprocessing, Precision()))
     stored = read_state(tmp_path / "model.safetensors")
     assert torch.equal(stored["again.weight"], network.again.weight)
+
+
+def test_a_run_is_no_checkpoint_but_its_folds_are(tmp_path):
+    (tmp_path / "fold_0").mkdir()
+    with pytest.raises(UserError, match=r"holds no checkpoint .*; it is a run: name one of its folds, such as fold_0"):
+        open_checkpoint(tmp_path)
