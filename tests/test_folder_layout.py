@@ -67,8 +67,10 @@ def test_a_test_list_names_no_column_of_labels(tmp_path: Path) -> None:
 
 
 def test_train_and_test_without_classes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="without labels"):
-        open_catalog(make(tmp_path, ["train/1.png", "test/2.png"]))
+    with pytest.raises(UserError, match="images without labels in train. Put them into one folder per class"):
+        open_catalog(make(tmp_path, ["train/1.png"]))
+    with pytest.raises(UserError, match="images without labels in test, train. Put"):
+        open_catalog(make(tmp_path, ["test/2.png"]))
 
 
 @pytest.mark.parametrize(

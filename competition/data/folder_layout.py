@@ -24,7 +24,7 @@ def read_folders(draft: Draft, tables: dict[str, str], source: Path, wanted_grou
     if layout == "labelled folder":
         if tops and tops == split_of.keys() and set(split_of.values()) != {"test"}:
             raise UserError(
-                f"{source}: {first_few(sorted(tops))} hold images without labels. Put them into one folder per "
+                f"{source}: images without labels in {first_few(sorted(tops))}. Put them into one folder per "
                 "class (train/CLASS/IMAGE), or add a train.csv with an id and a label column."
             )
         split_of = {top: "test" if split_of.get(top) == "test" else "class" for top in tops}
