@@ -22,6 +22,7 @@ from tests.finished_run import write_data
         b"id\tlabel\n1\ta\n\n007\tb\n",
         b'"id"|"label"\n"1"|"a"\n"007"|"b"\n',
         "id,label\n1,a\n007,b\n".encode("utf-16"),
+        b"sep=;\r\nid;label\r\n1;a\r\n007;b\r\n",
         b" id , label\n1,a\n007,b\n",
     ],
 )

@@ -51,6 +51,8 @@ def read_csv(path: str) -> CsvFile:
                 lines.append(reader.line_num)
     except csv.Error as error:
         raise UserError(f"{path}, line {reader.line_num}: not a CSV row ({error}). Mend the line.") from None
+    if rows[:1] == [["sep=", ""]]:  # Excel's word on the delimiter, above the header
+        rows, lines = rows[1:], lines[1:]
     if not rows:
         raise UserError(f"{path}: empty. It needs a header row and one row per image.")
     columns = [name.strip() for name in rows[0]]
