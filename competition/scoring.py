@@ -13,11 +13,12 @@ import pandas as pd
 
 from competition import metrics
 from competition.data.csvfile import CsvFile, read_csv
-from competition.errors import UserError, counted, first_few
+from competition.errors import UserError, counted, first_few, respelled
 from competition.predictions import class_numbers
 
 USAGE_COLUMN = "Usage"  # what Kaggle's solution files call it: Public, Private or Ignored
 NAMED = 100  # ids of one kind in a message
+AS_TEXT = "write it as the truth does (dtype=str in pandas)"
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,11 @@ def score_files(submission: Path, truth: Path, id_column: str | None, label_colu
 def _note(score: dict[str, Any]) -> dict[str, str]:
     """Return the note on classes that no scored row is of: a truth that lacks some of many, or a name misspelt."""
     f1 = {name: values["f1"] for name, values in score["per_class"].items() if values["rows"]}
-    strange = [repr(name) for name in score["per_class"] if name not in f1]
+    strange = [name for name in score["per_class"] if name not in f1]
     if not strange:
         return {}
-    told = f"no row of the truth is of class {first_few(strange, NAMED)}: predicted, each counts with F1 0"
+    told = f"no row of the truth is of class {first_few(map(repr, strange), NAMED)}: predicted, each counts with F1 0"
+    told += respelled(strange, f1, AS_TEXT)
     return {"note": f"{told}; macro F1 without would be {sum(f1.values()) / len(f1):.3f}"}
 
 
@@ -168,7 +170,7 @@ def _refuse_differences(submission: Path, ids: list[str], labels: list[str], ans
         problems.append(f"{submission} lacks {counted(len(missing), 'id')}: {first_few(missing, NAMED)}")
     if extra:
         told = f"{counted(len(extra), 'id')} not in {answer.path}: {first_few(extra, NAMED)}"
-        problems.append(f"{submission} has {told}{_ending_hint(extra, missing)}")
+        problems.append(f"{submission} has {told}{_ending_hint(extra, missing)}{respelled(extra, missing, AS_TEXT)}")
     empty = [name for name, label in zip(ids, labels, strict=True) if not label.strip()]
     if empty:
         problems.append(f"{submission} has no label for {counted(len(empty), 'id')}: {first_few(empty, NAMED)}")

@@ -102,6 +102,15 @@ def test_ids_that_differ_by_their_ending_are_told(tmp_path, truth):
         score_files(path, truth, None, None)
 
 
+def test_ids_and_classes_that_were_read_as_numbers_are_told(tmp_path):
+    truth = tmp_path / "truth.csv"
+    truth.write_text("id,label\n007,0\n008,1\n")
+    with pytest.raises(UserError, match="'7' is '007' read as a number: write it as the truth does"):
+        score_files(submission(tmp_path, ["7,0", "8,1"]), truth, None, None)
+    score = score_files(submission(tmp_path, ["007,0.0", "008,1.0"]), truth, None, None)
+    assert "'0.0' is '0' read as a number" in score["note"]
+
+
 def test_every_id_is_named_and_not_the_first_few(tmp_path):
     truth = tmp_path / "truth.csv"
     truth.write_text("id,label\n" + "".join(f"row{n},{'ab'[n % 2]}\n" for n in range(40)))
