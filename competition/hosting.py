@@ -54,10 +54,10 @@ def host(settings: HostSettings) -> Hosted:
     images' own names, which may be guessed and hold the class. The folder appears whole or not at all.
 
     Raises:
-        UserError: a folder that is not empty, bad images without ``--on-bad skip``, a class that cannot lie on both
-            sides, or a label that could be read without looking at the picture.
+        UserError: a folder that is not empty or lies among the images, bad images without ``--on-bad skip``, a class
+            that cannot lie on both sides, or a label that could be read without looking at the picture.
     """
-    out = _refuse_full(settings.out)
+    out = _refuse_taken(settings)
     table, left_out = _labelled_images(settings)
     seed = secrets.randbits(63) if settings.seed is None else settings.seed
     table["part"] = deal(table, settings.test, settings.public, seed)
@@ -77,11 +77,16 @@ def host(settings: HostSettings) -> Hosted:
     return Hosted(out, table, left_out, problems)
 
 
-def _refuse_full(out: Path | None) -> Path:
+def _refuse_taken(settings: HostSettings) -> Path:
+    """Return the folder to make, which is neither filled nor a part of the images it is made of."""
+    out = settings.out
     if out is None:
         raise UserError("where to? Name a folder to make with --out DIR")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"--out {out} is there already and not empty: name a new folder")
+    for source in filter(None, (settings.data, settings.images)):
+        if out.resolve().is_relative_to(source.resolve()):
+            raise UserError(f"--out {out} lies in {source}, whose images would change with it: name a folder elsewhere")
     return out
 
 

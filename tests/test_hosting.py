@@ -238,6 +238,13 @@ def test_a_folder_that_is_not_empty_is_refused_and_an_empty_one_filled(folders, 
         hosted(folders, tmp_path)
 
 
+def test_a_folder_among_the_images_is_refused(folders, tmp_path):
+    before = sorted(folders.rglob("*"))
+    with pytest.raises(UserError, match="lies in .*folders, whose images would change with it"):
+        host(HostSettings(data=folders, out=folders / "deep" / "made", cache_dir=tmp_path / "cache"))
+    assert sorted(folders.rglob("*")) == before
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
