@@ -182,7 +182,7 @@ def test_a_signal_stops_with_everything_saved(words, workers, send, number):
 def test_the_time_limit_ends_with_code_3(words, capsys):
     code, said = answer([*words, "--trials", "3", "--epochs", "3000", "--timeout", "3s"], capsys)
     assert code == 3
-    assert "no trial has finished yet" in said
+    assert "no trial has finished yet; the same command goes on" in said
     assert [trial.state.name for trial in trials()] in (["FAIL", "WAITING"], ["WAITING"])
 
 
@@ -210,9 +210,17 @@ def test_a_signal_leaves_the_results_of_what_is_finished(words, capsys, monkeypa
     code, said = answer([*words, "--trials", "2"], capsys)
     assert code == 130
     assert "error: stopped; the same command goes on from what is saved" in said
+    assert "1 of 2 trials ended; the same command goes on\nbest: trial 0" in said
     assert "python train.py --config studies/s/best.yaml" in said
     assert {"best.yaml", "trials.csv", "report.html"} <= {path.name for path in Path("studies/s").iterdir()}
     assert counted_states() == ["COMPLETE"]
+
+
+def test_a_grid_that_ends_before_its_trials_says_so(words, capsys):
+    Path("space.yaml").write_text("mix: [none, cutmix]\n")
+    code, said = answer([*words, "--sampler", "grid", "--trials", "9"], capsys)
+    assert code == 0, said
+    assert "the grid has no other point: 2 of 9 trials\nbest: trial" in said
 
 
 def test_two_workers_of_which_one_is_killed(words, capsys):

@@ -25,9 +25,10 @@ from competition.errors import UserError, counted
 from competition.metrics import Interval
 from competition.runs import environment, read_json, refuse_other_identity, write_json
 from competition.training.inputs import automatic_batch_size
+from competition.tuning.claims import FINISHED, counts
 from competition.tuning.pruning import create_pruner
 from competition.tuning.results import best_of
-from competition.tuning.samplers import refuse_missing_package
+from competition.tuning.samplers import StudyGrid, refuse_missing_package
 from competition.tuning.search import Search
 from competition.tuning.settings import TuneSettings
 from competition.tuning.shelf import Shelf
@@ -130,11 +131,12 @@ def describe(search: Search) -> str:
     install = "" if find_spec("optuna_dashboard") else "  # after: pip install -e '.[tuning]'"
     dashboard = shlex.join(["optuna-dashboard", dashboard_address(search)]) + install
     if best is None:
-        return f"{search.folder}: no trial has finished yet\n{dashboard}"
+        return f"{search.folder}: no trial has finished yet; the same command goes on\n{dashboard}"
     picked = "best" if search.settings.pick == "score" else f"picked by {search.settings.pick}"
     lines = [
+        *_what_is_left(search),
         f"{picked}: trial {best.number}, out-of-fold macro F1 {best.values[0]:.4f}, 95 % interval "
-        f"{Interval(*best.user_attrs['interval_95'])} (the best of many: expect less on new images)"
+        f"{Interval(*best.user_attrs['interval_95'])} (the best of many: expect less on new images)",
     ]
     if "warning" in best.user_attrs:
         lines.append(f"note: {best.user_attrs['warning']}")
@@ -143,6 +145,17 @@ def describe(search: Search) -> str:
         lines.append(how_to_predict(search.folder))
     lines.append(shlex.join(["python", "train.py", "--config", str(search.folder / "best.yaml")]))
     return "\n".join(lines)
+
+
+def _what_is_left(search: Search) -> list[str]:
+    """Return a line on a study that ends before its trials: a grid's end, a time limit or a signal."""
+    trials, wanted = search.trials(), search.settings.trials
+    ended = sum(trial.state in FINISHED and counts(trial) for trial in trials)
+    if ended >= wanted:
+        return []
+    if search.settings.sampler == "grid" and StudyGrid(search.space.search_space()).is_used_up(trials):
+        return [f"the grid has no other point: {ended} of {counted(wanted, 'trial')}"]
+    return [f"{ended} of {counted(wanted, 'trial')} ended; the same command goes on"]
 
 
 def how_to_predict(folder: Path) -> str:
