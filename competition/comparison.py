@@ -106,6 +106,8 @@ def open_contender(path: Path) -> Contender:
         UserError: nothing there, a run that is not finished, rows without labels, an image named twice.
     """
     file = path / "oof.npz" if path.is_dir() else path
+    if (path / "study.json").exists():
+        raise UserError(f"{path} is a study: name its trials, such as {path}/trials/0000")
     if path.is_dir() and not file.exists():
         raise UserError(f"{path} has no oof.npz: finish its folds with train.py, or name a predictions file (.npz)")
     predictions = load_predictions(file)

@@ -139,6 +139,10 @@ def test_a_run_that_cannot_be_opened_is_named(tmp_path):
     (tmp_path / "begun").mkdir()
     with pytest.raises(UserError, match=r"begun has no oof.npz: finish its folds"):
         open_contender(tmp_path / "begun")
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "study.json").write_text("{}")
+    with pytest.raises(UserError, match=r"study is a study: name its trials, such as .*study/trials/0000"):
+        open_contender(tmp_path / "study")
     save_predictions(tmp_path / "twice.npz", made(labels, labels, ids=["x", "x"]))
     with pytest.raises(UserError, match=r"twice.npz names images twice: x"):
         open_contender(tmp_path / "twice.npz")

@@ -175,7 +175,7 @@ def test_a_fold_without_weights_is_named(finished_run, tmp_path, capsys):  # noq
         path.unlink()
     words = ["look", str(tmp_path / "copy"), "--what", "dream", "--out", str(tmp_path / "o.png"), *cache]
     _, said = refusal(words, capsys)
-    assert "fold_0 has no weights (model.safetensors): they were deleted" in said
+    assert "fold_0 has no weights (model.safetensors): they were deleted, or it is a trial tuned" in said
 
 
 def test_gradients_without_captum_say_what_to_install(finished_run, tmp_path, capsys, monkeypatch):  # noqa: F811

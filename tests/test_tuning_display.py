@@ -61,6 +61,12 @@ def test_the_trials_of_a_study_that_goes_on_are_no_news(tmp_path, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 1
 
 
+def test_one_epoch_is_told_in_the_singular(tmp_path, capsys):
+    with Board(tmp_path, 5, 1) as board:
+        board.refresh([trial(TrialState.PRUNED, 0.5, 1, epochs_planned=2, epochs_trained=1)])
+    assert capsys.readouterr().out.endswith("1 pruned, 1 epoch saved\n")
+
+
 def test_two_objectives_are_both_named():
     made = create_trial(state=TrialState.COMPLETE, values=[0.5, 1234567.0])
     assert in_words(made) == "trial -1: macro F1 0.5000, 1,234,567"

@@ -91,7 +91,10 @@ class Source:
         if fold not in self.fold_folders:
             raise UserError(f"{self.folder} has no finished fold {fold}; finished: {first_few(self.fold_folders, 10)}")
         if fold not in self.folds_with_weights():
-            raise UserError(f"{self.fold_folders[fold]} has no weights (model.safetensors): they were deleted")
+            raise UserError(
+                f"{self.fold_folders[fold]} has no weights (model.safetensors): they were deleted, or "
+                "it is a trial tuned without --keep-weights"
+            )
         if fold not in self._networks:
             network, checkpoint = open_checkpoint(self.fold_folders[fold])
             self._networks[fold] = network.requires_grad_(False).to(self.device), checkpoint

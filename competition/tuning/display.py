@@ -7,7 +7,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Group
 from rich.table import Table
 
-from competition.errors import clock
+from competition.errors import clock, counted
 from competition.progress import LiveTable
 from competition.tuning.claims import FINISHED, counts
 from competition.tuning.owners import statuses
@@ -55,7 +55,7 @@ class Board(LiveTable):
                 parts.append(f"{count} {name}")
         saved = epochs_saved(ended)
         if saved:
-            parts.append(f"{saved} epochs saved")
+            parts.append(f"{counted(saved, 'epoch')} saved")
         left = seconds_left(ended, self._total, self._workers)
         if left is not None:
             parts.append(f"time left {clock(left)}")
