@@ -100,6 +100,15 @@ def test_best_yaml_is_read_back_by_train(tmp_path):
     assert all(word in words for word in ("Trial 1", "0.6000", "[0.550, 0.650]", "2 finished trials", "optimistic"))
 
 
+def test_best_yaml_says_that_its_trials_saw_a_part_of_the_images(tmp_path):
+    write_best(tmp_path / "best.yaml", numbered([trial([0.5])]), BASE.replace(train_share=0.3))
+    assert "# note: a fold trains on 0.3 of its images, as in the trials; on all with --train-share 1" in (
+        (tmp_path / "best.yaml").read_text().splitlines()
+    )
+    write_best(tmp_path / "best.yaml", numbered([trial([0.5])]), BASE)
+    assert "note" not in (tmp_path / "best.yaml").read_text()
+
+
 def test_best_yaml_says_when_its_score_is_from_an_epoch_picked_on_its_own_fold(tmp_path):
     write_best(tmp_path / "best.yaml", numbered([trial([0.5], warning="the kept epoch was picked")]), BASE)
     assert "\n# note: the kept epoch was picked\n" in (tmp_path / "best.yaml").read_text()

@@ -216,10 +216,11 @@ def test_a_signal_leaves_the_results_of_what_is_finished(words, capsys, monkeypa
     assert counted_states() == ["COMPLETE"]
 
 
-def test_a_grid_that_ends_before_its_trials_says_so(words, capsys):
+def test_what_a_short_study_says_at_its_end(words, capsys):
     Path("space.yaml").write_text("mix: [none, cutmix]\n")
-    code, said = answer([*words, "--sampler", "grid", "--trials", "9"], capsys)
+    code, said = answer([*words, "--sampler", "grid", "--trials", "9", "--train-share", "0.5"], capsys)
     assert code == 0, said
+    assert "note: a fold trains on 0.5 of its images" in said
     assert "the grid has no other point: 2 of 9 trials\nbest: trial" in said
 
 

@@ -99,11 +99,19 @@ def write_best(path: Path, trials: Sequence[FrozenTrial], base: TrainSettings, r
     )
     if "warning" in best.user_attrs:
         header += f"# note: {best.user_attrs['warning']}\n"
+    header += "".join(f"# note: {note}\n" for note in share_note(base))
     plain = {**base.replace(**best.user_attrs["settings"]).plain(), "run": None, "only_folds": None}
     if plain["precision"] == "auto" and "number_format" in best.user_attrs:
         plain["precision"] = found = best.user_attrs["number_format"]
         header += f"# precision {found} is what 'auto' found where this trial was trained; 'auto' times it anew.\n"
     write_atomically(path, header + yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+
+
+def share_note(base: TrainSettings) -> list[str]:
+    """Return what to know before the best settings are trained in earnest, where trials saw a part of the images."""
+    if base.train_share in (None, 1):
+        return []
+    return [f"a fold trains on {base.train_share:g} of its images, as in the trials; on all with --train-share 1"]
 
 
 # -- two objectives --------------------------------------------------------------------------------------------

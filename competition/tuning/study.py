@@ -27,7 +27,7 @@ from competition.runs import environment, read_json, refuse_other_identity, writ
 from competition.training.inputs import automatic_batch_size
 from competition.tuning.claims import FINISHED, counts
 from competition.tuning.pruning import create_pruner
-from competition.tuning.results import best_of
+from competition.tuning.results import best_of, share_note
 from competition.tuning.samplers import StudyGrid, refuse_missing_package
 from competition.tuning.search import Search
 from competition.tuning.settings import TuneSettings
@@ -143,6 +143,7 @@ def describe(search: Search) -> str:
     lines += [f"all: {search.folder / 'report.html'}", dashboard]
     if search.settings.predict_test or search.settings.keep_weights:  # else there is nothing to predict with
         lines.append(how_to_predict(search.folder))
+    lines += [f"note: {note}" for note in share_note(search.base)]
     lines.append(shlex.join(["python", "train.py", "--config", str(search.folder / "best.yaml")]))
     return "\n".join(lines)
 
