@@ -77,4 +77,4 @@ def share_shift(counts: np.ndarray, expected: np.ndarray) -> tuple[float, float]
 def _most_moved(names: Sequence[str], counts: np.ndarray, expected: np.ndarray) -> list[str]:
     here, there = counts / counts.sum(), expected / expected.sum()
     order = np.argsort(-np.abs(here - there), kind="stable")
-    return [f"{names[k]} {here[k]:.1%}, out of fold {there[k]:.1%}" for k in order if here[k] != there[k]]
+    return [f"{names[k]!r} {there[k]:.1%} -> {here[k]:.1%}" for k in order if here[k] != there[k]]

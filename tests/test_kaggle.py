@@ -162,7 +162,7 @@ def test_shares_far_from_the_out_of_fold_ones_are_told_before_sending(fake, csv,
     write_sidecar(csv, data="sample.csv", predicted_out_of_fold={"cat": 150, "dog": 150})
     assert main(SUBMIT) == 0
     assert (
-        "warning: submissions/a.csv: shares far from the out-of-fold ones (cat 10.0%, out of fold 50.0%"
+        "warning: submissions/a.csv: shares far from the out-of-fold ones ('cat' 50.0% -> 10.0%"
         in capsys.readouterr().out
     )
 

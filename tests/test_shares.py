@@ -34,7 +34,7 @@ def test_a_difference_that_is_large_but_may_be_chance_is_not_told():
 def test_what_moved_is_named_most_first():
     (problem,) = share_problems(["a"] * 200 + ["b"] * 100, ["a", "b", "c"], {"a": 200, "b": 200, "c": 200})
     assert problem.severity == "warning"
-    assert problem.rows == ["a 66.7%, out of fold 33.3%", "c 0.0%, out of fold 33.3%"]
+    assert problem.rows == ["'a' 33.3% -> 66.7%", "'c' 33.3% -> 0.0%"]
 
 
 def test_without_counts_only_a_collapse_is_seen():

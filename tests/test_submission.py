@@ -146,5 +146,5 @@ def test_shares_far_from_the_out_of_fold_ones_are_told():
     frame = table(list(zip(ids, labels, strict=True)))
     (problem,) = guard(frame, template, {"cat": 200, "dog": 200, "7": 200})
     assert (problem.kind, problem.severity) == ("shares far from the out-of-fold ones", "warning")
-    assert problem.rows[0] == "cat 66.7%, out of fold 33.3%"
+    assert problem.rows[0] == "'cat' 33.3% -> 66.7%"
     assert guard(frame, template, {"cat": 400, "dog": 120, "7": 80}) == []
