@@ -117,7 +117,7 @@ def bomb(root: Path) -> Path:
     ("build", "words"),
     [
         (empty_folder, ["holds no images", "Name the folder"]),
-        (one_class, ["only one class, 'cat'", "a classifier needs two", "--label-column"]),
+        (one_class, ["only one class, 'cat'", "a classifier needs two", "--label-column; to predict, test/IMAGE."]),
         (zip_with("train/../../evil.png"), ["data.zip", "'..'", "train/../../evil.png", "Nothing was read"]),
         (zip_with("/etc/evil.png"), ["data.zip", "absolute path", "/etc/evil.png", "Nothing was read"]),
         (bomb, ["data.zip", "zip bomb", "train/cat/big.png", "unpack it by hand"]),

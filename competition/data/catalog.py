@@ -215,7 +215,7 @@ def _refuse_unlabelled(table: pd.DataFrame, source: Path, fewest_classes: int) -
     if 1 == len(classes) < fewest_classes:
         raise UserError(
             f"{source}: only one class, {classes.pop()!r}; a classifier needs two. If the classes lie elsewhere, "
-            "name the folder above them, or the label column with --label-column."
+            "name the folder above them, or the label column with --label-column; to predict, test/IMAGE."
         )
     if classes and classes == splits_of_folders(classes).keys():
         raise UserError(
