@@ -302,3 +302,10 @@ def test_many_different_sizes_raise_no_alarm(root: Path) -> None:
         f"train/{label}/{index}.png": noise(16 + 2 * index + (label == "b")) for label in "ab" for index in range(12)
     }
     assert "label readable from size" not in found(make(root, images))
+
+
+def test_labels_that_differ_only_in_spelling_are_told(root: Path) -> None:
+    labels = ("Sea lion", "sea_lion", "seal", "++", "--")
+    make(root, {f"train/{label}/{index}.png": noise() for label in labels for index in range(3)})
+    problem = found(root)["labels that look alike"]
+    assert problem.rows == ["'Sea lion' = 'sea_lion'"] and problem.severity == "warning"

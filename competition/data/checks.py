@@ -1,6 +1,7 @@
 """Everything that looks wrong with the data, in one report, before any training."""
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from itertools import takewhile
 
 import numpy as np
@@ -28,6 +29,7 @@ def check(catalog: Catalog, facts: pd.DataFrame, *, folds: int, are_dealt: bool 
         *catalog.problems,
         *_unreadable(table, facts),
         *_small_classes(table, facts, folds, are_dealt, catalog.grouped_by),
+        *_labels_alike(catalog.class_names),
         *_leaks(table[good], facts[good]),
         *_exact_duplicates(table, facts),
         *_near_duplicates(table, facts),
@@ -159,6 +161,18 @@ def _classes_alike(table: pd.DataFrame, facts: pd.DataFrame, folds: int, grouped
         once, otherwise = f"duplicates and groups ({grouped_by})", " --group-column none takes no groups."
     message = f"{counted(len(alike), 'label')} with fewer than {folds} separate images, {once} counted once. "
     return [Problem("class too much alike for the folds", message + _what_helps(separate) + otherwise, alike)]
+
+
+def _labels_alike(names: Sequence[str]) -> list[Problem]:
+    """Find classes whose names differ only in capitals, blanks, hyphens and underscores: one class, mistyped?"""
+    spellings = defaultdict(list)
+    for name in names:
+        spellings["".join(name.casefold().replace("_", " ").replace("-", " ").split())].append(name)
+    alike = [" = ".join(map(repr, same)) for key, same in spellings.items() if key and len(same) > 1]
+    if not alike:
+        return []
+    message = "They are kept apart. Where they mean one class, spell it in one way."
+    return [Problem("labels that look alike", message, alike, "warning")]
 
 
 # ---- labels that can be read without looking at the picture ----
