@@ -192,6 +192,7 @@ def test_dense_layers_refuse_another_image_size():
         ({"name": "mycnn", "max_parameters": 80_000}, "85,955 parameters, over the limit of 80,000"),
         ({"name": "imp_cnn", "image_size": 4}, "too small"),
         ({"name": "mycnn", "options": {"ratio": 0}}, "network mycnn cannot be built for images of 32 px with ratio=0"),
+        ({"name": "mycnn", "options": {"ratio": 1000}}, "would have no channels"),
         ({"name": "resnet_small", "options": {"widths": []}}, "cannot be built for images of 32 px with widths=[]"),
         ({"name": "resnet18", "options": {"block": 3}}, "cannot be built for images of 32 px with block=3"),
     ],

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,8 +43,8 @@ def create_network(
 
     ``image_size`` (px) is passed on to networks that are built for one size. ``dropout`` is the rate before the
     classifier; None keeps the network's own. ``options`` are further arguments of the network. Never touches the
-    internet. Raises UserError for an unknown name, tag or option, an image size that the network cannot take, and more
-    than ``max_parameters`` parameters.
+    internet. Raises UserError for an unknown name, tag or option, an image size that the network cannot take, options that
+    leave a layer empty, and more than ``max_parameters`` parameters.
     """
     check_network(name, options or {})
     arguments = dict(options or {})
@@ -51,7 +52,12 @@ def create_network(
         if "drop_rate" in arguments:
             raise UserError("the dropout is given twice: by --dropout and by the option drop_rate; leave one out")
         arguments["drop_rate"] = dropout
-    network = _build(name, num_classes, image_size, arguments)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors")  # refused here, in words
+        network = _build(name, num_classes, image_size, arguments)
+    empty = next((weight for weight, values in network.named_parameters() if values.numel() == 0), None)
+    if empty:
+        raise UserError(_refusal(name, image_size, arguments, f"{empty} would have no channels"))
     if max_parameters is not None:
         _check_size(name, count_parameters(network), max_parameters)
     return network
@@ -123,9 +129,9 @@ def _build(name: str, num_classes: int, image_size: int, arguments: dict[str, ob
     raise AssertionError("the second attempt returns or raises")
 
 
-def _refusal(name: str, image_size: int, arguments: dict[str, object], error: Exception) -> str:
+def _refusal(name: str, image_size: int, arguments: dict[str, object], reason: object) -> str:
     options = f" with {', '.join(f'{key}={value}' for key, value in arguments.items())}" if arguments else ""
-    return f"network {name} cannot be built for images of {image_size} px{options}: {error}"
+    return f"network {name} cannot be built for images of {image_size} px{options}: {reason}"
 
 
 def _check_size(name: str, parameters: int, max_parameters: int) -> None:
