@@ -308,4 +308,5 @@ def test_labels_that_differ_only_in_spelling_are_told(root: Path) -> None:
     labels = ("Sea lion", "sea_lion", "seal", "++", "--")
     make(root, {f"train/{label}/{index}.png": noise() for label in labels for index in range(3)})
     problem = found(root)["labels that look alike"]
-    assert problem.rows == ["'Sea lion' = 'sea_lion'"] and problem.severity == "warning"
+    assert problem.rows == ["'Sea lion' = 'sea_lion'"]
+    assert problem.severity == "warning"

@@ -43,8 +43,8 @@ def create_network(
 
     ``image_size`` (px) is passed on to networks that are built for one size. ``dropout`` is the rate before the
     classifier; None keeps the network's own. ``options`` are further arguments of the network. Never touches the
-    internet. Raises UserError for an unknown name, tag or option, an image size that the network cannot take, options that
-    leave a layer empty, and more than ``max_parameters`` parameters.
+    internet. Raises UserError for an unknown name, tag or option, an image size that the network cannot take, options
+    that leave a layer empty, and more than ``max_parameters`` parameters.
     """
     check_network(name, options or {})
     arguments = dict(options or {})
