@@ -36,6 +36,12 @@ def test_an_accent_may_be_a_character_of_its_own(forms: tuple[str, str]) -> None
     assert match_images(files, files, None) == (dict(zip(files, files, strict=True)), {})
 
 
+def test_an_extension_may_be_in_capitals() -> None:
+    files = ["train/IMG_1.JPG", "train/img_1.jpg", "train/2.PNG"]
+    found = {"IMG_1.jpg": "train/IMG_1.JPG", "img_1.jpg": "train/img_1.jpg", "2.png": "train/2.PNG"}
+    assert match_images([*found, "IMG_2.jpg", "png"], files, "train") == (found, {})
+
+
 def test_test_ids_never_take_training_images() -> None:
     assert match_images(["2"], FILES, "test") == ({}, {})
 

@@ -6,6 +6,8 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from functools import cache
 
+from competition.data.archive import is_image
+
 _SPLIT_WORDS = {
     "train": "train",
     "val": "val",
@@ -105,21 +107,24 @@ def match_images(
 ) -> tuple[dict[str, str], dict[str, list[str]]]:
     """Return ({id: file name}, {id: several equally good file names}); an id in neither has no file.
 
-    ``split`` prefers the folder of that split (``train_images``) and shuns those of others; None takes all. macOS may
-    write an accent as a character of its own, which looks the same: an id that has no file otherwise means that one.
+    ``split`` prefers the folder of that split (``train_images``) and shuns those of others; None takes all. An id that
+    has no file otherwise means one that is spelled otherwise: see `_alike`.
     """
     ids = list(ids)
     found, ambiguous = _match(ids, names, split)
-    rest = {image_id: _composed(image_id) for image_id in ids if image_id not in found and image_id not in ambiguous}
-    if not all(map(str.isascii, rest)):
-        files = {_composed(name): name for name in names}
-        more, _ = _match(rest.values(), list(files), split)
-        found |= {image_id: files[more[composed]] for image_id, composed in rest.items() if composed in more}
+    rest = [image_id for image_id in ids if image_id not in found and image_id not in ambiguous]
+    alike = {image_id: _alike(image_id) for image_id in rest if is_image(image_id) or not image_id.isascii()}
+    if alike:
+        files = {_alike(name): name for name in names}
+        more, _ = _match(alike.values(), list(files), split)
+        found |= {image_id: files[more[spelled]] for image_id, spelled in alike.items() if spelled in more}
     return found, ambiguous
 
 
-def _composed(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
+def _alike(name: str) -> str:
+    """Undo what other systems do to a name: macOS writes an accent as a character of its own, cameras ``.JPG``."""
+    stem, extension = os.path.splitext(unicodedata.normalize("NFC", name))
+    return stem + extension.lower()
 
 
 def _match(ids: Iterable[str], names: list[str], split: str | None) -> tuple[dict[str, str], dict[str, list[str]]]:
