@@ -12,8 +12,6 @@ from typing import Any, Literal
 from competition.settings import Duration, Settings, setting
 
 DATA, NETWORK, TRAINING, MACHINE, OUTPUT = "data", "network", "training", "machine", "output"
-# Wholly or mostly without norm layers: Muon's usual rate makes them diverge.
-UNNORMED = ("imp_cnn", "base_cnn", "vgg11", "vgg13", "vgg16", "vgg19")
 
 
 @dataclass(frozen=True)
@@ -165,7 +163,13 @@ class TrainSettings(DataSettings):
     momentum: float | None = setting(
         None, TRAINING, "for optimisers that have one; 0: plain SGD; auto: 0.95 for Muon, else 0.9", low=0, high=0.9999
     )
-    weight_decay: float = setting(0.05, TRAINING, "weight decay, not applied to biases and norms", low=0, high=10)
+    weight_decay: float | None = setting(
+        None,
+        TRAINING,
+        "weight decay, not applied to biases and norms; auto: 0.15 for Muon, 0.0005 for SGD, else 0.05",
+        low=0,
+        high=10,
+    )
     layer_decay: float = setting(
         1.0, TRAINING, "factor on the learning rate per layer away from the head", low=0.05, high=1
     )
@@ -282,19 +286,6 @@ class TrainSettings(DataSettings):
         return range(self.folds * self.repeats)
 
     @property
-    def peak_learning_rate(self) -> float:
-        """The learning rate, ``auto`` resolved."""
-        return self.learning_rate or automatic_learning_rate(self.optimizer, self.model)
-
-    @property
     def drops(self) -> tuple[float, ...]:
         """Shares of the training after which ``--schedule step`` takes a tenth of the learning rate."""
         return tuple(epoch / self.epochs for epoch in self.milestones or ()) or (0.5, 0.75)
-
-
-def automatic_learning_rate(optimizer: str, model: str) -> float:
-    """Return the peak learning rate that suits one of timm's optimisers, and a network, where none is given."""
-    name = optimizer.lower()
-    if "muon" in name:
-        return 1e-3 if model in UNNORMED else 5e-3
-    return 0.1 if "sgd" in name or name in ("momentum", "nesterov", "nesterovw") else 1e-3

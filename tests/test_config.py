@@ -124,21 +124,3 @@ def test_identity_leaves_out_what_does_not_change_the_result():
     plain = TrainSettings().plain(identity_only=True)
     assert not {"run", "time_limit", "workers", "only_folds", "data", "cache_dir", "tensorboard"} & set(plain)
     assert {"seed", "epochs", "model", "image_size"} <= set(plain)
-
-
-@pytest.mark.parametrize(
-    ("optimizer", "rate"),
-    [
-        *((name, 5e-3) for name in ("nmuon", "AdaMuon")),
-        *((name, 0.1) for name in ("sgd", "SGDW", "nesterov", "momentum")),
-        *((name, 1e-3) for name in ("adamw", "lion", "rmsprop")),
-    ],
-)
-def test_the_learning_rate_suits_the_optimiser(optimizer, rate):
-    assert TrainSettings(optimizer=optimizer).peak_learning_rate == rate
-    assert TrainSettings(optimizer=optimizer, learning_rate=0.3).peak_learning_rate == 0.3
-
-
-def test_muon_is_slower_in_networks_without_norms():
-    assert TrainSettings(model="imp_cnn").peak_learning_rate == 1e-3
-    assert TrainSettings(model="imp_cnn", optimizer="sgd").peak_learning_rate == 0.1

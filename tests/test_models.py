@@ -8,7 +8,6 @@ import pytest
 import timm
 import torch
 
-from competition.config import UNNORMED
 from competition.errors import UserError
 from competition.models.factory import (
     check_network,
@@ -19,6 +18,7 @@ from competition.models.factory import (
     own_networks,
 )
 from competition.models.resnet_fast import patch_filters
+from competition.training.rates import UNNORMED
 from tests.conftest import REPOSITORY
 
 torch.set_num_threads(1)

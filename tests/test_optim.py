@@ -15,6 +15,27 @@ from competition.training.optim import (
     schedule_factor,
     set_learning_rate,
 )
+from competition.training.rates import peak_learning_rate, weight_decay
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "rate", "decay"),
+    [
+        *((name, 5e-3, 0.15) for name in ("nmuon", "AdaMuon")),
+        *((name, 0.1, 5e-4) for name in ("sgd", "SGDW", "nesterov", "momentum")),
+        *((name, 1e-3, 0.05) for name in ("adamw", "lion", "rmsprop")),
+    ],
+)
+def test_learning_rate_and_weight_decay_suit_the_optimiser(optimizer, rate, decay):
+    left_open = TrainSettings(optimizer=optimizer)
+    assert (peak_learning_rate(left_open), weight_decay(left_open)) == (rate, decay)
+    given = TrainSettings(optimizer=optimizer, learning_rate=0.3, weight_decay=0.0)
+    assert (peak_learning_rate(given), weight_decay(given)) == (0.3, 0.0)
+
+
+def test_muon_is_slower_in_networks_without_norms():
+    assert peak_learning_rate(TrainSettings(model="imp_cnn")) == 1e-3
+    assert peak_learning_rate(TrainSettings(model="imp_cnn", optimizer="sgd")) == 0.1
 
 
 @pytest.mark.parametrize(

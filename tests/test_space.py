@@ -8,10 +8,11 @@ import albumentations
 import optuna
 import pytest
 
-from competition.config import TrainSettings, automatic_learning_rate
+from competition.config import TrainSettings
 from competition.errors import UserError
 from competition.models.factory import create_network
 from competition.runs import hash_file
+from competition.training.rates import automatic_learning_rate, automatic_weight_decay
 from competition.tuning.space import load_space, named_files
 from competition.tuning.space_file import named_spaces
 
@@ -65,10 +66,15 @@ def test_trial_0_is_the_base_wherever_the_space_holds_it(name):
     trial = study.ask()
     proposed = space.suggest(trial)
     assert trial.params == space.defaults()
-    moved = {name.split(".")[0] for name in [*space.fixed, *space.start]} | {"model_options", "learning_rate"}
+    automatic = {"learning_rate", "weight_decay"}
+    moved = {name.split(".")[0] for name in [*space.fixed, *space.start]} | {"model_options"} | automatic
     settings = BASE.replace(**proposed)
     assert all(getattr(settings, key) == getattr(BASE, key) for key in BASE.plain() if key not in moved)
     assert settings.learning_rate in (None, automatic_learning_rate(settings.optimizer, settings.model))
+    assert name in ("grid-mlp", "grid-cnn") or settings.weight_decay in (
+        None,
+        automatic_weight_decay(settings.optimizer),
+    )
     if name in ("default", "architecture"):
         assert shapes(settings) == shapes(BASE)
 

@@ -36,6 +36,7 @@ from competition.training.inputs import FoldJob, Machine, TrainingData
 from competition.training.machine import choose_machine
 from competition.training.material import Material, open_material, training_data
 from competition.training.pseudo_labels import Teacher, open_teacher
+from competition.training.rates import peak_learning_rate, weight_decay
 from competition.training.record import refuse_missing_tensorboard
 from competition.training.start import refuse_other_folds, refuse_unfit, starting_contents, weights_of
 
@@ -142,7 +143,8 @@ def identity_of(
     return {
         **settings.plain(identity_only=True),
         **starting_contents(settings),
-        "learning_rate": settings.peak_learning_rate,
+        "learning_rate": peak_learning_rate(settings),
+        "weight_decay": weight_decay(settings),
         "image_size": preprocessing.image_size,
         "class_names": list(data.class_names),
         "images": len(data.image_ids),

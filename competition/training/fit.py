@@ -28,6 +28,7 @@ from competition.stop import NEVER, Stop, Stopped
 from competition.training.display import FoldDisplay
 from competition.training.inputs import FoldJob
 from competition.training.learner import Learner
+from competition.training.rates import peak_learning_rate
 from competition.training.record import Recorder
 from competition.training.watch import UNWATCHED, Watch
 
@@ -148,7 +149,7 @@ class FoldTraining:
         if not math.isfinite(self.progress.loss_sum):
             raise UserError(
                 f"fold {self.job.fold}, epoch {self.progress.epoch + 1}, step {self.progress.step}: the loss is "
-                f"{self.progress.loss_sum}. Lower --learning-rate (now {self.settings.peak_learning_rate:g}), "
+                f"{self.progress.loss_sum}. Lower --learning-rate (now {peak_learning_rate(self.settings):g}), "
                 "set --clip-norm 1, or use --precision fp32; finished folds are kept"
             )
 

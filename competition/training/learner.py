@@ -14,6 +14,7 @@ from competition.runs import counted_seed
 from competition.training.inputs import FoldJob
 from competition.training.mixing import mix_batch, resized
 from competition.training.optim import create_loss, growing_size, schedule_factor, set_learning_rate
+from competition.training.rates import peak_learning_rate
 from competition.training.start import starting_network, starting_optimizer, starting_share
 
 
@@ -84,7 +85,7 @@ class Learner:
             np.random.default_rng(counted_seed(self.job.seed, "mix", step)),
         )
         factor = schedule_factor(settings.schedule, step, self.total_steps, settings.warmup, settings.drops)
-        set_learning_rate(self.optimizer, settings.peak_learning_rate * factor * plateau_factor)
+        set_learning_rate(self.optimizer, peak_learning_rate(settings) * factor * plateau_factor)
         loss, hits = self._gradients(images, targets, targets if partner is None else targets[partner], weight)
         self._update(step)
         return loss, hits

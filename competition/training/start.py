@@ -20,6 +20,7 @@ from competition.precision import pick_device
 from competition.runs import hash_file, is_finished
 from competition.training.material import Material, unlike_folds
 from competition.training.optim import create_optimizer, growing_size
+from competition.training.rates import peak_learning_rate, weight_decay
 
 
 def refuse_unfit(settings: TrainSettings, class_names: tuple[str, ...], image_size: int) -> None:
@@ -120,8 +121,8 @@ def starting_optimizer(settings: TrainSettings, network: nn.Module) -> torch.opt
     return create_optimizer(
         network,
         settings.optimizer,
-        settings.peak_learning_rate,
-        settings.weight_decay,
+        peak_learning_rate(settings),
+        weight_decay(settings),
         settings.momentum,
         settings.layer_decay,
     )
