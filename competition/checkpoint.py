@@ -100,8 +100,8 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             path.name for path in sorted(folder.glob("*")) if path.suffix in (".pt", ".pth", ".pkl", ".bin", ".ckpt")
         ]
         hint = f"; {pickled[0]} may hold a pickle, which could run code, and is not opened" if pickled else ""
-        if (folder / "fold_0").is_dir():
-            hint = "; it is a run: name one of its folds, such as fold_0"
+        if folds := sorted(folder.glob("fold_*")):
+            hint = f"; it is a run: name one of its folds, such as {folds[0].name}"
         raise UserError(f"{folder} holds no checkpoint (model.json and model.safetensors){hint}")
     values = read_json(folder / "model.json")
     try:

@@ -305,7 +305,7 @@ def test_many_different_sizes_raise_no_alarm(root: Path) -> None:
 
 
 def test_labels_that_differ_only_in_spelling_are_told(root: Path) -> None:
-    labels = ("Sea lion", "sea_lion", "seal", "++", "--")
+    labels = ("Sea lion", "sea_lion", "seal", "--", "__", "-1", "1")
     make(root, {f"train/{label}/{index}.png": noise() for label in labels for index in range(3)})
     problem = found(root)["labels that look alike"]
     assert problem.rows == ["'Sea lion' = 'sea_lion'"]

@@ -48,3 +48,24 @@ def test_a_table_without_a_header_is_refused(tmp_path: Path, files, table, text,
     tables = {"train.csv": "id,label\n1,a\n2,b\n"} if files[0] == IMAGES[0] else {}
     with pytest.raises(UserError, match=rf"{table}: its first line \({line}\) names an image, so the header is miss"):
         open_catalog(make(tmp_path, files, tables | {table: text}))
+
+
+@pytest.mark.parametrize(
+    ("files", "table", "text", "ids"),
+    [
+        (["train/0.png", "train/1.png"], "train.csv", "0,1\n0.png,a\n1.png,b\n", ["0.png", "1.png"]),
+        ([*IMAGES, "docs/image.png"], "train.csv", "image,label\n1,a\n2,b\n", ["1", "2"]),
+        ([*IMAGES, "test/0.png", "test/3.png"], "test.csv", "0\n0.png\n3.png\n", ["0.png", "3.png"]),
+        (
+            ["train/a/1.png", "train/b/2.png", "test/id.png"],
+            "sample_submission.csv",
+            "id,label\nid.png,a\n",
+            ["id.png"],
+        ),
+    ],
+)
+def test_a_header_that_could_be_an_image_is_one(tmp_path: Path, files, table, text, ids) -> None:
+    tables = {"train.csv": "id,label\n1,a\n2,b\n"} if table == "test.csv" else {}
+    catalog = open_catalog(make(tmp_path, files, tables | {table: text}))
+    split = "train" if table == "train.csv" else "test"
+    assert catalog.table["image_id"][catalog.table["split"] == split].tolist() == ids

@@ -11,6 +11,7 @@ from competition.config import TrainSettings
 from competition.errors import UserError
 from competition.predictions import load_predictions
 from competition.training import cross_validation as steps
+from competition.training.rates import automatic_weight_decay
 
 
 def test_a_folder_keeps_its_identity(tmp_path):
@@ -27,6 +28,19 @@ def test_folds_without_a_run_are_not_taken_over(tmp_path):
     (tmp_path / "run" / "fold_0").mkdir(parents=True)
     with pytest.raises(UserError, match="holds folds but no run.json"):
         steps.claim_folder(tmp_path / "run", TrainSettings(), {}, {})
+
+
+def test_what_auto_stands_for_is_the_same_run_when_it_is_given():
+    data = SimpleNamespace(class_names=("cat",), image_ids=["a"])
+    material = SimpleNamespace(data=data, images_hash="i", fold_hash="f")
+    open_, given = (
+        steps.identity_of(settings, material, SimpleNamespace(image_size=32))
+        for settings in (
+            TrainSettings(),
+            TrainSettings(learning_rate=5e-3, weight_decay=automatic_weight_decay("nmuon")),
+        )
+    )
+    assert open_ == given
 
 
 def test_names_depend_on_settings_and_images():

@@ -239,6 +239,8 @@ def test_a_folder_that_is_not_empty_is_refused_and_an_empty_one_filled(folders, 
 
 
 def test_a_folder_among_the_images_is_refused(folders, tmp_path):
+    with pytest.raises(UserError, match="lies in .*images, whose images would change with it"):
+        host(HostSettings(data=folders, images=tmp_path / "images", out=tmp_path / "images" / "made"))
     before = sorted(folders.rglob("*"))
     with pytest.raises(UserError, match="lies in .*folders, whose images would change with it"):
         host(HostSettings(data=folders, out=folders / "deep" / "made", cache_dir=tmp_path / "cache"))

@@ -40,6 +40,9 @@ def test_an_extension_may_be_in_capitals() -> None:
     files = ["train/IMG_1.JPG", "train/img_1.jpg", "train/2.PNG"]
     found = {"IMG_1.jpg": "train/IMG_1.JPG", "img_1.jpg": "train/img_1.jpg", "2.png": "train/2.PNG"}
     assert match_images([*found, "IMG_2.jpg", "png"], files, "train") == (found, {})
+    assert match_images(["2.png", "2.PNG"], files, "train") == ({"2.PNG": "train/2.PNG"}, {})  # taken already
+    files = ["a/1.JPG", "b/1.JPG"]
+    assert match_images(["1.jpg"], files, None) == ({}, {"1.jpg": files})
 
 
 def test_test_ids_never_take_training_images() -> None:

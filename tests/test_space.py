@@ -106,6 +106,12 @@ def test_a_grid_over_ranges_is_refused_by_their_names():
         shipped("default").search_space()
 
 
+def test_default_holds_the_weight_decay_of_every_optimiser():
+    for optimizer in ("nmuon", "sgd", "adamw"):
+        given = TrainSettings(optimizer=optimizer, learning_rate=0.01)
+        assert load_space("default", given).defaults()["weight_decay"] == automatic_weight_decay(optimizer)
+
+
 def test_default_leaves_our_network_s_options_out_for_another_network():
     space = load_space("default", TrainSettings(model="resnet18"))
     assert space.left_out == ("model_options.widths", "model_options.drop_path_rate")

@@ -166,9 +166,9 @@ def _classes_alike(table: pd.DataFrame, facts: pd.DataFrame, folds: int, grouped
 def _labels_alike(names: Sequence[str]) -> list[Problem]:
     """Find classes whose names differ only in capitals, blanks, hyphens and underscores: one class, mistyped?"""
     spellings = defaultdict(list)
-    for name in names:
+    for name in (name for name in names if any(map(str.isalpha, name))):  # not -1 and 1, nor 1-1 and 11
         spellings["".join(name.casefold().replace("_", " ").replace("-", " ").split())].append(name)
-    alike = [" = ".join(map(repr, same)) for key, same in spellings.items() if key and len(same) > 1]
+    alike = [" = ".join(map(repr, same)) for same in spellings.values() if len(same) > 1]
     if not alike:
         return []
     message = "They are kept apart. Where they mean one class, spell it in one way."

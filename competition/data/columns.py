@@ -1,12 +1,13 @@
 """Which column of a table holds the labels, and which the groups whose images must share a fold."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from competition.data.archive import split_path
 from competition.data.csvfile import CsvFile
 from competition.errors import UserError, first_few
 
+ID_NAMES = ("image_id", "id", "image", "file", "filename", "file_name", "name", "path", "img", "uuid")
 _LABEL_NAMES = ("label", "class", "target", "category", "labels", "y", "class_name", "class_id")
 _GROUP_NAME = "group"
 
@@ -58,9 +59,15 @@ def group_column(table: CsvFile, wanted: str | None, taken: Collection[str]) -> 
     return next((name for name in table.columns if name.lower() == _GROUP_NAME and name not in taken), None)
 
 
-def refuse_no_header(table: CsvFile, id_column: str, images: Collection[str]) -> None:
-    """Raise UserError where the name of the id column means one of the ``images``: the first image would be lost."""
-    if images and id_column not in table.column(id_column, ""):
+def refuse_no_header(table: CsvFile, id_column: str, match: Callable[[list[str]], Mapping[str, str]]) -> None:
+    """Raise UserError where the id column is called like an image that no row names: that image would be lost.
+
+    ``match`` finds the files of ids.
+    """
+    if id_column.lower() in ID_NAMES:
+        return
+    file = match([id_column]).get(id_column)
+    if file and file not in match(table.column(id_column, "")).values():
         first = first_few(table.columns)
         raise UserError(
             f"{table.path}: its first line ({first}) names an image, so the header is missing. Write one above it: "

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from competition.data.archive import is_image, natural_key, real_paths
-from competition.data.columns import described, group_column, label_column, refuse_no_header
+from competition.data.columns import ID_NAMES, described, group_column, label_column, refuse_no_header
 from competition.data.csvfile import CsvFile, read_csv
 from competition.data.draft import Draft, Problem, Row
 from competition.data.naming import ids_of_unlisted, match_images, split_of_folder, without_extension
 from competition.errors import UserError, counted, first_few
 
-_ID_NAMES = ("image_id", "id", "image", "file", "filename", "file_name", "name", "path", "img", "uuid")
 _EMPTY_LABELS = frozenset({"", "nan", "NaN", "<NA>"})  # what pandas writes for a missing value
 _NEARLY = 0.9  # of the largest share of values that name images: as good, for a few images may be missing
 _ROWS_PER_ID = 10  # rows per value from which a column holds labels rather than ids
@@ -70,7 +69,7 @@ class CsvReader:
             # A running number may name more images than an id that several rows share, or others than the file beside
             # it: names with their extension come before usual columns, and those before numbers.
             is_label_like = _ROWS_PER_ID * len(values[name]) < min(len(table.rows), _LOOK_AT)
-            is_full, is_usual = all(map(is_image, values[name])), name.lower() in _ID_NAMES
+            is_full, is_usual = all(map(is_image, values[name])), name.lower() in ID_NAMES
             return hits[name] > 0, not is_label_like, shares[name] >= enough, is_full, is_usual, hits[name]
 
         best = max(table.columns, key=rank)
@@ -81,7 +80,7 @@ class CsvReader:
                 f"{first_few(looked)}; images there: {first_few(self.names, 3) or 'none'}. "
                 f"{self._lost_zeros(values, split)}Name the column with --id-column, or the folder with --images."
             )
-        refuse_no_header(table, best, self._match([best], split)[0])
+        refuse_no_header(table, best, lambda ids: self._match(ids, split)[0])
         return best
 
     def _lost_zeros(self, values: dict[str, set[str]], split: str) -> str:

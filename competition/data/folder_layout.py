@@ -92,7 +92,7 @@ def _follow_list(draft: Draft, table: CsvFile, names: list[str]) -> None:
     """A sample submission or test list beside class folders decides spelling and order."""
     values = {name: [cell.strip() for cell in table.column(name, "--id-column")] for name in table.columns}
     draft.id_column = max(values, key=lambda name: len(match_images(values[name], names, None)[0]))
-    refuse_no_header(table, draft.id_column, match_images([draft.id_column], names, None)[0])
+    refuse_no_header(table, draft.id_column, lambda ids: match_images(ids, names, None)[0])
     wanted = list(dict.fromkeys(values[draft.id_column]))
     found, _ = match_images(wanted, names, None)
     missing = [image_id for image_id in wanted if image_id not in found]

@@ -108,16 +108,22 @@ def match_images(
     """Return ({id: file name}, {id: several equally good file names}); an id in neither has no file.
 
     ``split`` prefers the folder of that split (``train_images``) and shuns those of others; None takes all. An id that
-    has no file otherwise means one that is spelled otherwise: see `_alike`.
+    has no file otherwise means one, not taken yet, that is spelled otherwise: see `_alike`.
     """
     ids = list(ids)
     found, ambiguous = _match(ids, names, split)
     rest = [image_id for image_id in ids if image_id not in found and image_id not in ambiguous]
     alike = {image_id: _alike(image_id) for image_id in rest if is_image(image_id) or not image_id.isascii()}
     if alike:
-        files = {_alike(name): name for name in names}
-        more, _ = _match(alike.values(), list(files), split)
+        taken = set(found.values())
+        files = {_alike(name): name for name in names if name not in taken}
+        more, several = _match(alike.values(), list(files), split)
         found |= {image_id: files[more[spelled]] for image_id, spelled in alike.items() if spelled in more}
+        ambiguous |= {
+            image_id: [files[name] for name in several[spelled]]
+            for image_id, spelled in alike.items()
+            if spelled in several
+        }
     return found, ambiguous
 
 

@@ -104,7 +104,7 @@ def _warn_of_unseen(path: Path, folds: pd.DataFrame, repeats: int, labels: pd.Se
     if len(unseen):
         print(
             f"warning: {path} puts all images of a class into one fold, whose network learns from none of them, so its "
-            f"F1 will be 0: {first_few(unseen)}",
+            f"F1 will {'be 0' if repeats == 1 else 'suffer'}: {first_few(unseen)}",
             flush=True,
         )
 
