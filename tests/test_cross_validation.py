@@ -11,7 +11,7 @@ from competition.config import TrainSettings
 from competition.errors import UserError
 from competition.predictions import load_predictions
 from competition.training import cross_validation as steps
-from competition.training.rates import automatic_weight_decay
+from competition.training.rates import weight_decay
 
 
 def test_a_folder_keeps_its_identity(tmp_path):
@@ -35,10 +35,7 @@ def test_what_auto_stands_for_is_the_same_run_when_it_is_given():
     material = SimpleNamespace(data=data, images_hash="i", fold_hash="f")
     open_, given = (
         steps.identity_of(settings, material, SimpleNamespace(image_size=32))
-        for settings in (
-            TrainSettings(),
-            TrainSettings(learning_rate=5e-3, weight_decay=automatic_weight_decay("nmuon")),
-        )
+        for settings in (TrainSettings(), TrainSettings(learning_rate=5e-3, weight_decay=weight_decay(TrainSettings())))
     )
     assert open_ == given
 

@@ -21,7 +21,7 @@ from competition.training.rates import peak_learning_rate, weight_decay
 @pytest.mark.parametrize(
     ("optimizer", "rate", "decay"),
     [
-        *((name, 5e-3, 0.15) for name in ("nmuon", "AdaMuon")),
+        *((name, 5e-3, 0.75) for name in ("nmuon", "AdaMuon")),
         *((name, 0.1, 5e-4) for name in ("sgd", "SGDW", "nesterov", "momentum")),
         *((name, 1e-3, 0.05) for name in ("adamw", "lion", "rmsprop")),
     ],
@@ -31,6 +31,7 @@ def test_learning_rate_and_weight_decay_suit_the_optimiser(optimizer, rate, deca
     assert (peak_learning_rate(left_open), weight_decay(left_open)) == (rate, decay)
     given = TrainSettings(optimizer=optimizer, learning_rate=0.3, weight_decay=0.0)
     assert (peak_learning_rate(given), weight_decay(given)) == (0.3, 0.0)
+    assert weight_decay(left_open.replace(weights="pretrained")) == min(decay, 0.05)
 
 
 def test_muon_is_slower_in_networks_without_norms():

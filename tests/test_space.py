@@ -12,7 +12,7 @@ from competition.config import TrainSettings
 from competition.errors import UserError
 from competition.models.factory import create_network
 from competition.runs import hash_file
-from competition.training.rates import automatic_learning_rate, automatic_weight_decay
+from competition.training.rates import automatic_learning_rate, weight_decay
 from competition.tuning.space import load_space, named_files
 from competition.tuning.space_file import named_spaces
 
@@ -73,7 +73,7 @@ def test_trial_0_is_the_base_wherever_the_space_holds_it(name):
     assert settings.learning_rate in (None, automatic_learning_rate(settings.optimizer, settings.model))
     assert name in ("grid-mlp", "grid-cnn") or settings.weight_decay in (
         None,
-        automatic_weight_decay(settings.optimizer),
+        weight_decay(BASE.replace(optimizer=settings.optimizer)),
     )
     if name in ("default", "architecture"):
         assert shapes(settings) == shapes(BASE)
@@ -109,7 +109,7 @@ def test_a_grid_over_ranges_is_refused_by_their_names():
 def test_default_holds_the_weight_decay_of_every_optimiser():
     for optimizer in ("nmuon", "sgd", "adamw"):
         given = TrainSettings(optimizer=optimizer, learning_rate=0.01)
-        assert load_space("default", given).defaults()["weight_decay"] == automatic_weight_decay(optimizer)
+        assert load_space("default", given).defaults()["weight_decay"] == weight_decay(given)
 
 
 def test_default_leaves_our_network_s_options_out_for_another_network():

@@ -12,10 +12,16 @@ def peak_learning_rate(settings: TrainSettings) -> float:
 
 
 def weight_decay(settings: TrainSettings) -> float:
-    """Return the weight decay, ``auto`` resolved."""
+    """Return the weight decay, ``auto`` resolved.
+
+    Times the learning rate it is the share of a weight that a step forgets. Muon's steps are of one size however small
+    the gradients are, so fresh weights have to forget much; those that were given are not to be forgotten.
+    """
     if settings.weight_decay is not None:
         return settings.weight_decay
-    return automatic_weight_decay(settings.optimizer)
+    if _is_muon(settings.optimizer) and not settings.weights and not settings.prune_from:
+        return 0.75
+    return 5e-4 if _is_sgd(settings.optimizer) else 0.05
 
 
 def automatic_learning_rate(optimizer: str, model: str) -> float:
@@ -23,16 +29,6 @@ def automatic_learning_rate(optimizer: str, model: str) -> float:
     if _is_muon(optimizer):
         return 1e-3 if model in UNNORMED else 5e-3
     return 0.1 if _is_sgd(optimizer) else 1e-3
-
-
-def automatic_weight_decay(optimizer: str) -> float:
-    """Return the weight decay that suits one of timm's optimisers, where none is given.
-
-    Times the learning rate it is the share of a weight that a step forgets; SGD's rate is the largest.
-    """
-    if _is_muon(optimizer):
-        return 0.15
-    return 5e-4 if _is_sgd(optimizer) else 0.05
 
 
 def _is_muon(optimizer: str) -> bool:

@@ -10,7 +10,7 @@ from optuna.trial import Trial
 
 from competition.config import TrainSettings
 from competition.errors import UserError
-from competition.training.rates import automatic_learning_rate, automatic_weight_decay
+from competition.training.rates import automatic_learning_rate, weight_decay
 from competition.tuning.dimensions import Dimension
 
 OPTIONS = "model_options"
@@ -167,7 +167,7 @@ def _first_values(name: str, space: Space, model: str, optimizer: str) -> Iterat
     if name == "learning_rate" and base.learning_rate is None:
         yield automatic_learning_rate(optimizer, model)
     if name == "weight_decay" and base.weight_decay is None:
-        yield automatic_weight_decay(optimizer)
+        yield weight_decay(base.replace(optimizer=optimizer))
     if name == "dropout" and base.dropout is None:
         yield from network_default(model, "drop_rate")
     if not is_given(name, base) and name in space.start:
