@@ -188,7 +188,7 @@ class Claims:
     # -- when to stop --------------------------------------------------------------------------------------
 
     def _refuse_failures(self, trials: Sequence[FrozenTrial], is_spent: bool) -> None:
-        ended = [trial for trial in trials if trial.number >= self._first and trial.state in FINISHED and counts(trial)]
+        ended = [trial for trial in ended_trials(trials) if trial.number >= self._first]
         ended.sort(key=lambda trial: trial.datetime_complete or trial.datetime_start)  # type: ignore[arg-type, return-value]
         last = ended[-MOST_FAILURES:]
         if len(last) < MOST_FAILURES or any(trial.state != TrialState.FAIL for trial in last):
@@ -210,6 +210,11 @@ def refuse_no_result(trials: Sequence[FrozenTrial]) -> None:
 
 def _reasons(failed: Sequence[FrozenTrial]) -> list[str]:
     return list(dict.fromkeys(f"  {trial.user_attrs.get('failed_because')}" for trial in failed))
+
+
+def ended_trials(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the trials that count and have ended, well or not."""
+    return [trial for trial in trials if trial.state in FINISHED and counts(trial)]
 
 
 def counts(trial: FrozenTrial) -> bool:

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from competition.errors import clock, counted
 from competition.progress import LiveTable
-from competition.tuning.claims import FINISHED, counts
+from competition.tuning.claims import ended_trials
 from competition.tuning.owners import statuses
 
 
@@ -32,7 +32,7 @@ class Board(LiveTable):
 
     def refresh(self, trials: Sequence[FrozenTrial]) -> None:
         """Take in the trials as they stand; new results become lines where there is no live table."""
-        ended = [trial for trial in trials if trial.state in FINISHED and counts(trial)]
+        ended = ended_trials(trials)
         is_first = self._announced is None
         announced = self._announced or set()
         news = [trial for trial in ended if trial.number not in announced]

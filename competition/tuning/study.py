@@ -25,7 +25,7 @@ from competition.errors import UserError, counted
 from competition.metrics import Interval
 from competition.runs import environment, read_json, refuse_other_identity, write_json
 from competition.training.inputs import automatic_batch_size
-from competition.tuning.claims import FINISHED, counts
+from competition.tuning.claims import ended_trials
 from competition.tuning.pruning import create_pruner
 from competition.tuning.results import best_of, share_note
 from competition.tuning.samplers import StudyGrid, refuse_missing_package
@@ -151,7 +151,7 @@ def describe(search: Search) -> str:
 def _what_is_left(search: Search) -> list[str]:
     """Return a line on a study that ends before its trials: a grid's end, a time limit or a signal."""
     trials, wanted = search.trials(), search.settings.trials
-    ended = sum(trial.state in FINISHED and counts(trial) for trial in trials)
+    ended = len(ended_trials(trials))
     if ended >= wanted:
         return []
     if search.settings.sampler == "grid" and StudyGrid(search.space.search_space()).is_used_up(trials):
