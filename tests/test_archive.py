@@ -39,6 +39,7 @@ def test_split_path(path: str, expected: tuple[str, str | None]) -> None:
 def test_folder_and_zip_list_the_same_names(tmp_path: Path) -> None:
     members = {"train/a/1.png": b"1", "train/b/2.JPG": b"2", "train.csv": b"x", "notes.txt": b"no"}
     hidden = {".truth/solution.csv": b"no", "__MACOSX/train/a/._1.png": b"no", "train/.hidden.png": b"no"}
+    hidden["train/@eaDir/1.png"] = b"no"  # a Synology drive's previews
     for name, data in {**members, **hidden}.items():
         file = tmp_path / "folder" / name
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -61,8 +61,8 @@ def is_table(name: str) -> bool:
 
 
 def _is_clutter(name: str) -> bool:
-    """Hidden files and what macOS and Windows leave behind."""
-    return name.startswith(".") or name in {"__MACOSX", "Thumbs.db", "desktop.ini"}
+    """Hidden files and what macOS, Windows and network drives leave behind."""
+    return name.startswith(".") or name in {"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir", "$RECYCLE.BIN"}
 
 
 def _open_archive(archive: str) -> zipfile.ZipFile:
