@@ -12,7 +12,7 @@ from competition.data.catalog import open_catalog
 from competition.errors import UserError
 from competition.folds import make_folds
 from competition.generative import export as module
-from competition.generative.export import can_export, export, write_labelled
+from competition.generative.export import can_export, export
 from competition.generative.latents import slerp
 from competition.generative.sampling import counted_noise
 from competition.generative.settings import ExportSettings
@@ -241,12 +241,18 @@ def test_the_command_to_export_is_for_models_that_can():
     assert can_export(design_for("flow"))
     assert can_export(design_for("flow", classes=("bird",)))
     assert not can_export(dataclasses.replace(design_for("flow"), is_conditional=False))
-    assert not can_export(design_for("flow", classes=("bird", "AC/DC")))
 
 
-def test_classes_that_no_folder_can_be_named_after_are_refused_with_a_way_out(runs, tmp_path):
-    with pytest.raises(UserError, match="'a/b'; rename them in the data and train anew, or leave them out: --classes"):
-        write_labelled(runs("vae"), ExportSettings(out=tmp_path / "out"), {"a/b": 2})
+def test_classes_that_no_folder_can_be_named_after_keep_their_names(tmp_path):
+    names = {"bird": "N/A", "horse": "..", "ship": ".a\\b"}
+    rows = [f"train/{folder}/{number}.png,{name}" for folder, name in names.items() for number in range(8)]
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.csv").write_text("\n".join(["id,label", *rows]))
+    out, made = write(trained("vae", tmp_path), tmp_path / "out", per_class=2, frames=2)
+    table = open_catalog(out).table
+    assert made == 6
+    assert sorted(table["image_id"]) == sorted(pictures(out))
+    assert set(zip(table["label"], table["group"], strict=True)) == {(name, f"{name}/0") for name in names.values()}
 
 
 def test_one_class_needs_no_condition(runs, tmp_path):

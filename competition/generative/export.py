@@ -1,10 +1,12 @@
 """Labelled folders of generated pictures, as `train.py` reads them, with a manifest of where each came from.
 
 OUT/export.json              what the pictures are made with
-OUT/manifest.csv             image_id, label, generator, seed, source, group; written before the pictures it names
+OUT/manifest.csv             image_id, label, generator, seed, source, group; written before the pictures it names;
+                             train.csv, which gives the labels, where a class cannot be the name of a folder
 OUT/train/CLASS/000012.png   written one by one; a restart makes only what is missing
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -48,35 +50,35 @@ def write_labelled(folder: Path, settings: ExportSettings, wanted: Mapping[str, 
     """
     out = settings.out
     assert out is not None  # the command refuses to start without
-    _refuse_no_folder_names(wanted)
     device = pick_device(settings.device)
     model, generator = open_generator(folder, device, settings.design_changes)
     claim_folder(out, settings, generator, f"{device.type} {model.precision}")
-    names = sorted(filter(is_folder_name, generator.design.class_names))
-    numbers = {name: sorted(numbers_there(out / "train" / name) | set(range(wanted.get(name, 0)))) for name in names}
+    names = generator.design.class_names
+    places = {name: out / "train" / folder_name(name) for name in names}
+    numbers = {name: sorted(numbers_there(places[name]) | set(range(wanted.get(name, 0)))) for name in sorted(names)}
     # First, so that wherever a kill comes no walk is without its group.
-    rows = [row for name in names for row in manifest_rows(folder, generator, settings, name, numbers[name])]
-    write_csv(out / "manifest.csv", COLUMNS, rows)
+    rows = [row for name in numbers for row in manifest_rows(folder, generator, settings, name, numbers[name])]
+    table = "manifest.csv" if all(name == folder_name(name) for name in names) else "train.csv"
+    write_csv(out / table, COLUMNS, rows)
     more = len(rows) - sum(wanted.values())
     if more:
-        print(f"{out}: {counted(more, 'picture')} of earlier calls beside these: kept, in manifest.csv too", flush=True)
+        print(f"{out}: {counted(more, 'picture')} of earlier calls beside these: kept, in {table} too", flush=True)
     made = 0
     with Bar(f"making {out}", sum(wanted.values()), "pictures") as bar:
         for name, count in wanted.items():
-            made += Maker(model, generator, settings, name).write(out / "train" / name, count, bar)
+            made += Maker(model, generator, settings, name).write(places[name], count, bar)
     return out, made
 
 
 def can_export(design: Design) -> bool:
-    """Return whether all classes of a model can be exported."""
-    is_labelled = design.is_conditional or len(design.class_names) == 1
-    return is_labelled and all(map(is_folder_name, design.class_names))
+    """Return whether the pictures of a model have a label to be filed under."""
+    return design.is_conditional or len(design.class_names) == 1
 
 
 def exported_classes(text: str, generator: Generator) -> list[str]:
     """Return the classes that ``--classes`` names; raises UserError where the model cannot label its pictures."""
     design = generator.design
-    if not design.is_conditional and len(design.class_names) > 1:
+    if not can_export(design):
         raise UserError(
             f"the model learned {len(design.class_names)} classes without being told them, so its pictures have no "
             "label to be filed under: train it without --unconditional, or on one class; as it is, measure makes and "
@@ -90,18 +92,9 @@ def exported_classes(text: str, generator: Generator) -> list[str]:
     return names
 
 
-def _refuse_no_folder_names(names: Iterable[str]) -> None:
-    unusable = [repr(name) for name in names if not is_folder_name(name)]
-    if unusable:
-        raise UserError(
-            f"classes that cannot be the name of a folder: {first_few(unusable)}; rename them in the data and train "
-            "anew, or leave them out: --classes of generate train or export"
-        )
-
-
-def is_folder_name(name: str) -> bool:
-    """Return whether a class can be the name of a folder of pictures."""
-    return not ("/" in name or "\\" in name or name.startswith("."))
+def folder_name(name: str) -> str:
+    """Return a class as the name of a folder: as it is, or with a code for what cannot stand in one."""
+    return re.sub(r"[/\\]|^\.", lambda match: f"%{ord(match[0]):02X}", name)
 
 
 def claim_folder(out: Path, settings: ExportSettings, generator: Generator, machine: str) -> None:
@@ -201,4 +194,4 @@ def manifest_rows(
     for number in numbers:
         seeds = "+".join(str(seed) for seed in seeds_of(settings, name, number))
         group = f"{name}/{number // settings.frames}" if settings.frames > 1 else ""
-        yield f"train/{name}/{file_name(number)}", name, made_by, seeds, folder.name, group
+        yield f"train/{folder_name(name)}/{file_name(number)}", name, made_by, seeds, folder.name, group
