@@ -136,5 +136,9 @@ def test_refused(runs, tmp_path):
         write_report([runs["one"]], tmp_path / "page.pdf")
     with pytest.raises(UserError, match="name the folder of a `generate train` run"):
         write_report([tmp_path], None)
+    (tmp_path / "settings.yaml").write_text("folds: 5\n")
+    write_json(tmp_path / "run.json", {"identity": {"class_names": ["bird", "horse"]}})
+    with pytest.raises(UserError, match="is a run of train.py, which classifies"):
+        write_report([tmp_path], None)
     with pytest.raises(UserError, match="named twice"):
         write_report([runs["one"], runs["one"]], None)

@@ -157,5 +157,8 @@ def reopen_settings(folder: Path) -> GenerateSettings:
     """Return the settings a run was trained with, its data where it lay then."""
     if not (folder / "settings.yaml").exists():
         raise UserError(f"{folder} holds no settings.yaml: name the folder of a `generate train` run")
-    settings, run = read_run_settings(GenerateSettings, folder), read_run(folder)
+    run = read_run(folder)
+    if run.get("kind") != "generative":
+        raise UserError(f"{folder} is a run of train.py, which classifies: name one of `generate train`")
+    settings = read_run_settings(GenerateSettings, folder)
     return settings.replace(**{name: where_found(run, name, getattr(settings, name)) for name in DATA_FLAGS})
