@@ -56,6 +56,13 @@ def test_measure_judge_report(tmp_path, capsys, monkeypatch):
     assert "Does it help a classifier?" in (run / "report.html").read_text()
 
 
+def test_data_that_is_not_there_is_told_before_pictures_are_made_to_judge(tmp_path):
+    run = trained("dcgan", tmp_path)
+    with pytest.raises(UserError, match="nowhere: no such file or folder"):
+        main(["judge", str(run), "--data", str(tmp_path / "nowhere")])
+    assert not (run / "judged").exists()
+
+
 def test_the_time_limit_has_its_own_exit_code(tmp_path):
     data = write_pictures(tmp_path / "data")
     words = ["--data", str(data), "--cache-dir", str(tmp_path / "cache"), "--image-size", "8", "--precision", "fp32"]

@@ -96,6 +96,15 @@ def test_a_run_knows_its_images(tmp_path):
     assert sorted([*names[unseen.rows], *names[seen.rows]]) == sorted(names)
 
 
+def test_a_runs_images_that_have_moved_are_found_where_the_flag_says(tmp_path):
+    run = trained("vae", tmp_path, per_class=20, hold_out=0.3)
+    before = len(run_images(run, held_out=True).rows)
+    (tmp_path / "data").rename(tmp_path / "moved")
+    with pytest.raises(UserError, match="no longer at .*data. Where they have moved, say so with --data PATH"):
+        run_images(run, held_out=True)
+    assert len(run_images(run, True, tmp_path / "moved").rows) == before
+
+
 def test_a_runs_tables_are_found_from_another_working_directory(tmp_path, monkeypatch):
     data = write_pictures(tmp_path / "data")
     names = [path.relative_to(data).as_posix() for path in sorted(data.glob("train/*/*"))]

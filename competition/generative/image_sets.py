@@ -19,7 +19,7 @@ from competition.data.prepare import decode, find_data, natural_size
 from competition.errors import UserError, counted, first_few
 from competition.generative.checkpoint import DESCRIPTION, read_generator
 from competition.generative.measure_settings import MeasureSettings
-from competition.generative.run import HELD_OUT, reopen_settings
+from competition.generative.run import HELD_OUT, find_settings
 from competition.runs import counted_seed, read_json
 
 
@@ -124,13 +124,13 @@ def _unlabelled(path: Path) -> Catalog:
     return Catalog(table, path.absolute(), "images", "image_id", "label", None, [])
 
 
-def run_images(folder: Path, held_out: bool) -> ImageSet:
-    """Return the images that a run kept out of its training, or those it was trained on; its data where it lay then.
+def run_images(folder: Path, held_out: bool, data: Path | None = None) -> ImageSet:
+    """Return the images that a run kept out of its training, or those it was trained on; ``data`` is where they are.
 
     Raises:
         UserError: it kept none out, or its data is gone.
     """
-    settings, run = reopen_settings(folder), read_json(folder / "run.json")
+    settings, run = find_settings(folder, data), read_json(folder / "run.json")
     catalog = find_data(settings, fewest_classes=1)
     table = catalog.table
     kept_out = held_out_ids(folder)
@@ -146,7 +146,7 @@ def run_images(folder: Path, held_out: bool) -> ImageSet:
 
 def data_of(run: Path, settings: DataSettings) -> dict[str, Any]:
     """Return where the images of a run lay in its training and how they were read, where the settings do not say."""
-    own = reopen_settings(run)
+    own = find_settings(run, settings.data)
     return {name: getattr(settings, name) or getattr(own, name) for name in DATA_FLAGS}
 
 

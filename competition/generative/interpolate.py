@@ -20,7 +20,7 @@ from competition.generative.checkpoint import Generator, open_generator
 from competition.generative.latents import lerp, slerp
 from competition.generative.model import GenerativeModel
 from competition.generative.pictures import Pictures, load_pictures, to_input
-from competition.generative.run import reopen_settings
+from competition.generative.run import find_settings
 from competition.generative.sampling import SAMPLE_BATCH, decode_pixels, sample_latents
 from competition.generative.settings import InterpolateSettings
 from competition.generative.sheets import enlarge, tile, write_png
@@ -202,10 +202,10 @@ class EndFinder:
     def pictures(self) -> Pictures:
         """Return the run's own data, opened when it is first needed."""
         if self._pictures is None:
-            trained, given = reopen_settings(self._folder), self._settings
-            data, cache_dir = given.data or trained.data, given.cache_dir or trained.cache_dir
-            moved = trained.replace(data=data, cache_dir=cache_dir, hold_out=0.0)  # any picture may be named
-            self._pictures = load_pictures(moved, self._generator.design.image_size)
+            trained = find_settings(self._folder, self._settings.data)
+            cache_dir = self._settings.cache_dir or trained.cache_dir
+            whole = trained.replace(cache_dir=cache_dir, hold_out=0.0)  # any picture may be named
+            self._pictures = load_pictures(whole, self._generator.design.image_size)
         return self._pictures
 
     def _repeated(self, end: Ends) -> Ends:

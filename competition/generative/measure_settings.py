@@ -23,6 +23,7 @@ class ComparedSettings(Settings):
         "images whose copies are looked for: a folder or zip, without its validation split, or a run, what it learned "
         "from; auto: the training images of RUN",
     )
+    data: Path | None = setting(None, DATA, "where the images of a run are now; auto: where they were")
     per_class: int | None = setting(
         None,
         DATA,

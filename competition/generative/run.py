@@ -162,3 +162,18 @@ def reopen_settings(folder: Path) -> GenerateSettings:
         raise UserError(f"{folder} is a run of train.py, which classifies: name one of `generate train`")
     settings = read_run_settings(GenerateSettings, folder)
     return settings.replace(**{name: where_found(run, name, getattr(settings, name)) for name in DATA_FLAGS})
+
+
+def find_settings(folder: Path, data: Path | None) -> GenerateSettings:
+    """Return the settings a run was trained with, its data where ``--data`` says or where it lay then.
+
+    Raises:
+        UserError: the run's data is no longer there.
+    """
+    settings = reopen_settings(folder)
+    if data is None and settings.data is not None and not settings.data.exists():
+        raise UserError(
+            f"{folder}: the images it was trained on are no longer at {settings.data}. Where they have moved, say so "
+            "with --data PATH"
+        )
+    return settings.replace(data=data or settings.data)

@@ -123,6 +123,7 @@ def judge(argv: Sequence[str]) -> int:
     settings, values = parse_settings(parser, JudgeSettings, argv)
     path = values.path
 
+    from competition.data.prepare import find_data
     from competition.generative.image_sets import beside, data_of, is_run, resize_of
     from competition.generative.run_pictures import pictures_to_judge
     from competition.judging.judge import in_words
@@ -132,6 +133,7 @@ def judge(argv: Sequence[str]) -> int:
     settings = settings.replace(resize=settings.resize or resize_of(path))
     if settings.data is None and is_run(path):
         settings = settings.replace(**data_of(path, settings))
+    find_data(settings)  # what is not there is told before pictures are made
     out = settings.out or (path / "judged" if is_run(path) else beside(path, "judged"))
     pictures, unseen = pictures_to_judge(path, out, settings.per_class, settings.seed, settings.device)
     stop = Stop.after(settings.time_limit, start)
