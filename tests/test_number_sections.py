@@ -1,12 +1,14 @@
-"""The curves as a reader sees them: what the axes are marked with, and the same in words."""
+"""The curves and the matrix as a reader sees them: what the axes are marked with, and the same in words."""
 
 import dataclasses
 
+import numpy as np
 import pytest
 
+from competition.analysis.figures import confusion_figure
 from competition.analysis.learning import curve
 from competition.analysis.number_sections import learning_section
-from competition.page import render_page
+from competition.page import Section, figure, render_page
 from tests.browser import browser, needs_browser  # noqa: F401
 
 pytest.importorskip("plotly")
@@ -46,3 +48,19 @@ def test_axes_are_marked_with_epochs_and_scores_that_there_are(browser, tmp_path
     assert loss_epochs == score_epochs == epochs
     assert all(0 <= float(mark) <= 0.6 for mark in losses)  # not 200µ
     assert all(0 <= float(mark) <= 1 for mark in scores)
+
+
+@needs_browser
+@pytest.mark.parametrize(
+    "names", [["cat", "dog"], ["bird", "horse", "airplane"], ["a", "a name that goes on and on", "b"]]
+)
+def test_the_confusion_matrix_writes_predicted_below_the_names(browser, tmp_path, names):  # noqa: F811
+    chart = confusion_figure(np.eye(len(names), dtype=int).tolist(), names)
+    (tmp_path / "page.html").write_text(render_page("x", [Section("x", figure(chart, "x"), "x")]))
+    browser.open((tmp_path / "page.html").as_uri())
+    browser.wait_for("document.querySelector('.xtitle')")
+    names_end, title_begins = browser.run(
+        "const boxes = all => [...document.querySelectorAll(all)].map(text => text.getBoundingClientRect());"
+        "return [Math.max(...boxes('.xtick text').map(box => box.bottom)), boxes('.xtitle')[0].top]"
+    )
+    assert names_end <= title_begins

@@ -87,7 +87,7 @@ def confusion_figure(counts: Sequence[Sequence[int]], names: Sequence[str]) -> A
     words = 150 + LETTER * max(len(shortened(name)) for name in names)  # px beside and below the cells
     figure.update_layout(
         height=side + words, width=side + words, margin={"l": 60, "r": 20, "t": 70, "b": 50},
-        xaxis={**ticks, "title": {"text": "predicted", "standoff": 20}, "tickangle": -90, "constrain": "domain"},
+        xaxis={**ticks, "title": {"text": "predicted", "standoff": 35}, "tickangle": -90, "constrain": "domain"},
         yaxis={**ticks, "title": {"text": "true", "standoff": 20}, "autorange": "reversed"},
     )  # fmt: skip
     return figure
