@@ -29,6 +29,8 @@ def test_train_interpolate_export(tmp_path, capsys):
     assert f"0.4 bird + 0.6 horse: {run}/interpolation_bird_horse_0.4.png" in said
     assert main(["export", str(run), "--per-class", "2", "--out", str(tmp_path / "out")]) == 0
     assert "4 pictures made; python train.py --data" in capsys.readouterr().out
+    assert main(["export", str(run), "--per-class", "1", "--classes", "bird", "--out", str(tmp_path / "one")]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'one'}: 1 picture made\n"  # no classifier learns one class
     assert main(["train", "--config", str(run / "settings.yaml"), "--run", str(run)]) == 0  # finished: says so again
 
 

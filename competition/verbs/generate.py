@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from competition.cli import Parser, parse_settings
-from competition.errors import UserError, did_you_mean
+from competition.errors import UserError, counted, did_you_mean
 from competition.generative.measure_settings import MeasureSettings
 from competition.generative.settings import ExportSettings, GenerateSettings, InterpolateSettings
 from competition.judging.settings import JudgeSettings
@@ -97,7 +97,9 @@ def export(argv: Sequence[str]) -> int:
     from competition.generative.export import export as write
 
     out, made = write(values.folder, settings)
-    print(f"{out}: {made:,} pictures made; python train.py --data {shlex.quote(str(out))}")
+    classes = [folder for folder in (out / "train").iterdir() if folder.is_dir()]
+    trains = f"; python train.py --data {shlex.quote(str(out))}" if len(classes) > 1 else ""  # one alone is refused
+    print(f"{out}: {counted(made, 'picture')} made{trains}")
     return 0
 
 
