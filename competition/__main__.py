@@ -30,7 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"  {name:<12} {summary}")
         return 0
     if words[0] not in VERBS:
-        raise UserError(f"unknown verb {words[0]!r}{did_you_mean(words[0], VERBS)}; there are {', '.join(VERBS)}")
+        from competition.verbs.generate import SUBVERBS
+
+        hint = f" (did you mean 'generate {words[0]}'?)" if words[0] in SUBVERBS else did_you_mean(words[0], VERBS)
+        raise UserError(f"unknown verb {words[0]!r}{hint}; there are {', '.join(VERBS)}")
     verb = importlib.import_module(f"competition.verbs.{words[0]}")
     return int(verb.main(words[1:]))
 

@@ -61,6 +61,12 @@ def test_an_unknown_flag_is_answered_with_the_nearest_one():
         parse("--epoch", "3")
 
 
+@pytest.mark.parametrize(("verb", "meant"), [("judge", "generate judge"), ("chek", "check")])
+def test_an_unknown_verb_names_the_one_that_was_meant(verb, meant):
+    with pytest.raises(UserError, match=rf"unknown verb '{verb}' \(did you mean '{meant}'\?\); there are check, "):
+        main([verb])
+
+
 @pytest.mark.parametrize(("verb", "flag"), [("host", "--cache-limit"), ("report", "--on-bad"), ("look", "--on-bad")])
 def test_a_flag_without_effect_is_no_flag(verb, flag):
     with pytest.raises(UserError, match=f"unknown flag {flag}"):

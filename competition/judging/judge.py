@@ -189,7 +189,7 @@ def in_words(findings: Findings) -> str:
     images, budget = findings["images"], findings["budget"]
     lines = [
         f"{images['real']:,} real and {images['generated']:,} generated images, {budget['folds']} folds, "
-        f"{budget['steps']:,} steps of up to {budget['batch_size']} images each",
+        f"{counted(budget['steps'], 'step')} of up to {budget['batch_size']} images each",
         "trained on   macro F1   95 % interval     difference to real",
     ]
     for arm in ARMS:
