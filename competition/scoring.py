@@ -47,7 +47,9 @@ def score_files(submission: Path, truth: Path, id_column: str | None, label_colu
     answer = _read_truth(truth, id_column, label_column)
     table = read_csv(str(submission))
     if answer.usage is None:
-        ids, labels = _read(table, *_columns_of(table, answer, id_column, label_column))
+        columns = _columns_of(table, answer, id_column, label_column)
+        _refuse_no_header(table, columns[1], label_column, answer.labels)
+        ids, labels = _read(table, *columns)
     else:
         ids, labels = _read_exactly(table, answer)
     _refuse_differences(submission, ids, labels, answer)
@@ -95,6 +97,7 @@ def _read_truth(path: Path, id_column: str | None, label_column: str | None) -> 
     columns = _two_columns(table, id_column, label_column)
     ids, labels = _read(table, *columns)
     _refuse_no_truth(table, labels)
+    _refuse_no_header(table, columns[1], label_column, labels)
     name = next((column for column in table.columns if column.lower() == USAGE_COLUMN.lower()), None)
     if name is None or name in (id_column, label_column):
         return Truth(path, columns, ids, labels, None)
@@ -118,6 +121,15 @@ def _refuse_no_truth(table: CsvFile, labels: list[str]) -> None:
         raise UserError(f"{table.path}: no label in line {first_few(empty)}; a truth names a class for every id")
 
 
+def _refuse_no_header(table: CsvFile, column: str, told: str | None, labels: list[str]) -> None:
+    """Raise UserError where a column of labels that nobody named is called like a class: a row would be lost."""
+    if told is None and column in labels:
+        raise UserError(
+            f"{table.path}: its first line ({first_few(table.columns)}) holds the class {column!r}, so the header is "
+            "missing: write id,label above it, or name the columns with --id-column and --label-column"
+        )
+
+
 def _read(table: CsvFile, id_column: str, label_column: str) -> tuple[list[str], list[str]]:
     """Return ids and labels without surrounding blanks."""
     ids = [cell.strip() for cell in table.column(id_column, "--id-column")]
@@ -137,8 +149,12 @@ def _columns_of(table: CsvFile, answer: Truth, id_column: str | None, label_colu
 
 
 def _two_columns(table: CsvFile, id_column: str | None, label_column: str | None) -> tuple[str, str]:
-    """Return the names of the columns of ids and labels: as told, else the first two beside ``Usage``."""
+    """Return the names of the columns of ids and labels: as told, else the first two that are named, beside ``Usage``.
+
+    A column without a name is the index that pandas writes, unless the rest would be too few.
+    """
     columns = [name for name in table.columns if name.lower() != USAGE_COLUMN.lower()]
+    columns = [name for name in columns if name] if sum(map(bool, columns)) > 1 else columns
     if len(columns) < 2:
         found = ", ".join(table.columns) or "nothing"
         raise UserError(f"{table.path}: expected a column of ids and one of labels, found {found}")

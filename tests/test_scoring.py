@@ -81,6 +81,25 @@ def test_columns_beside_the_two_that_are_asked_for_are_passed_over(tmp_path, tru
     assert score_files(path, truth, None, None)["macro_f1"] == 1.0
 
 
+def test_an_index_that_pandas_wrote_into_both_files_is_no_column_of_ids(tmp_path, truth):
+    for name, labels in (("t.csv", "aabbcc"), ("s.csv", "cabbca")):
+        rows = "".join(f"{n},i{n},{c}\n" for n, c in enumerate(labels))
+        (tmp_path / name).write_text(",id,label\n" + rows)
+    score = score_files(tmp_path / "s.csv", tmp_path / "t.csv", None, None)
+    assert list(score["per_class"]) == ["a", "b", "c"]
+    assert score["macro_f1"] == pytest.approx(f1_score(list("aabbcc"), list("cabbca"), average="macro"))
+    (tmp_path / "s.csv").write_text(",label\n" + "".join(f"i{n},{c}\n" for n, c in enumerate("aabbcc")))
+    assert score_files(tmp_path / "s.csv", tmp_path / "t.csv", None, None)["macro_f1"] == 1.0
+
+
+def test_a_missing_header_is_told_instead_of_losing_the_first_row(tmp_path, truth):
+    path = tmp_path / "bare.csv"
+    path.write_text("".join(f"i{n},{c}\n" for n, c in enumerate("aabbcc")))
+    for answer in (truth, path):
+        with pytest.raises(UserError, match=r"bare.csv: its first line \(i0, a\) holds the class 'a', so the header"):
+            score_files(path, answer, None, None)
+
+
 def test_one_column_cannot_be_both(tmp_path, truth):
     with pytest.raises(UserError, match="'id' cannot hold both ids and labels"):
         score_files(truth, truth, "id", "id")
