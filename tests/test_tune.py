@@ -108,6 +108,7 @@ def test_a_study_leaves_what_it_says_and_goes_on(words, capsys):
     assert "best: trial" in said
     code, said = answer([*words, "--trials", "3", "--pruner", "none"], capsys)
     assert (code, len(trials())) == (0, 3)
+    assert re.findall("^trial [0-9]+: ", said, re.MULTILINE) == ["trial 2: "]
 
 
 def test_what_is_said_of_predicting_and_of_a_picked_epoch(words, capsys):

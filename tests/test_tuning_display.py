@@ -63,6 +63,7 @@ def test_the_trials_of_a_study_that_goes_on_are_no_news(tmp_path, capsys):
 
 def test_one_epoch_is_told_in_the_singular(tmp_path, capsys):
     with Board(tmp_path, 5, 1) as board:
+        board.refresh([])
         board.refresh([trial(TrialState.PRUNED, 0.5, 1, epochs_planned=2, epochs_trained=1)])
     assert capsys.readouterr().out.endswith("1 pruned, 1 epoch saved\n")
 

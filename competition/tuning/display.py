@@ -38,8 +38,8 @@ class Board(LiveTable):
         news = [trial for trial in ended if trial.number not in announced]
         self._announced = {trial.number for trial in ended}
         self._summary = self._summarize(ended)
-        if is_first and len(news) > 1:
-            return  # a study that goes on: its earlier trials are no news
+        if is_first:
+            return  # of a study that goes on, whose earlier trials are no news
         for trial in news:
             self.line(lambda trial=trial: f"{in_words(trial)}; {self._summary}")  # type: ignore[misc]
 

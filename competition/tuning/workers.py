@@ -43,6 +43,7 @@ def train_trials(search: Search, start: float) -> int:
     stop = Stop.after(settings.timeout, start)
     board = Board(search.folder, settings.trials, settings.workers)
     with stop.listening(), board:
+        board.refresh(search.trials())
         if settings.workers == 1:
             work_here(search, stop, lambda: board.refresh(search.trials()))
         else:
