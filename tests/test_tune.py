@@ -4,6 +4,7 @@ import gc
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -269,6 +270,15 @@ def test_a_study_knows_the_files_its_space_names_by_their_contents(words, capsys
     assert re.search(r"files.augment mine.yaml: 'contents \w{16}' then, 'contents \w{16}' now", said)
     assert re.search(r"files.weights start.safetensors: 'contents \w{16}, mean .*' then, 'contents \w{16}, mean", said)
     assert len(trials()) == 1
+
+
+def test_a_study_whose_folder_was_renamed_or_copied_goes_on(words, capsys):
+    assert answer([*words, "--trials", "1"], capsys)[0] == 0
+    shutil.copytree("studies/s", "studies/copy")
+    os.rename("studies/s", "studies/renamed")
+    for name in ("copy", "renamed"):
+        code, said = answer([*words, "--study", name, "--trials", "2"], capsys)
+        assert (code, re.findall("^trial [0-9]+: ", said, re.MULTILINE)) == (0, ["trial 1: "])
 
 
 def test_a_storage_that_holds_another_study_of_this_name_is_refused(words, capsys):

@@ -69,9 +69,11 @@ def begin_study(
         UserError: the study has another identity, the differences listed, or its trials are in another storage.
     """
     with storage.lock():
+        is_own = storage.shown == "journal"  # it lies in the folder, which may have been renamed or copied since
+        names = optuna.get_all_study_names(storage.trials) if is_own else []
         study = optuna.create_study(
             storage=storage.trials,
-            study_name=folder.name,
+            study_name=names[0] if names else folder.name,
             directions=DIRECTIONS[: len(identity["objectives"])],
             pruner=pruner,
             load_if_exists=True,
