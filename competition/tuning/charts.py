@@ -200,4 +200,6 @@ def describe_params(trial: FrozenTrial) -> str:
 
 def shown(value: Any) -> str:
     """Return a setting's value to read; best.yaml has all its digits."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {shown(item)}" for name, item in value.items())
     return "auto" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
