@@ -4,7 +4,7 @@ import pytest
 
 from competition.config import TrainSettings
 from competition.errors import UserError
-from competition.tuning.space import load_space
+from competition.tuning.space import load_space, refuse_networks
 from tests.test_space import BASE, write
 
 REFUSED = [
@@ -144,3 +144,28 @@ def test_settings_that_a_space_does_not_hold_are_refused(space, given, said):
     with pytest.raises(UserError) as refusal:
         load_space(space, TrainSettings(**given))
     assert said in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "said"),
+    [
+        (
+            "model_options.dense_widths: [[24, 48], [0, 8], 7]\nimage_size: [null, 16]",
+            {"max_parameters": 100},
+            r"space mine: model_options.dense_widths: \[0, 8\]: network mlp cannot be built .* no channels\n"
+            r"space mine: model_options.dense_widths: 7: network mlp cannot be built .* not iterable$",
+        ),
+        ("mix: [none, cutmix]", {"max_parameters": 100}, "space mine: network mlp has .* over the limit of 100"),
+    ],
+)
+def test_networks_that_cannot_be_built_are_told_before_the_first_trial(tmp_path, text, given, said):
+    space = load_space(write(tmp_path, text), TrainSettings(model="mlp", **given))
+    with pytest.raises(UserError, match=f"(?s){said}"):
+        refuse_networks(space, 3, 16)
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"), [("mix: [none, cutmix]", 10**6), ("model_options.dense_widths: [[24, 48], [2]]", 100)]
+)
+def test_a_limit_is_left_to_the_trials_where_the_network_keeps_it_or_is_searched(tmp_path, text, limit):
+    refuse_networks(load_space(write(tmp_path, text), TrainSettings(model="mlp", max_parameters=limit)), 3, 16)

@@ -311,6 +311,7 @@ def test_a_storage_that_holds_another_study_of_this_name_is_refused(words, capsy
         (["--pseudo-labels", "runs/a"], "unknown flag --pseudo-labels"),
         (["--sampler", "grid"], "--sampler grid needs values to go through"),
         (["--space", "no_such"], "no_such"),
+        (["--max-parameters", "100"], "space space: network mycnn has .* over the limit of 100"),
         (["--timeout", "soon"], "--timeout 'soon': expected a time"),
     ],
 )

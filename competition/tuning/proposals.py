@@ -11,7 +11,7 @@ from optuna.trial import Trial
 from competition.config import TrainSettings
 from competition.errors import UserError
 from competition.training.rates import automatic_learning_rate, weight_decay
-from competition.tuning.dimensions import Dimension
+from competition.tuning.dimensions import Dimension, key
 
 OPTIONS = "model_options"
 MOST_POINTS = 100_000  # of a space whose size is counted
@@ -194,6 +194,6 @@ def _outside(item: Dimension, tried: list[Any], is_given: bool) -> str:
     value = next((value for value in tried if value is not None), "auto")
     advice = "or give a value that is" if is_given else f"give a value that is, or {advice}"
     return (
-        f"{item.name}: trial 0 has the settings under the search, but {value} is not in {item.values}: "
+        f"{item.name}: trial 0 has the settings under the search, but {key(value)} is not in {item.values}: "
         f"widen the space, {advice}"
     )

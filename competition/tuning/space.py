@@ -18,7 +18,7 @@ from typing import Any
 from competition.config import TrainSettings
 from competition.errors import UserError, did_you_mean
 from competition.settings import flag
-from competition.tuning.dimensions import Dimension, Range
+from competition.tuning.dimensions import Dimension, Range, key
 from competition.tuning.proposals import OPTIONS, Space, first_point, is_given, is_option, option_of
 from competition.tuning.space_file import find_space, read_space
 from competition.tuning.space_lines import Problems, read_line, why_not
@@ -180,7 +180,7 @@ def _refused_settings(space: Space) -> Iterator[str]:
         try:
             space.base.replace(**space.changes(drawn))
         except UserError as error:
-            yield f"{item.name}: {value}: {error}"
+            yield f"{item.name}: {key(value)}: {error}"
 
 
 def _values_beside_others(space: Space) -> Iterator[tuple[Dimension, Any, dict[str, Any]]]:
@@ -217,6 +217,35 @@ def _refused_options(space: Space) -> Iterator[str]:
             check_network(str(model), options)
         except UserError as error:
             yield f"{error}" + (" (use `when: {model: [...]}`)" if searched else "")
+
+
+def refuse_networks(space: Space, classes: int, image_size: int) -> None:
+    """Raise UserError for networks that cannot be built; where but one is, for one over ``--max-parameters``, too.
+
+    Args:
+        space: its values are tried one by one beside the settings under the search.
+        classes: of the data.
+        image_size: px, where it is not searched.
+    """
+    from competition.tuning.latency import untrained_network  # late: imports torch
+
+    limit, problems = space.base.max_parameters, Problems()
+    tried = [
+        (f"{item.name}: {key(value)}: ", drawn) for item, value, drawn in _values_beside_others(space) if shapes(item)
+    ]
+    for told, drawn in tried or [("", dict(space.fixed))]:
+        settings = space.base.replace(**space.changes(drawn), max_parameters=None if tried else limit)
+        try:
+            untrained_network(settings, classes, settings.image_size or image_size)
+        except UserError as error:
+            problems.append(f"{told}{error}")
+    if problems:
+        raise UserError("\n".join(f"space {space.name}: {problem}" for problem in problems))
+
+
+def shapes(item: Dimension) -> bool:
+    """Return whether a dimension decides which network is built."""
+    return is_option(item.name) or item.name in ("model", "image_size")
 
 
 def _may_have(item: Dimension, by_name: Mapping[str, Dimension], model: Any) -> bool:

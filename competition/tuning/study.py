@@ -32,7 +32,7 @@ from competition.tuning.samplers import StudyGrid, refuse_missing_package
 from competition.tuning.search import Search
 from competition.tuning.settings import TuneSettings
 from competition.tuning.shelf import Shelf
-from competition.tuning.space import load_space, named_files
+from competition.tuning.space import load_space, named_files, refuse_networks
 from competition.tuning.storage import StudyStorage, open_storage
 
 FOLDER = Path("studies")
@@ -51,6 +51,8 @@ def open_study(settings: TuneSettings, base: TrainSettings) -> Search:
         raise UserError(f"--predict-test: {shelf.catalog.source} has no test images")
     objectives = [name for name in (settings.objective, settings.objective2) if name]
     identity = {**shelf.identity(), "space": space.plain(), "objectives": objectives}
+    if not (folder / "study.json").exists():  # else they were tried when it was begun
+        refuse_networks(space, len(identity["class_names"]), identity["image_size"])
     if files := named_files(space):
         identity["files"] = files
     storage = open_storage(settings.storage, folder, folder.name)
