@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from competition.prediction import views as module
 from competition.prediction.members import Member
 from competition.prediction.settings import PredictSettings
 from competition.prediction.views import ViewChoice, choose, choose_views
-from competition.predictions import Predictions
+from competition.predictions import Predictions, save_predictions
 from tests.synthetic_members import make_predictions, make_stack
 
 
@@ -85,6 +86,19 @@ def test_a_member_gets_the_views_that_were_kept_and_is_scored_with_them(skills, 
     assert chosen.views == views
     assert chosen.out_of_fold() is rescored[views - 1]
     assert chosen.cautions == []
+
+
+def test_the_first_n_views_of_every_fold_are_averaged_by_class_name(tmp_path, monkeypatch):
+    stored = make_predictions(make_stack(1, 20, 4, seed=0), 0)
+    views = np.random.default_rng(0).random((8, 20, 4), dtype=np.float32)
+    answers = iter(views[:, :, ::-1])
+    monkeypatch.setattr(module, "run_network", lambda *_, **__: (next(answers), stored.class_names[::-1]))
+    pictures = SimpleNamespace(of=lambda ids, folder: SimpleNamespace(image_ids=ids))
+    monkeypatch.setattr(module, "TrainingPictures", lambda *_: pictures)
+    save_predictions(tmp_path / "predictions.npz", stored)
+    member = Member(Path("runs/a"), [tmp_path], stored.class_names, TrainSettings(), 32, "squash", 6)
+    for number, found in enumerate(module._rescore(PredictSettings(device="cpu"), member), 1):
+        np.testing.assert_allclose(found.probabilities, views[:number].mean(axis=0), rtol=1e-5)
 
 
 def test_without_weights_views_cannot_be_chosen(tmp_path):
