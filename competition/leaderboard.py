@@ -101,8 +101,9 @@ def final_two(entries: Sequence[Entry], folder: Path) -> FinalTwo | None:
 
     "Best" is the out-of-fold score: it is measured on more rows than the public one and was not looked at as often;
     the public score decides only where no out-of-fold score is known. "Differs" is another label on at least
-    ``DIFFERENT`` of the rows; where none does, the one that differs most. Only CSVs that lie in the folder unchanged
-    and predict the same images as the newest one are compared.
+    ``DIFFERENT`` of the rows; where none does, the one that differs most. One below the interval of the best is no
+    second chance, and comes last. Only CSVs that lie in the folder unchanged and predict the same images as the newest
+    one are compared.
     """
     labels = {place: _labels(folder, entry) for place, entry in enumerate(entries) if _value(entry) is not None}
     there = {place: table for place, table in labels.items() if table}
@@ -113,10 +114,15 @@ def final_two(entries: Sequence[Entry], folder: Path) -> FinalTwo | None:
     best = rest.pop()
     if not rest:
         return FinalTwo(entries[best], None, None)
+    rest = [place for place in rest if not _is_far_below(entries[place], entries[best])] or rest
     distance = {place: _disagreement(there[best], there[place]) for place in rest}
     far = [place for place in rest if distance[place] >= DIFFERENT]
     other = far[-1] if far else max(rest, key=lambda place: distance[place])
     return FinalTwo(entries[best], entries[other], distance[other])
+
+
+def _is_far_below(other: Entry, best: Entry) -> bool:
+    return best.low is not None and (_value(other) or 0.0) < best.low
 
 
 def _value(entry: Entry) -> float | None:
@@ -150,9 +156,11 @@ def format_final_two(found: FinalTwo) -> str:
     if found.other is None or found.disagreement is None:
         return f"{best}; there is no second one that predicts the same images"
     differs = f"differs on {found.disagreement:.1%} of the rows; {_why(found.other)}"
-    close = (
-        "" if found.disagreement >= DIFFERENT else ", hardly a second chance: a run with another network differs more"
-    )
+    close = ""
+    if _is_far_below(found.other, found.best):
+        close = ", hardly a second chance: it lies below the interval of the best"
+    elif found.disagreement < DIFFERENT:
+        close = ", hardly a second chance: a run with another network differs more"
     return f"{best} and {found.other.submission} ({differs}{close})"
 
 

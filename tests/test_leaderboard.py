@@ -90,6 +90,15 @@ def test_without_one_that_differs_the_farthest_is_named_as_such(folder):
     assert "hardly a second chance" in report(entries, folder, 0.3)
 
 
+def test_one_far_worse_is_the_second_only_where_there_is_no_other_and_told_as_such(folder):
+    (folder / "other.csv").unlink()
+    found = final_two(add_new_submissions(folder), folder)
+    assert found.other.submission == "twin.csv"
+    (folder / "twin.csv").unlink()
+    said = report(add_new_submissions(folder), folder, 0.3)
+    assert "worst.csv (differs on 50.0% of the rows; 0.3000 out of fold, hardly a second chance: it lies below" in said
+
+
 def test_changed_failed_and_foreign_files_are_not_suggested(folder):
     made(folder, "foreign", "xyz", score={"macro_f1": 0.99, "interval_95": [0.9, 1], "rows": 9})
     (folder / "foreign.json").touch()
