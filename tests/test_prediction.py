@@ -106,7 +106,7 @@ def test_views_beyond_eight_are_refused():
         PredictSettings(views="9")
 
 
-@pytest.mark.parametrize("out", ["submissions", "best.json", "best.txt"])
+@pytest.mark.parametrize("out", ["submissions", "best.json", "best.txt", "best.CSV"])
 def test_the_json_beside_the_csv_cannot_take_its_place(out):
     with pytest.raises(UserError, match=rf"--out {out}: the submission is a CSV .*ends in .csv"):
         PredictSettings(out=Path(out))

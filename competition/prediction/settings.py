@@ -31,7 +31,7 @@ class PredictSettings(RunDataSettings):
 
     def contradictions(self) -> Iterator[str]:
         """Yield settings that cannot stand together."""
-        if self.out is not None and self.out.suffix.lower() != ".csv":
+        if self.out is not None and self.out.suffix != ".csv":
             yield f"--out {self.out}: the submission is a CSV with a .json beside it; name a file that ends in .csv"
 
     @property
