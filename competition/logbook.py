@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -185,16 +186,23 @@ def add_new_submissions(folder: Path) -> list[Entry]:
 def set_scores(folder: Path, name: str, public: float | None, private: float | None) -> Entry:
     """Enter leaderboard scores of the latest submission of this name, with or without ``.csv``.
 
+    A CSV of the folder that is not in the logbook, one made by hand, is entered with them.
+
     Raises:
-        UserError: no such submission, or a score outside 0 to 1.
+        UserError: no such submission, a path into another folder, or a score outside 0 to 1.
     """
     scores = {part: score for part, score in (("public", public), ("private", private)) if score is not None}
     wrong = [f"--{part} {score}" for part, score in scores.items() if not 0 <= score <= 1]
     if wrong:
         raise UserError(f"{first_few(wrong)}: macro F1 lies between 0 and 1")
+    named = Path(name)
+    if len(named.parts) > 1 and named.parent.resolve() != folder.resolve():
+        raise UserError(f"{name} does not lie in {folder}: add --folder {quote(str(named.parent))}")
     with changing_logbook(folder) as entries:
-        wanted = Path(name).name.removesuffix(".csv")
+        wanted = named.name.removesuffix(".csv")
         found = [place for place, entry in enumerate(entries) if entry.submission.removesuffix(".csv") == wanted]
+        if not found and (path := folder / f"{wanted}.csv").is_file():
+            found = [find_entry(entries, path)]
         if not found:
             known = [entry.submission for entry in entries]
             hint = did_you_mean(wanted, known)

@@ -91,17 +91,25 @@ def test_files_that_are_no_submission_stay_out(tmp_path):
 
 def test_scores_go_to_the_latest_of_a_name(tmp_path):
     write_logbook(tmp_path, [Entry("a.csv", "1"), Entry("a.csv", "2", status="failed", reason="x"), Entry("b.csv")])
-    entry = set_scores(tmp_path, "submissions/a.csv", 0.5, None)
+    entry = set_scores(tmp_path, str(tmp_path / "a.csv"), 0.5, None)
     assert (entry.sha256, entry.public, entry.status, entry.reason) == ("2", 0.5, "complete", "")
     entry = set_scores(tmp_path, "a", None, 0.4)
     assert (entry.public, entry.private) == (0.5, 0.4)
     assert read_logbook(tmp_path)[0].public is None
 
 
+def test_a_csv_made_by_hand_is_entered_with_its_score(tmp_path):
+    (tmp_path / "blend.csv").write_text("id,label\ni0,x\n")
+    assert add_new_submissions(tmp_path) == []
+    assert set_scores(tmp_path, "blend", 0.5, None) == read_logbook(tmp_path)[0]
+    assert read_logbook(tmp_path)[0].public == 0.5
+
+
 @pytest.mark.parametrize(
     ("name", "public", "said"),
     [
         ("best", 0.5, "knows no 'best' (did you mean 'test.csv'?); it has test.csv"),
+        ("elsewhere/test.csv", 0.5, "does not lie in"),
         ("a", 71.0, "--public 71.0: macro F1 lies between 0 and 1"),
     ],
 )
