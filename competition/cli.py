@@ -5,6 +5,7 @@ Nothing heavy is imported here, so ``--help`` and every refused flag answer at o
 
 import argparse
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Collection, Sequence
@@ -123,6 +124,8 @@ def read_run_settings(cls: type[SettingsType], folder: Path) -> SettingsType:
 def run_command(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None = None) -> NoReturn:
     """Run a command's main function; user errors become one message on stderr and exit code 2."""
     settle()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot spell stops no command
     try:
         code = main(argv) or 0
     except UserError as error:

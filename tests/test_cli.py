@@ -1,5 +1,6 @@
 """Command lines: help, refusals, YAML, and no heavy import before they are answered."""
 
+import os
 import subprocess
 import sys
 
@@ -118,3 +119,11 @@ def test_answers_before_anything_heavy_is_imported(words, code):
     done = subprocess.run([sys.executable, "-c", guard], cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_name_that_the_terminal_cannot_spell_stops_no_command(tmp_path):
+    (tmp_path / "t.csv").write_text("id,label\n1,\u00fc\n2,b\n", encoding="utf-8")
+    words = [sys.executable, "-m", "competition", "score", tmp_path / "t.csv", "--truth", tmp_path / "t.csv"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, timeout=300, env=environment)
+    assert (done.returncode, "\\xfc " in done.stdout) == (0, True), done.stderr
