@@ -3,6 +3,7 @@
 import math
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,9 +45,11 @@ class Stop:
     def listening(self) -> Iterator[None]:
         """Take the first interrupt or termination signal as a wish; a second one acts at once.
 
-        A signal that is ignored, as Ctrl+C is for a job in the background, stays so.
+        A signal that is ignored, as Ctrl+C is for a job in the background, stays so. Python lets the main thread alone
+        take signals: in another, of an app that calls this, nothing changes.
         """
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        signals = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+        handlers = {number: signal.getsignal(number) for number in signals}
         before = {number: handler for number, handler in handlers.items() if handler != signal.SIG_IGN}
 
         def restore() -> None:
