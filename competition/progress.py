@@ -18,9 +18,9 @@ from competition.errors import clock
 PLAIN_SECONDS = 20.0  # between two lines where there is no terminal
 
 
-def is_terminal(file: TextIO) -> bool:
-    """Return whether a person watches; FORCE_COLOR makes no terminal of a file."""
-    return file.isatty() and Console(file=file).is_terminal
+def is_terminal(file: TextIO | None) -> bool:
+    """Return whether a person watches; FORCE_COLOR makes no terminal of a file, and None is a closed output."""
+    return file is not None and file.isatty() and Console(file=file).is_terminal
 
 
 class Pace:

@@ -90,3 +90,4 @@ def test_a_table_is_drawn_on_a_terminal_and_lines_take_its_place_elsewhere(clock
 def test_a_coloured_file_is_no_terminal(monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert not progress.is_terminal(io.StringIO())
+    assert not progress.is_terminal(None)  # python train.py >&-
