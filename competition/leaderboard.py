@@ -114,8 +114,8 @@ def final_two(entries: Sequence[Entry], folder: Path) -> FinalTwo | None:
     best = rest.pop()
     if not rest:
         return FinalTwo(entries[best], None, None)
-    rest = [place for place in rest if not _is_far_below(entries[place], entries[best])] or rest
     distance = {place: _disagreement(there[best], there[place]) for place in rest}
+    rest = [place for place in rest if distance[place] and not _is_far_below(entries[place], entries[best])] or rest
     far = [place for place in rest if distance[place] >= DIFFERENT]
     other = far[-1] if far else max(rest, key=lambda place: distance[place])
     return FinalTwo(entries[best], entries[other], distance[other])

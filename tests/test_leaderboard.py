@@ -97,6 +97,8 @@ def test_one_far_worse_is_the_second_only_where_there_is_no_other_and_told_as_su
     (folder / "twin.csv").unlink()
     said = report(add_new_submissions(folder), folder, 0.3)
     assert "worst.csv (differs on 50.0% of the rows; 0.3000 out of fold, hardly a second chance: it lies below" in said
+    made(folder, "copy", "xyzx" * 10, score={"macro_f1": 0.79, "interval_95": [0.7, 0.9], "rows": 90})
+    assert final_two(add_new_submissions(folder), folder).other.submission == "worst.csv"
 
 
 def test_changed_failed_and_foreign_files_are_not_suggested(folder):
