@@ -55,7 +55,8 @@ def template_of(catalog: Catalog, ids: Sequence[str], class_names: Sequence[str]
     if len(asked) > 2:
         raise UserError(
             f"the sample submission of {catalog.source} has the columns {first_few(asked, 10)}; what can be "
-            "written is an id and one class for each image"
+            "written is an id and one class for each image: take the other columns out of a copy of the data, and name "
+            "it with --data"
         )
     columns = asked if len(asked) == 2 else ()
     return Template(catalog.id_column, catalog.label_column, ids, class_names, columns)
