@@ -57,7 +57,8 @@ class Trial:
     def describe(self) -> str:
         """Return ``prior: gain +0.012 [0.004, 0.019], kept``."""
         over = "" if self.over == "argmax" else f" over {self.over}"
-        doubt = ", as asked for though chance could give as much" if self.kept and self.interval.low <= 0 else ""
+        but = "it costs more than chance would" if self.interval.high < 0 else "chance could give as much"
+        doubt = f", as asked for though {but}" if self.kept and self.interval.low <= 0 else ""
         return f"{self.kind}: gain{over} {self.gain:+.3f} {self.interval}, {'kept' if self.kept else 'not kept'}{doubt}"
 
 

@@ -8,8 +8,9 @@ import pytest
 from sklearn.metrics import f1_score, log_loss
 
 from competition import decision
-from competition.decision import Kind, fit_decision, fit_temperature
+from competition.decision import Kind, Trial, fit_decision, fit_temperature
 from competition.errors import UserError
+from competition.metrics import Interval
 
 CLASSES = 10
 EVEN = np.zeros(CLASSES)
@@ -173,3 +174,15 @@ def test_refusals():
     with pytest.raises(UserError, match="needs two at least"):
         fit_decision("auto", probabilities, labels, np.zeros(50, np.int64))
     assert fit_decision("argmax", probabilities, labels, np.zeros(50, np.int64)).kind == "argmax"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (0.01, 0.05, "kept"),
+        (-0.01, 0.05, "kept, as asked for though chance could give as much"),
+        (-0.3, -0.1, "kept, as asked for though it costs more than chance would"),
+    ],
+)
+def test_what_is_kept_because_it_was_asked_for_says_what_is_against_it(low, high, said):
+    assert Trial("prior", "argmax", 0.02, Interval(low, high), kept=True).describe().endswith(f"], {said}")
