@@ -141,6 +141,13 @@ def test_images_the_generator_never_saw_are_scored_where_there_are_enough(
         assert findings[arm]["macro_f1"] == pytest.approx(expected)
 
 
+def test_a_folder_that_is_not_there_is_told_before_any_work(place, monkeypatch, tmp_path):
+    settings = settings_of(place, monkeypatch, tmp_path, cache_dir=tmp_path / "cache")
+    with pytest.raises(UserError, match="nowhere"):
+        open_contest(tmp_path / "nowhere", settings, tmp_path / "out")
+    assert not any(tmp_path.iterdir())  # nothing decoded, no fold table
+
+
 @pytest.mark.parametrize("resize", [None, "crop"])
 def test_real_and_generated_pictures_become_square_alike(resize, place, monkeypatch, tmp_path):
     settings = settings_of(place, monkeypatch, tmp_path, resize=resize)

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from competition.config import TrainSettings
-from competition.data.catalog import Catalog, open_catalog
+from competition.data.catalog import Catalog
 from competition.data.loader import Images, image_keys
 from competition.data.prepare import decode, fingerprint
 from competition.errors import UserError, counted, did_you_mean, first_few
@@ -109,13 +109,14 @@ def _some(data: TrainingData, rows: NDArray[np.intp]) -> TrainingData:
     )
 
 
-def open_generated(path: Path, settings: TrainSettings, per_class: int | None, material: Material) -> Generated:
-    """Open and decode generated images as the real ones are.
+def open_generated(
+    path: Path, catalog: Catalog, settings: TrainSettings, per_class: int | None, material: Material
+) -> Generated:
+    """Decode the generated images of a catalog as the real ones are; ``path`` is its name in messages.
 
     Raises:
-        UserError: no labelled images, classes that the real data does not have, or images that cannot be read.
+        UserError: classes that the real data does not have, or images that cannot be read.
     """
-    catalog = open_catalog(path)
     names = material.data.class_names
     _refuse_unknown_classes(path, catalog, names)
     store = decode(settings, catalog, material.images.image_size, settings.resize)

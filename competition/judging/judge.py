@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from competition.comparison import ClassChange, Comparison, Contender, Difference, compare
+from competition.data.catalog import open_catalog
 from competition.data.prepare import find_data
 from competition.errors import counted, first_few
 from competition.judging.arms import ARMS, Contest, Generated, join, open_generated
@@ -99,12 +100,13 @@ def _notes_on(generated: Generated, class_names: Sequence[str], batch_size: int 
 
 def open_contest(path: Path, settings: JudgeSettings, out: Path) -> tuple[Contest, Material, Generated]:
     """Open both kinds of images and claim the folder; refuse what does not fit before anything is trained."""
+    made = open_catalog(path)  # one that is not there is told before the real images are decoded and dealt
     training = settle(settings.training())
     catalog = find_data(training)
     preprocessing = choose_preprocessing(training, catalog)
     refuse_unfit(training, tuple(catalog.class_names), preprocessing.image_size)
     material = open_material(training, catalog, preprocessing.image_size)
-    generated = open_generated(path, training, settings.per_class, material)
+    generated = open_generated(path, made, training, settings.per_class, material)
     identity = identity_of(training, material, preprocessing) | {"generated_hash": generated.fingerprint}
     refuse_other_run(out, identity, "--out")
     probed = choose_machine(out, training, material.data, preprocessing)
