@@ -131,6 +131,15 @@ def test_an_unfinished_run_and_a_collapsed_one_are_told(runs, tmp_path):
         (folder / "result.json").write_text(before)
 
 
+def test_runs_named_alike_are_told_apart_by_their_paths(runs, tmp_path):
+    folders = [shutil.copytree(runs["one"], tmp_path / place / "flow") for place in ("a", "b")]
+    text = write_report([*folders, runs["two"]], tmp_path / "page.html").read_text()
+    heads = re.findall(r"<th[^>]*><button[^>]*>(.*?)</button></th>", text)  # of the settings that differ
+    assert [str(folder) in heads for folder in folders] == [True, True]
+    assert "two" in heads
+    assert "flow" not in heads
+
+
 def test_refused(runs, tmp_path):
     with pytest.raises(UserError, match=r"ends in .html"):
         write_report([runs["one"]], tmp_path / "page.pdf")

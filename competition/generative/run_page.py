@@ -26,22 +26,19 @@ class RunFacts:
     """What a run folder tells; parts that are not there are empty.
 
     Attributes:
+        name: what the page calls it: the name of its folder, or its path where another run's is named alike.
         interpolations: what each was made with, see `interpolate`.
         outdated: the files of another model, which are left out, each with the verb that makes it anew.
     """
 
     folder: Path
+    name: str
     settings: dict[str, Any]
     result: dict[str, Any]
     measured: dict[str, Any]
     judged: dict[str, Any]
     interpolations: list[dict[str, Any]]
     outdated: dict[Path, str]
-
-    @property
-    def name(self) -> str:
-        """The name of the folder."""
-        return self.folder.name
 
     @property
     def sheets(self) -> list[Path]:
@@ -61,7 +58,11 @@ def write_report(folders: Sequence[Path], out: Path | None) -> Path:
     twice = sorted({str(folder) for folder in folders if folders.count(folder) > 1})
     if twice:
         raise UserError(f"named twice: {', '.join(twice)}")
-    runs = [read_run(folder) for folder in folders]
+    names = [folder.name for folder in folders]
+    runs = [
+        read_run(folder, name if names.count(name) == 1 else str(folder))
+        for folder, name in zip(folders, names, strict=True)
+    ]
     sections = [
         _overview(runs),
         *([_differences(runs)] if len(runs) > 1 else []),
@@ -79,23 +80,22 @@ def write_report(folders: Sequence[Path], out: Path | None) -> Path:
     return path
 
 
-def read_run(folder: Path) -> RunFacts:
-    """Read what a run folder tells; raises UserError where it is no run."""
+def read_run(folder: Path, name: str) -> RunFacts:
+    """Read what a run folder tells, under a name for the page; raises UserError where it is no run."""
     settings = reopen_settings(folder).plain()
 
-    def read(name: Path) -> dict[str, Any]:
-        return dict(read_json(folder / name)) if (folder / name).exists() else {}
+    def read(file: Path) -> dict[str, Any]:
+        return dict(read_json(folder / file)) if (folder / file).exists() else {}
 
     now = read(Path(DESCRIPTION)).get("sha256")
     paths = sorted(path.relative_to(folder) for path in folder.glob(RECORDS))
     verbs = {MEASURED: "measure", JUDGED: "judge", **dict.fromkeys(paths, "interpolate")}
-    found = {name: read(name) for name in verbs}
+    found = {file: read(file) for file in verbs}
     # Figures that do not name their model are from before they did.
-    outdated = {name: verb for name, verb in verbs.items() if found[name].get("generator") not in (None, now)}
-    measured, judged, *interpolations = ({} if name in outdated else values for name, values in found.items())
-    return RunFacts(
-        folder, settings, read(Path("result.json")), measured, judged, list(filter(None, interpolations)), outdated
-    )
+    outdated = {file: verb for file, verb in verbs.items() if found[file].get("generator") not in (None, now)}
+    measured, judged, *interpolations = ({} if file in outdated else values for file, values in found.items())
+    interpolations = list(filter(None, interpolations))
+    return RunFacts(folder, name, settings, read(Path("result.json")), measured, judged, interpolations, outdated)
 
 
 def _overview(runs: Sequence[RunFacts]) -> Section:
