@@ -102,13 +102,10 @@ class Autoencoder(GenerativeModel):
 
     def settle(self, latents: Tensor, labels: Tensor) -> None:
         if self.prior is not None:
-            weights = self.class_weights(labels) if self.design.classes else torch.zeros(len(latents), 0)
-            self.prior.fit(latents, weights)
+            self.prior.fit(latents, self.class_weights(labels))
 
     def to_latents(self, noise: Tensor, labels: Tensor) -> Tensor:
-        if self.prior is None:
-            return noise
-        return self.prior(noise, self.class_weights(labels) if self.design.classes else noise.new_zeros(len(noise), 0))
+        return noise if self.prior is None else self.prior(noise, self.class_weights(labels))
 
     def realism(self, latents: Tensor, labels: Tensor) -> Tensor:
         again = self.encode(self.decode(latents, labels).clamp(-1, 1))

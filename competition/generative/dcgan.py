@@ -47,7 +47,7 @@ class Generator(nn.Module):
         self.layers = nn.Sequential(*layers, _up(widths[-1], design.channels), nn.Tanh())
         self.apply(_initialise)
 
-    def forward(self, latents: Tensor, class_weights: Tensor | None) -> Tensor:
+    def forward(self, latents: Tensor, class_weights: Tensor) -> Tensor:
         if self.embedding is not None:
             vectors = self.embedding(class_weights)  # (B, V)
             vectors = math.sqrt(vectors.shape[1]) * nn.functional.normalize(vectors)
@@ -87,7 +87,7 @@ class Discriminator(nn.Module):
             if isinstance(module, nn.Conv2d | nn.Linear | ClassEmbedding):
                 spectral_norm(module)
 
-    def forward(self, images: Tensor, class_weights: Tensor | None) -> Tensor:
+    def forward(self, images: Tensor, class_weights: Tensor) -> Tensor:
         features = self.features(images)  # (B, 8w, 4, 4)
         pooled = features.mean(dim=(2, 3)) if self.has_norm else features.sum(dim=(2, 3))  # (B, 8w)
         logits = self.head(features if self.has_norm else pooled).flatten()
@@ -141,14 +141,11 @@ class DCGAN(GenerativeModel):
             norm.eval().momentum = momentum
 
     def decode(self, latents: Tensor, labels: Tensor) -> Tensor:
-        return self.generator(latents, self._weights(labels))
+        return self.generator(latents, self.class_weights(labels))
 
     def judge(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return the discriminator's logits (B,): above 0 is real."""
-        return self.discriminator(images, self._weights(labels))
-
-    def _weights(self, labels: Tensor) -> Tensor | None:
-        return self.class_weights(labels) if self.design.classes else None
+        return self.discriminator(images, self.class_weights(labels))
 
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
         latents = batch.normal(len(batch.images), *self.latent_shape)

@@ -57,22 +57,21 @@ class FlowMatching(GenerativeModel):
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
         count = len(batch.images)
         times = learning_times(count, batch.uniform(1))
-        weights = None
+        weights = self.class_weights(batch.labels)
         if self.design.classes:
-            is_told = batch.uniform(count, 1) >= LABEL_DROPOUT
-            weights = self.class_weights(batch.labels) * is_told
+            weights = weights * (batch.uniform(count, 1) >= LABEL_DROPOUT)
         loss = self._losses(batch.images, batch.normal_like(batch.images), times, weights).mean()
         batch.minimize("model", loss)
         return detached({"velocity": loss})
 
-    def _losses(self, images: Tensor, noise: Tensor, times: Tensor, weights: Tensor | None) -> Tensor:
+    def _losses(self, images: Tensor, noise: Tensor, times: Tensor, weights: Tensor) -> Tensor:
         """Return each picture's mean squared error of the velocity: (B,)."""
         share = times[:, None, None, None]
         velocity = self._predict((1 - share) * noise + share * images, times, weights)
         return (velocity - (images - noise)).square().mean(dim=(1, 2, 3))
 
     def decode(self, latents: Tensor, labels: Tensor) -> Tensor:
-        weights = self.class_weights(labels) if self.design.classes else None
+        weights = self.class_weights(labels)
         images = latents
         for time, later in itertools.pairwise(sampling_times(self.design.sampling_steps)):
             velocity, length = self.velocity(images, time, weights), later - time
@@ -82,22 +81,22 @@ class FlowMatching(GenerativeModel):
             images = images + length * velocity
         return images
 
-    def velocity(self, images: Tensor, time: float, weights: Tensor | None) -> Tensor:
+    def velocity(self, images: Tensor, time: float, weights: Tensor) -> Tensor:
         """Return the velocity at one time, guided towards the class (Ho & Salimans 2022, arXiv 2207.12598)."""
         times, guidance = images.new_full((len(images),), time), self.design.guidance
-        if weights is None or guidance == 1.0:
+        if not self.design.classes or guidance == 1.0:
             return self._predict(images, times, weights)
         both = [torch.cat(pair) for pair in ((images, images), (times, times), (weights, torch.zeros_like(weights)))]
         told, untold = self._predict(*both).chunk(2)
         return untold + guidance * (told - untold)
 
-    def _predict(self, images: Tensor, times: Tensor, weights: Tensor | None) -> Tensor:
+    def _predict(self, images: Tensor, times: Tensor, weights: Tensor) -> Tensor:
         with self.precision.autocast(images.device):
             return self.network(images, times, weights).float()
 
     def realism(self, latents: Tensor, labels: Tensor) -> Tensor:
         images = self.decode(latents, labels).clamp(-1, 1)
-        weights = self.class_weights(labels) if self.design.classes else None
+        weights = self.class_weights(labels)
         # The same noise for every picture, so that they are compared under the same conditions.
         noise = torch.randn(images.shape[1:], generator=torch.Generator().manual_seed(0)).to(images).expand_as(images)
         losses = [self._losses(images, noise, images.new_full((len(images),), time), weights) for time in REALISM_TIMES]

@@ -225,7 +225,7 @@ class EndFinder:
         latents = torch.cat([self._model.encode(part) for part in images.split(SAMPLE_BATCH)])
         if labels is None:
             labels = self._likeliest_class(images, latents)
-        return Ends(names, latents, self._weights(labels), pixels)
+        return Ends(names, latents, self._model.class_weights(labels.to(self._device)), pixels)
 
     def _likeliest_class(self, images: Tensor, latents: Tensor) -> Tensor:
         """Return the class that lets the decoder repeat a picture best: (1,)."""
@@ -247,9 +247,4 @@ class EndFinder:
         names = [design.class_names[label] if design.classes else name for label in labels.tolist()]
         latents = sample_latents(self._model, seeds, labels)
         named = [f"{what} (seed {seed})" for what, seed in zip(names, seeds, strict=True)]
-        return Ends(named, latents, self._weights(labels), None)
-
-    def _weights(self, labels: Tensor) -> Tensor:
-        if not self._generator.design.classes:
-            return torch.zeros(len(labels), 0, device=self._device)
-        return self._model.class_weights(labels.to(self._device))
+        return Ends(named, latents, self._model.class_weights(labels.to(self._device)), None)

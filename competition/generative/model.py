@@ -105,7 +105,9 @@ class GenerativeModel(nn.Module):
         raise NotImplementedError
 
     def class_weights(self, labels: Tensor) -> Tensor:
-        """Return (B, K) weights of the classes: one-hot for class numbers, mixtures as they are."""
+        """Return (B, K) weights of the classes: one-hot for class numbers, mixtures as they are; K is 0 without any."""
+        if not self.design.classes:
+            return torch.zeros(len(labels), 0, device=labels.device)
         if labels.is_floating_point():
             return labels
         return nn.functional.one_hot(labels, self.design.classes).float()

@@ -22,7 +22,7 @@ Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
 
 class UNet(nn.Module):
-    """Velocity of a noisy picture. (B, C, S, S), times (B,), class weights (B, K) or None -> (B, C, S, S).
+    """Velocity of a noisy picture. (B, C, S, S), times (B,), class weights (B, K) -> (B, C, S, S).
 
     With w = width and g = S / patch the maps are w/2 x g x g, w x g/2 x g/2 and 2w x g/4 x g/4.
     """
@@ -54,9 +54,9 @@ class UNet(nn.Module):
         self.fine = Residual(2 * fine, fine, told)
         self.head = nn.Sequential(_norm(fine), nn.SiLU(), _zero(nn.Conv2d(fine, channels * patch**2, 3, padding=1)))
 
-    def forward(self, images: Tensor, times: Tensor, class_weights: Tensor | None) -> Tensor:
+    def forward(self, images: Tensor, times: Tensor, class_weights: Tensor) -> Tensor:
         told = self.time(sinusoids(times, self.shrink.in_channels))
-        if self.classes is not None and class_weights is not None:
+        if self.classes is not None:
             told = told + self.classes(class_weights)
         fine = self.stem(self.cut(images))
         x = self.fold(fine)
