@@ -66,7 +66,7 @@ def write_labelled(folder: Path, settings: ExportSettings, wanted: Mapping[str, 
     made = 0
     with Bar(f"making {out}", sum(wanted.values()), "pictures") as bar:
         for name, count in wanted.items():
-            made += Maker(model, generator, settings, name).write(places[name], count, bar)
+            made += write_class(model, settings, name, names.index(name), places[name], count, bar)
     return out, made
 
 
@@ -121,43 +121,48 @@ def claim_folder(out: Path, settings: ExportSettings, generator: Generator, mach
     write_json(path, {"identity": identity})
 
 
-class Maker:
-    """Makes the pictures of one class, in batches that begin at multiples of `SAMPLE_BATCH`."""
+def write_class(
+    model: GenerativeModel, settings: ExportSettings, name: str, label: int, folder: Path, count: int, bar: Bar
+) -> int:
+    """Write the pictures of one class that are missing; returns how many they were.
 
-    def __init__(self, model: GenerativeModel, generator: Generator, settings: ExportSettings, name: str) -> None:
-        self._model, self._settings, self._name = model, settings, name
-        self._label = generator.design.class_names.index(name)
+    They are made in batches that begin at multiples of `SAMPLE_BATCH`.
+    """
+    made = 0
+    for begin in range(0, count, SAMPLE_BATCH):
+        numbers = range(begin, min(begin + SAMPLE_BATCH, count))
+        missing = [number for number in numbers if not (folder / file_name(number)).exists()]
+        if missing:
+            # The whole batch is made even for one picture: it is the same picture in the same place.
+            pixels = make_batch(model, settings, name, label, range(begin, begin + SAMPLE_BATCH))
+            for number in missing:
+                write_picture(folder / file_name(number), to_png(pixels[number - begin]))
+        made += len(missing)
+        bar.skip(len(numbers) - len(missing))
+        bar.advance(len(missing))
+    return made
 
-    def write(self, folder: Path, count: int, bar: Bar) -> int:
-        """Write the pictures that are missing; returns how many they were."""
-        made = 0
-        for begin in range(0, count, SAMPLE_BATCH):
-            numbers = range(begin, min(begin + SAMPLE_BATCH, count))
-            missing = [number for number in numbers if not (folder / file_name(number)).exists()]
-            if missing:
-                # The whole batch is made even for one picture: it is the same picture in the same place.
-                pixels = self._make(range(begin, begin + SAMPLE_BATCH))
-                for number in missing:
-                    write_picture(folder / file_name(number), to_png(pixels[number - begin]))
-            made += len(missing)
-            bar.skip(len(numbers) - len(missing))
-            bar.advance(len(missing))
-        return made
 
-    @torch.no_grad()
-    def _make(self, numbers: Sequence[int]) -> NDArray[np.uint8]:
-        noise = self._noise(numbers).to(device_of(self._model))
-        labels = torch.full((len(noise),), self._label, device=noise.device)
-        return decode_pixels(self._model, self._model.to_latents(noise, labels), labels)
+@torch.no_grad()
+def make_batch(
+    model: GenerativeModel, settings: ExportSettings, name: str, label: int, numbers: Sequence[int]
+) -> NDArray[np.uint8]:
+    """Return the pictures of a class with these numbers. -> (B, S, S, 3)."""
+    noise = noise_of(settings, name, numbers, model.latent_shape).to(device_of(model))
+    labels = torch.full((len(noise),), label, device=noise.device)
+    return decode_pixels(model, model.to_latents(noise, labels), labels)
 
-    def _noise(self, numbers: Sequence[int]) -> Tensor:
-        frames, shape = self._settings.frames, self._model.latent_shape
-        ends = [seeds_of(self._settings, self._name, number) for number in numbers]
-        first = counted_noise([seeds[0] for seeds in ends], shape)
-        if frames == 1:
-            return first
-        share = torch.tensor([1 - number % frames / (frames - 1) for number in numbers], dtype=torch.float64)
-        return slerp(first, counted_noise([seeds[1] for seeds in ends], shape), share)
+
+def noise_of(settings: ExportSettings, name: str, numbers: Sequence[int], shape: tuple[int, ...]) -> Tensor:
+    """Return the noise that pictures are made from: of a walk, on the arc between its ends. -> (B, *shape)."""
+    ends = [seeds_of(settings, name, number) for number in numbers]
+    first = counted_noise([seeds[0] for seeds in ends], shape)
+    if settings.frames == 1:
+        return first
+    share = torch.tensor(
+        [1 - number % settings.frames / (settings.frames - 1) for number in numbers], dtype=torch.float64
+    )
+    return slerp(first, counted_noise([seeds[1] for seeds in ends], shape), share)
 
 
 def seeds_of(settings: ExportSettings, name: str, number: int) -> list[int]:

@@ -4,15 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import torch
-
-from competition.data.decode import to_png
 from competition.errors import UserError
 from competition.generative.checkpoint import open_generator, read_generator
-from competition.generative.export import file_name, write_labelled, write_picture
+from competition.generative.export import write_class, write_labelled
 from competition.generative.image_sets import held_out_ids, is_run
-from competition.generative.sampling import SAMPLE_BATCH, device_of, sample
 from competition.generative.settings import ExportSettings
 from competition.precision import pick_device
 from competition.progress import Bar
@@ -35,23 +30,10 @@ def make_pictures(folder: Path, out: Path, counts: Mapping[str, int], seed: int,
     out = out / f"{generator.sha256}-{seed}-{count}-{key:016x}"
     if generator.design.is_conditional or len(generator.design.class_names) == 1:
         return write_labelled(folder, ExportSettings(seed=seed, device=device, out=out), counts)[0]
-    _make_unlabelled(folder, out, count, seed, device)
-    return out
-
-
-def _make_unlabelled(folder: Path, out: Path, count: int, seed: int, device: Device) -> None:
-    model, _ = open_generator(folder, pick_device(device))
+    model, _ = open_generator(folder, chosen)
     with Bar(f"making {out}", count, "pictures") as bar:
-        for begin in range(0, count, SAMPLE_BATCH):
-            paths = [out / file_name(number) for number in range(begin, min(begin + SAMPLE_BATCH, count))]
-            if all(path.exists() for path in paths):
-                bar.skip(len(paths))
-                continue
-            seeds = [counted_seed(seed, "export", "", number) for number in range(begin, begin + SAMPLE_BATCH)]
-            pixels = sample(model, seeds, torch.zeros(len(seeds), dtype=torch.long, device=device_of(model)))
-            for path, picture in zip(paths, np.asarray(pixels), strict=False):
-                write_picture(path, to_png(picture))
-            bar.advance(len(paths))
+        write_class(model, ExportSettings(seed=seed), "", 0, out, count, bar)
+    return out
 
 
 def pictures_to_judge(
