@@ -12,7 +12,7 @@ from competition.data.catalog import open_catalog
 from competition.errors import UserError
 from competition.folds import make_folds
 from competition.generative import export as module
-from competition.generative.export import can_export, export
+from competition.generative.export import export
 from competition.generative.latents import slerp
 from competition.generative.sampling import counted_noise
 from competition.generative.settings import ExportSettings
@@ -238,9 +238,9 @@ def test_sampling_settings_of_another_model_are_refused(runs, tmp_path):
 
 
 def test_the_command_to_export_is_for_models_that_can():
-    assert can_export(design_for("flow"))
-    assert can_export(design_for("flow", classes=("bird",)))
-    assert not can_export(dataclasses.replace(design_for("flow"), is_conditional=False))
+    assert design_for("flow").is_labelled
+    assert design_for("flow", classes=("bird",)).is_labelled
+    assert not dataclasses.replace(design_for("flow"), is_conditional=False).is_labelled
 
 
 def test_classes_that_no_folder_can_be_named_after_keep_their_names(tmp_path):

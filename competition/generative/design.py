@@ -38,6 +38,11 @@ class Design:
         """Number of classes the model is told; 0 where it is told none."""
         return len(self.class_names) if self.is_conditional else 0
 
+    @property
+    def is_labelled(self) -> bool:
+        """Whether the pictures it makes have a label: it is told the classes, or there is one alone."""
+        return self.is_conditional or len(self.class_names) == 1
+
 
 def design_from(settings: GenerateSettings, image_size: int, class_names: tuple[str, ...], width: int) -> Design:
     """Return the design that settings ask for, their ``auto`` values settled."""

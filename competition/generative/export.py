@@ -19,7 +19,6 @@ from competition.data.csvfile import write_csv
 from competition.data.decode import to_png
 from competition.errors import UserError, counted, did_you_mean, first_few
 from competition.generative.checkpoint import Generator, open_generator, read_generator
-from competition.generative.design import Design
 from competition.generative.latents import slerp
 from competition.generative.model import GenerativeModel
 from competition.generative.pictures import named_classes
@@ -70,15 +69,10 @@ def write_labelled(folder: Path, settings: ExportSettings, wanted: Mapping[str, 
     return out, made
 
 
-def can_export(design: Design) -> bool:
-    """Return whether the pictures of a model have a label to be filed under."""
-    return design.is_conditional or len(design.class_names) == 1
-
-
 def exported_classes(text: str, generator: Generator) -> list[str]:
     """Return the classes that ``--classes`` names; raises UserError where the model cannot label its pictures."""
     design = generator.design
-    if not can_export(design):
+    if not design.is_labelled:
         raise UserError(
             f"the model learned {len(design.class_names)} classes without being told them, so its pictures have no "
             "label to be filed under: train it without --unconditional, or on one class; as it is, measure makes and "

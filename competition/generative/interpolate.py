@@ -196,8 +196,7 @@ class EndFinder:
         """Return the ends that need no picture."""
         design = self._generator.design
         drawn = f"{SAMPLE}: a picture of any class"
-        is_told = design.is_conditional or len(design.class_names) == 1
-        return f"one of {first_few(design.class_names, 20)}, or {drawn}" if is_told else drawn
+        return f"one of {first_few(design.class_names, 20)}, or {drawn}" if design.is_labelled else drawn
 
     def pictures(self) -> Pictures:
         """Return the run's own data, opened when it is first needed."""
@@ -241,7 +240,7 @@ class EndFinder:
         seeds = [counted_seed(self._settings.seed, "pairs", side, number) for number in range(count)]
         labels = torch.tensor([seed % max(design.classes, 1) for seed in seeds])
         if name in design.class_names:
-            if not design.is_conditional and len(design.class_names) > 1:
+            if not design.is_labelled:
                 raise UserError(f"--{side} {name}: the model was not told the classes: name {self._drawable()}")
             labels = torch.full((count,), design.class_names.index(name))
         names = [design.class_names[label] if design.classes else name for label in labels.tolist()]

@@ -28,7 +28,7 @@ def make_pictures(folder: Path, out: Path, counts: Mapping[str, int], seed: int,
     # nothing done before.
     key = counted_seed(chosen.type, str(generator.precision.on(chosen)), repr(sorted(counts.items())))
     out = out / f"{generator.sha256}-{seed}-{count}-{key:016x}"
-    if generator.design.is_conditional or len(generator.design.class_names) == 1:
+    if generator.design.is_labelled:
         return write_labelled(folder, ExportSettings(seed=seed, device=device, out=out), counts)[0]
     model, _ = open_generator(folder, chosen)
     with Bar(f"making {out}", count, "pictures") as bar:

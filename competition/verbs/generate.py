@@ -40,8 +40,7 @@ def train(argv: Sequence[str]) -> int:
     parser.add_argument("--config", metavar="FILE.yaml", help="settings to start from; flags override them")
     settings, _ = parse_settings(parser, GenerateSettings, argv)
 
-    from competition.generative.export import can_export  # late: torch is not needed to refuse a flag
-    from competition.generative.fit import fit
+    from competition.generative.fit import fit  # late: torch is not needed to refuse a flag
     from competition.generative.run import open_run
     from competition.generative.watch import alike_words, collapse_words
     from competition.stop import Stop, Stopped
@@ -59,7 +58,7 @@ def train(argv: Sequence[str]) -> int:
         print(f"note: {collapse_words(result['steps'], result['kept_step'])}")
     if result["alike_classes"]:
         print(f"note: {alike_words(result['alike_classes'])}")
-    if can_export(run.design):
+    if run.design.is_labelled:
         words = ["generate", "export", str(run.folder), "--per-class", "100", "--out", f"{run.folder}/export"]
         print(shlex.join(["python", "-m", "competition", *words]))
     return 0
