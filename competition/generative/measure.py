@@ -44,7 +44,6 @@ def measure(path: Path, settings: MeasureSettings) -> tuple[Path, Figures]:
     out = settings.out or (path / "measured" if is_run(path) else beside(path, "measured"))
     sides = open_sides(path, settings, out, network)
     out.mkdir(parents=True, exist_ok=True)  # a place that cannot be written is told before the work
-    looker = Looker(network, settings)
     notes = [*sides.notes, *_notes_on(sides, network)]
     figures: Figures = {
         "generated": sides.generated.name,
@@ -54,9 +53,9 @@ def measure(path: Path, settings: MeasureSettings) -> tuple[Path, Figures]:
         "side": sides.real.store.shape[1],
         "features": {"name": network.name, "input": network.image_size, "identity": network.identity},
     }
-    features = [looker.look(side) for side in (sides.generated, sides.real)]
+    features = [_features_of(side, network, settings) for side in (sides.generated, sides.real)]
     figures |= _distance_figures(network, sides, features[0], features[1], settings.seed, notes)
-    pairs = _nearest_pairs(sides, features, looker, notes) if settings.neighbours else None
+    pairs = _nearest_pairs(sides, features, network, settings, notes) if settings.neighbours else None
     figures["nearest training images"] = _neighbour_figures(*pairs, out) if pairs else None
     figures[perceptual.NAME] = _perceptual_figures(sides, pairs, settings, device, notes)
     figures |= {"notes": notes, "settings": settings.plain(), "environment": environment()}
@@ -80,24 +79,11 @@ def _notes_on(sides: Sides, network: FeatureNetwork) -> list[str]:
     return notes
 
 
-class Looker:
-    """Turns images into features and tells how far it is; looked-at images are remembered in the cache folder."""
-
-    def __init__(self, network: FeatureNetwork, settings: MeasureSettings) -> None:
-        self._network, self._settings = network, settings
-
-    def look(self, images: Decoded) -> Features:
-        """Return the features of all images. -> (N, D)."""
-        with Bar(f"features of {images.name}", len(images)) as bar:
-            return cached_features(
-                self._network,
-                images.store,
-                images.rows,
-                images.contents,
-                str(self._settings.resize),
-                self._settings.cache_dir,
-                bar.advance,
-            )
+def _features_of(images: Decoded, network: FeatureNetwork, settings: MeasureSettings) -> Features:
+    """Return the features of all images, those that were looked at before from the cache folder. -> (N, D)."""
+    resize, cache_dir = str(settings.resize), settings.cache_dir
+    with Bar(f"features of {images.name}", len(images)) as bar:
+        return cached_features(network, images.store, images.rows, images.contents, resize, cache_dir, bar.advance)
 
 
 def _distance_figures(
@@ -135,7 +121,7 @@ def _distance_figures(
 
 
 def _nearest_pairs(
-    sides: Sides, features: list[Features], looker: Looker, notes: list[str]
+    sides: Sides, features: list[Features], network: FeatureNetwork, settings: MeasureSettings, notes: list[str]
 ) -> tuple[Pairs, Pairs] | None:
     """Search the nearest training images of generated images, and of the real ones that were not trained on."""
     if sides.trained is None:
@@ -148,7 +134,7 @@ def _nearest_pairs(
         return None
     if not is_new.all():
         notes.append(f"{shared}: left out where copies are looked for")
-    trained = looker.look(sides.trained)
+    trained = _features_of(sides.trained, network, settings)
     return (
         Pairs(sides.generated, sides.trained, *nearest(features[0], trained)),
         Pairs(sides.real.take(np.flatnonzero(is_new)), sides.trained, *nearest(features[1][is_new], trained)),
