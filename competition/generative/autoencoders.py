@@ -201,7 +201,7 @@ class VariationalAutoencoder(Autoencoder):
 
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
         mean, log_variance = self.distribution(batch.images)
-        latents = mean + (log_variance / 2).exp() * batch.normal_like(mean)
+        latents = mean + (log_variance / 2).exp() * batch.normal(*mean.shape)
         logits = self.decode_raw(latents, batch.labels).float()
         count = len(batch.images)
         wanted = (batch.images + 1) / 2

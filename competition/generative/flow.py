@@ -60,7 +60,7 @@ class FlowMatching(GenerativeModel):
         weights = self.class_weights(batch.labels)
         if self.design.classes:
             weights = weights * (batch.uniform(count, 1) >= LABEL_DROPOUT)
-        loss = self._losses(batch.images, batch.normal_like(batch.images), times, weights).mean()
+        loss = self._losses(batch.images, batch.normal(*batch.images.shape), times, weights).mean()
         batch.minimize("model", loss)
         return detached({"velocity": loss})
 

@@ -28,10 +28,6 @@ class Batch:
     progress: Tensor
     minimize: Callable[[str, Tensor], None]
 
-    def normal_like(self, tensor: Tensor) -> Tensor:
-        """Return standard normal noise of a tensor's shape."""
-        return torch.randn(tensor.shape, generator=self.noise, device=tensor.device)
-
     def normal(self, *shape: int) -> Tensor:
         """Return standard normal noise on the images' device."""
         return torch.randn(shape, generator=self.noise, device=self.images.device)
