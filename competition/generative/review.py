@@ -1,5 +1,7 @@
 """A model looked at while it trains: the same samples again and again, beside real pictures of the same classes."""
 
+import itertools
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,7 +14,7 @@ from competition.generative.sheets import tile, write_png
 from competition.generative.watch import Diversity, spreads
 from competition.runs import counted_seed
 
-SHEET_CLASSES, SHEET_ROWS = 10, 8
+SHEET_COLUMNS, SHEET_ROWS = 10, 8
 COMPARED_IMAGES = 64  # real pictures of a class that its generated ones are compared with
 SETTLE_IMAGES, SETTLE_PER_CLASS = 1024, 16  # real pictures a model is settled on: in all, and of a class at least
 SETTLE_BATCH = 128
@@ -24,9 +26,9 @@ class Sheet:
     def __init__(self, run: Run) -> None:
         self._run = run
         classes = len(run.pictures.class_names)
-        shown = np.unique(np.linspace(0, classes - 1, min(classes, SHEET_CLASSES)).astype(np.int64))
-        self.columns = SHEET_CLASSES
-        self.labels = np.tile(np.resize(shown, self.columns), SHEET_ROWS)
+        shown = np.unique(np.linspace(0, classes - 1, min(classes, SHEET_COLUMNS)).astype(np.int64))
+        self._row = np.resize(shown, SHEET_COLUMNS)
+        self.labels = np.tile(self._row, SHEET_ROWS)
         self.seeds = [counted_seed(run.settings.seed, "sheet", number) for number in range(len(self.labels))]
         self._real = self._real_pictures()
         # An unconditional model's pictures are of any class, and so are the real ones it is compared with.
@@ -34,14 +36,10 @@ class Sheet:
         self._real_spreads = self._spreads_of_real(shown)
 
     def _real_pictures(self) -> NDArray[np.uint8]:
-        """Return real pictures of the sheet's classes, in its order."""
-        pictures, taken = self._run.pictures, np.zeros(len(self._run.pictures.class_names), dtype=np.int64)
-        positions = []
-        for label in self.labels:
-            own = pictures.of_class(label)
-            positions.append(own[taken[label] % len(own)])
-            taken[label] += 1
-        return pictures.gather(np.array(positions))
+        """Return a row of real pictures of the sheet's classes, in its order. -> (SHEET_COLUMNS, S, S, 3)."""
+        pictures = self._run.pictures
+        own = {label: itertools.cycle(pictures.of_class(label)) for label in set(self._row.tolist())}
+        return pictures.gather(np.array([next(own[label]) for label in self._row.tolist()]))
 
     def _spreads_of_real(self, shown: NDArray[np.int64]) -> dict[int, float]:
         pictures = self._run.pictures
@@ -79,13 +77,11 @@ class Sheet:
         rows = [samples]
         if model.has_encoder:
             rows += self._reconstructions(model)
-        write_png(self._run.folder / "sheets" / f"step_{step:07}.png", tile(np.concatenate(rows), self.columns))
+        write_png(self._run.folder / "sheets" / f"step_{step:07}.png", tile(np.concatenate(rows), SHEET_COLUMNS))
         return Diversity.compare(spreads(samples, self._compared), self._real_spreads, self._run.pictures.class_names)
 
     @torch.no_grad()
     def _reconstructions(self, model: GenerativeModel) -> list[NDArray[np.uint8]]:
         """Return one row of real pictures and one of what the model makes of them."""
-        real = self._real[: self.columns]
-        batch = to_input(torch.from_numpy(real), self._run.device, self._run.precision.memory_format)
-        labels = torch.from_numpy(self.labels[: self.columns])
-        return [real, decode_pixels(model, model.encode(batch), labels)]
+        batch = to_input(torch.from_numpy(self._real), self._run.device, self._run.precision.memory_format)
+        return [self._real, decode_pixels(model, model.encode(batch), torch.from_numpy(self._row))]
