@@ -237,6 +237,13 @@ def test_sampling_settings_of_another_model_are_refused(runs, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_classes_that_name_none_are_refused(runs, tmp_path):
+    with pytest.raises(UserError, match=r"--classes ,: that names no class; it knows bird, horse, ship"):
+        write(runs("dcgan"), tmp_path / "out", classes=",")
+    with pytest.raises(UserError, match=r"does not know 'bord' \(did you mean 'bird'\?\); it knows bird, horse, ship"):
+        write(runs("dcgan"), tmp_path / "out", classes="bord")
+
+
 def test_the_command_to_export_is_for_models_that_can():
     assert design_for("flow").is_labelled
     assert design_for("flow", classes=("bird",)).is_labelled

@@ -82,7 +82,8 @@ def exported_classes(text: str, generator: Generator) -> list[str]:
     names = known if text == "all" else named_classes(text, known)
     unknown = [f"{name!r}{did_you_mean(name, known)}" for name in names if name not in known]
     if unknown or not names:
-        raise UserError(f"--classes {text}: the model does not know {', '.join(unknown)}; it knows {first_few(known)}")
+        words = f"the model does not know {', '.join(unknown)}" if names else "that names no class"
+        raise UserError(f"--classes {text}: {words}; it knows {first_few(known)}")
     return names
 
 
