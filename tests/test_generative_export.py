@@ -237,6 +237,12 @@ def test_sampling_settings_of_another_model_are_refused(runs, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_the_manifest_names_the_run_that_a_dot_stands_for(runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(runs("dcgan"))
+    write(Path(), tmp_path / "out", per_class=1)
+    assert {row["source"] for row in manifest(tmp_path / "out")} == {"run"}
+
+
 def test_classes_that_name_none_are_refused(runs, tmp_path):
     with pytest.raises(UserError, match=r"--classes ,: that names no class; it knows bird, horse, ship"):
         write(runs("dcgan"), tmp_path / "out", classes=",")

@@ -140,6 +140,11 @@ def test_runs_named_alike_are_told_apart_by_their_paths(runs, tmp_path):
     assert "flow" not in heads
 
 
+def test_a_run_named_by_a_dot_has_the_name_of_its_folder(runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(runs["one"])
+    assert "<title>one</title>" in write_report([Path()], tmp_path / "page.html").read_text()
+
+
 def test_refused(runs, tmp_path):
     with pytest.raises(UserError, match=r"ends in .html"):
         write_report([runs["one"]], tmp_path / "page.pdf")

@@ -194,4 +194,4 @@ def manifest_rows(
     for number in numbers:
         seeds = "+".join(str(seed) for seed in seeds_of(settings, name, number))
         group = f"{name}/{number // settings.frames}" if settings.frames > 1 else ""
-        yield f"train/{folder_name(name)}/{file_name(number)}", name, made_by, seeds, folder.name, group
+        yield f"train/{folder_name(name)}/{file_name(number)}", name, made_by, seeds, folder.absolute().name, group

@@ -58,7 +58,7 @@ def write_report(folders: Sequence[Path], out: Path | None) -> Path:
     twice = sorted({str(folder) for folder in folders if folders.count(folder) > 1})
     if twice:
         raise UserError(f"named twice: {', '.join(twice)}")
-    names = [folder.name for folder in folders]
+    names = [folder.absolute().name for folder in folders]  # "." has none of its own
     runs = [
         read_run(folder, name if names.count(name) == 1 else str(folder))
         for folder, name in zip(folders, names, strict=True)
