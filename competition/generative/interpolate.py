@@ -21,7 +21,7 @@ from competition.generative.latents import lerp, slerp
 from competition.generative.model import GenerativeModel
 from competition.generative.pictures import Pictures, load_pictures, to_input
 from competition.generative.run import find_settings
-from competition.generative.sampling import SAMPLE_BATCH, decode_pixels, sample_latents
+from competition.generative.sampling import SAMPLE_BATCH, decode_pixels, device_of, sample_latents
 from competition.generative.settings import InterpolateSettings
 from competition.generative.sheets import enlarge, tile, write_png
 from competition.precision import pick_device
@@ -125,9 +125,7 @@ def write_paths(sheet: Path, model: GenerativeModel, mix: Mix, ends: list[Ends],
         first, second = (_rows(end, row.view(1)) for end in ends)
         steps = [mixture(mix, first, second, 1 - frame / (frames - 1)) for frame in range(frames)]
         path = decode_pixels(model, torch.cat([step[0] for step in steps]), torch.cat([step[1] for step in steps]))
-        pictures += [end.real for end in (first,) if end.real is not None]
-        pictures += [path]
-        pictures += [end.real for end in (second,) if end.real is not None]
+        pictures += [part for part in (first.real, path, second.real) if part is not None]
     every = np.concatenate(pictures)
     write_png(sheet, tile(every, len(every) // len(rows)))
 
@@ -158,7 +156,7 @@ class EndFinder:
         self, model: GenerativeModel, generator: Generator, folder: Path, settings: InterpolateSettings
     ) -> None:
         self._model, self._generator, self._folder, self._settings = model, generator, folder, settings
-        self._device = next(model.parameters()).device
+        self._device = device_of(model)
         self._pictures: Pictures | None = None
 
     def find(self, text: str, side: str) -> Ends:

@@ -74,12 +74,13 @@ def interpolate(argv: Sequence[str]) -> int:
     parser.add_argument("--to", dest="target", metavar=end, required=True, help="where it ends: likewise")
     settings, values = parse_settings(parser, InterpolateSettings, argv)
 
+    from competition.generative.interpolate import SHOWN_PAIRS
     from competition.generative.interpolate import interpolate as draw
 
     source, target = values.source, values.target
     done = draw(values.folder, source, target, settings)
     print(f"the best of {len(done.pairs)} by {done.criterion}:")
-    for first, second, score in done.pairs[:4]:
+    for first, second, score in done.pairs[:SHOWN_PAIRS]:
         print(f"  {score:.4g}  {first}  {second}")
     print(f"paths: {done.sheet}\n{settings.alpha:g} {source} + {1 - settings.alpha:g} {target}: {done.picture}")
     return 0
