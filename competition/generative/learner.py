@@ -95,7 +95,10 @@ class Learner:
         else:
             self._rate.fill_(rate)
             losses = self._replay.take(self._launch, pictures, labels)
-        self._after(step, progress)
+        if self._pruner is not None:
+            self._pruner.apply(self._groups, step, progress)
+        if self._average is not None:
+            self._follow(step)
         return losses
 
     def _launch(self, pictures: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -115,12 +118,6 @@ class Learner:
             loss.backward(inputs=self._groups[name])
         optimizer.step()
         torch.clear_autocast_cache()  # else the rest of the model's step would see bf16 copies of the old weights
-
-    def _after(self, step: int, progress: float) -> None:
-        if self._pruner is not None:
-            self._pruner.apply(self._groups, step, progress)
-        if self._average is not None:
-            self._follow(step)
 
     def _pairs(self) -> tuple[tuple[list[Tensor], list[Tensor]], list[tuple[Tensor, Tensor]]]:
         """Return (averages, what they follow), and (copy, original) of counts and of what only criticises."""
