@@ -80,11 +80,11 @@ class Discriminator(nn.Module):
         self.head = nn.Conv2d(widths[-1], 1, 4, bias=False) if has_norm else nn.Linear(widths[-1], 1)
         self.embedding = ClassEmbedding(design.classes, widths[-1]) if design.classes else None
         self.apply(_initialise)
-        for module in [*self.features, self.head] if not has_norm else []:  # nothing else scales the features
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                nn.init.kaiming_normal_(module.weight, SLOPE)
-        for module in [*self.features, self.head, self.embedding] if design.spectral_norm else []:
-            if isinstance(module, nn.Conv2d | nn.Linear | ClassEmbedding):
+        if design.spectral_norm:
+            weighted = [layer for layer in [*self.features, self.head] if isinstance(layer, nn.Conv2d | nn.Linear)]
+            for layer in weighted:
+                nn.init.kaiming_normal_(layer.weight, SLOPE)  # nothing else scales the features
+            for module in [*weighted, self.embedding] if self.embedding is not None else weighted:
                 spectral_norm(module)
 
     def forward(self, images: Tensor, class_weights: Tensor) -> Tensor:
