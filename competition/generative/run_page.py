@@ -60,7 +60,7 @@ def write_report(folders: Sequence[Path], out: Path | None) -> Path:
         raise UserError(f"named twice: {', '.join(twice)}")
     names = [folder.absolute().name for folder in folders]  # "." has none of its own
     runs = [
-        read_run(folder, name if names.count(name) == 1 else str(folder))
+        read_facts(folder, name if names.count(name) == 1 else str(folder))
         for folder, name in zip(folders, names, strict=True)
     ]
     sections = [
@@ -80,7 +80,7 @@ def write_report(folders: Sequence[Path], out: Path | None) -> Path:
     return path
 
 
-def read_run(folder: Path, name: str) -> RunFacts:
+def read_facts(folder: Path, name: str) -> RunFacts:
     """Read what a run folder tells, under a name for the page; raises UserError where it is no run."""
     settings = reopen_settings(folder).plain()
 
