@@ -114,18 +114,24 @@ def test_stopping_anywhere_changes_nothing(model, changes, data, tmp_path, monke
     assert losses_of(tmp_path / "a") == losses_of(tmp_path / "b")
 
 
+def interrupt(monkeypatch, at, times=1):
+    """Raise SIGINT in a step: its weights have moved, it is not counted yet."""
+    take_step = module.Learner.take_step
+
+    def interrupted(self, pictures, labels, step):
+        losses = take_step(self, pictures, labels, step)
+        for _ in range(times if step == at else 0):
+            signal.raise_signal(signal.SIGINT)
+        return losses
+
+    monkeypatch.setattr(module.Learner, "take_step", interrupted)
+
+
 def test_an_interrupt_waits_for_the_end_of_its_step_and_saves(data, tmp_path, monkeypatch):
     settings = settings_for("vae", data, device="cpu")  # a GPU adds in any order
     fit(begin(settings.replace(run=tmp_path / "a")))
-    after = module.Learner._after
-
-    def interrupted(self, step, progress):
-        if step == 3:  # the weights have moved, the step is not counted yet
-            signal.raise_signal(signal.SIGINT)
-        after(self, step, progress)
-
     with monkeypatch.context() as patched:
-        patched.setattr(module.Learner, "_after", interrupted)
+        interrupt(patched, at=3)
         with pytest.raises(Stopped):
             fit(begin(settings.replace(run=tmp_path / "b")), Stop())
     assert torch.load(tmp_path / "b" / "state.pt", weights_only=True)["step"] == 4
@@ -138,18 +144,14 @@ def test_an_interrupt_waits_for_the_end_of_its_step_and_saves(data, tmp_path, mo
 def test_an_interrupt_of_one_call_does_not_stop_the_next(data, tmp_path, monkeypatch):
     run = begin(settings_for("vae", data, run=tmp_path / "run"))
     with monkeypatch.context() as patched:
-        patched.setattr(module.Learner, "_after", lambda *_: signal.raise_signal(signal.SIGINT))
+        interrupt(patched, at=0)
         with pytest.raises(Stopped):
             fit(run)
     assert fit(run)["steps"] == 6
 
 
 def test_a_second_interrupt_acts_at_once(data, tmp_path, monkeypatch):
-    def interrupted(self, step, progress):
-        for _ in range(2):
-            signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(module.Learner, "_after", interrupted)
+    interrupt(monkeypatch, at=0, times=2)
     with pytest.raises(KeyboardInterrupt):
         fit(begin(settings_for("vae", data, run=tmp_path / "run")), Stop())
     assert not (tmp_path / "run" / "state.pt").exists()
