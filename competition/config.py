@@ -166,8 +166,8 @@ class TrainSettings(DataSettings):
     weight_decay: float | None = setting(
         None,
         TRAINING,
-        "weight decay, not applied to biases and norms; auto: 0.75 for Muon from fresh weights, 5e-4 for SGD, else "
-        "0.05",
+        "weight decay, not applied to biases and norms; auto: 60 / steps of an epoch, 10 at most, for Muon from fresh "
+        "weights, 5e-4 for SGD, else 0.05",
         low=0,
         high=10,
     )

@@ -33,9 +33,10 @@ def test_folds_without_a_run_are_not_taken_over(tmp_path):
 def test_what_auto_stands_for_is_the_same_run_when_it_is_given():
     data = SimpleNamespace(class_names=("cat",), image_ids=["a"])
     material = SimpleNamespace(data=data, images_hash="i", fold_hash="f")
+    spelled_out = TrainSettings(learning_rate=5e-3, weight_decay=weight_decay(TrainSettings(), images=1))
     open_, given = (
         steps.identity_of(settings, material, SimpleNamespace(image_size=32))
-        for settings in (TrainSettings(), TrainSettings(learning_rate=5e-3, weight_decay=weight_decay(TrainSettings())))
+        for settings in (TrainSettings(), spelled_out)
     )
     assert open_ == given
 

@@ -7,31 +7,46 @@ from torch import nn
 from competition.config import TrainSettings
 from competition.errors import UserError
 from competition.models.factory import create_network
-from competition.training.optim import (
-    automatic_batch_size,
-    create_loss,
-    create_optimizer,
-    growing_size,
-    schedule_factor,
-    set_learning_rate,
-)
-from competition.training.rates import peak_learning_rate, weight_decay
+from competition.training.optim import create_loss, create_optimizer, growing_size, schedule_factor, set_learning_rate
+from competition.training.rates import automatic_batch_size, peak_learning_rate, steps_per_epoch, weight_decay
+
+IMAGES = 12_800  # an epoch of 40 steps
 
 
 @pytest.mark.parametrize(
     ("optimizer", "rate", "decay"),
     [
-        *((name, 5e-3, 0.75) for name in ("nmuon", "AdaMuon")),
+        *((name, 5e-3, 60 / 40) for name in ("nmuon", "AdaMuon")),
         *((name, 0.1, 5e-4) for name in ("sgd", "SGDW", "nesterov", "momentum")),
         *((name, 1e-3, 0.05) for name in ("adamw", "lion", "rmsprop")),
     ],
 )
 def test_learning_rate_and_weight_decay_suit_the_optimiser(optimizer, rate, decay):
     left_open = TrainSettings(optimizer=optimizer)
-    assert (peak_learning_rate(left_open), weight_decay(left_open)) == (rate, decay)
+    assert (peak_learning_rate(left_open), weight_decay(left_open, IMAGES)) == (rate, decay)
     given = TrainSettings(optimizer=optimizer, learning_rate=0.3, weight_decay=0.0)
-    assert (peak_learning_rate(given), weight_decay(given)) == (0.3, 0.0)
-    assert weight_decay(left_open.replace(weights="pretrained")) == min(decay, 0.05)
+    assert (peak_learning_rate(given), weight_decay(given, IMAGES)) == (0.3, 0.0)
+    assert weight_decay(left_open.replace(weights="pretrained"), IMAGES) == min(decay, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("given", "images", "steps"),
+    [
+        ({}, 50_000, 157),
+        ({}, 12_800, 40),
+        ({}, 1_000, 25),
+        ({"batch_size": 128}, 12_800, 80),
+        ({"copies": 1}, 12_800, 80),
+        ({"train_share": 0.25}, 12_800, 40),
+        ({"folds": 2}, 12_800, 50),
+        ({"batch_size": 256}, 100, 1),
+        ({}, 1, 1),
+    ],
+)
+def test_fresh_weights_forget_as_much_in_an_epoch_of_any_length(given, images, steps):
+    settings = TrainSettings(**given)
+    assert steps_per_epoch(settings, images) == steps
+    assert weight_decay(settings, images) == pytest.approx(min(10, 60 / steps), rel=0.03)
 
 
 def test_muon_is_slower_in_networks_without_norms():

@@ -17,6 +17,7 @@ from competition.tuning.space import load_space, named_files
 from competition.tuning.space_file import named_spaces
 
 BASE = TrainSettings()
+IMAGES = 13_000
 
 
 def write(folder: Path, text: str) -> str:
@@ -28,7 +29,7 @@ def write(folder: Path, text: str) -> str:
 @cache
 def shipped(name):
     """A space that ships, loaded once for all tests."""
-    return load_space(name, BASE)
+    return load_space(name, BASE, IMAGES)
 
 
 def asked(count, seed=0):
@@ -73,7 +74,7 @@ def test_trial_0_is_the_base_wherever_the_space_holds_it(name):
     assert settings.learning_rate in (None, automatic_learning_rate(settings.optimizer, settings.model))
     assert name in ("grid-mlp", "grid-cnn") or settings.weight_decay in (
         None,
-        weight_decay(BASE.replace(optimizer=settings.optimizer)),
+        weight_decay(BASE.replace(optimizer=settings.optimizer), IMAGES),
     )
     if name in ("default", "architecture"):
         assert shapes(settings) == shapes(BASE)
@@ -109,11 +110,11 @@ def test_a_grid_over_ranges_is_refused_by_their_names():
 def test_default_holds_the_weight_decay_of_every_optimiser():
     for optimizer in ("nmuon", "sgd", "adamw"):
         given = TrainSettings(optimizer=optimizer, learning_rate=0.01)
-        assert load_space("default", given).defaults()["weight_decay"] == weight_decay(given)
+        assert load_space("default", given, IMAGES).defaults()["weight_decay"] == weight_decay(given, IMAGES)
 
 
 def test_default_leaves_our_network_s_options_out_for_another_network():
-    space = load_space("default", TrainSettings(model="resnet18"))
+    space = load_space("default", TrainSettings(model="resnet18"), IMAGES)
     assert space.left_out == ("model_options.widths", "model_options.drop_path_rate")
     assert "model_options" not in space.suggest(asked(1)[0])
     assert "not searched with these settings: model_options.widths" in space.describe()
@@ -129,6 +130,7 @@ def test_types_follow_from_the_settings(tmp_path):
             "batch_size: [auto, '64', 128]\nwarmup: {low: 0.05, high: 2.5e-1, step: 0.05}\ncopies: {low: 0, high: 4}",
         ),
         BASE,
+        IMAGES,
     )
     assert space.search_space() == {
         "batch_size": [None, 64, 128],
@@ -140,7 +142,7 @@ def test_types_follow_from_the_settings(tmp_path):
 def test_options_are_merged_over_the_base_s_own(tmp_path):
     base = TrainSettings(model_options={"activation": "elu", "stem_width": 24})
     space = load_space(
-        write(tmp_path, "model_options.stem_width: [24, 32]\nfixed: {model_options.depths: [1, 1, 1]}"), base
+        write(tmp_path, "model_options.stem_width: [24, 32]\nfixed: {model_options.depths: [1, 1, 1]}"), base, IMAGES
     )
     drawn = space.suggest(asked(1)[0])["model_options"]
     assert drawn == {"activation": "elu", "depths": [1, 1, 1], "stem_width": drawn["stem_width"]}
@@ -150,7 +152,7 @@ def test_options_are_merged_over_the_base_s_own(tmp_path):
 def test_conditions_decide_what_is_drawn(tmp_path):
     text = "mixup_alpha: {low: 0.1, high: 1, when: {mix: mixup}}\nmix: [mixup, none]"
     base = TrainSettings(mix="none")
-    space = load_space(write(tmp_path, text), base)
+    space = load_space(write(tmp_path, text), base, IMAGES)
     assert [item.name for item in space.dimensions] == ["mix", "mixup_alpha"]  # after what it depends on
     drawn = [space.suggest(trial) for trial in asked(20)]
     assert {(item["mix"], "mixup_alpha" in item) for item in drawn} == {("mixup", True), ("none", False)}
@@ -165,7 +167,7 @@ def test_what_depends_on_something_left_out_is_left_out(tmp_path):
         "cutmix_alpha: {choices: [1.0, 2.0], when: {mix: [cutmix]}}\n"
         "loss: {choices: [ce, focal], when: {cutmix_alpha: [2.0]}}\n"
     )
-    space = load_space(write(tmp_path, text), BASE)
+    space = load_space(write(tmp_path, text), BASE, IMAGES)
     assert [item.name for item in space.dimensions] == ["learning_rate"]
     assert set(space.left_out) == {"mix", "mix_probability", "cutmix_alpha", "loss"}
 
@@ -191,16 +193,16 @@ def test_what_depends_on_something_left_out_is_left_out(tmp_path):
 )
 def test_trial_0_has_the_rate_that_suits_its_optimiser_and_the_networks_dropout(tmp_path, text, given, first):
     base = TrainSettings(**given)
-    assert load_space(write(tmp_path, text), base).defaults() == first
+    assert load_space(write(tmp_path, text), base, IMAGES).defaults() == first
 
 
 def test_fixed_takes_the_place_of_defaults_and_start_of_what_is_not_in_the_space(tmp_path):
     text = "optimizer: [adam, sgd]\nfixed: {schedule: constant}\nstart: {optimizer: sgd}"
-    space = load_space(write(tmp_path, text), BASE)
+    space = load_space(write(tmp_path, text), BASE, IMAGES)
     assert space.defaults() == {"optimizer": "sgd"}
     assert space.suggest(asked(1)[0])["schedule"] == "constant"
     given = TrainSettings(optimizer="adam", schedule="constant")
-    assert load_space(write(tmp_path, text), given).defaults() == {"optimizer": "adam"}
+    assert load_space(write(tmp_path, text), given, IMAGES).defaults() == {"optimizer": "adam"}
 
 
 def test_sizes_count_conditions(tmp_path):
@@ -209,7 +211,7 @@ def test_sizes_count_conditions(tmp_path):
         "cutmix_alpha: {choices: [0.5, 1.0], when: {mix: [cutmix, both]}}\n"
         "mixup_alpha: {choices: [0.1, 0.2, 0.4], when: {mix: [both]}}\n"
     )
-    assert load_space(write(tmp_path, text), BASE).size() == 1 + 2 + 6
+    assert load_space(write(tmp_path, text), BASE, IMAGES).size() == 1 + 2 + 6
 
 
 def test_the_files_a_space_names_are_those_its_values_mean_where_they_are_searched(tmp_path):
@@ -217,7 +219,7 @@ def test_the_files_a_space_names_are_those_its_values_mean_where_they_are_search
     albumentations.save(albumentations.Compose([]), str(policy), "yaml")
     weights.write_bytes(b"not read yet")
     text = f"weights: {{choices: [null, {tmp_path}], when: {{model: mlp}}}}\nmodel: [resnet_fast, mlp]\n"
-    space = load_space(write(tmp_path, text + f"fixed: {{augment: {policy}}}"), BASE)
+    space = load_space(write(tmp_path, text + f"fixed: {{augment: {policy}}}"), BASE, IMAGES)
     found = named_files(space)
     assert set(found) == {f"augment {policy}", f"weights {tmp_path}"}
     assert found[f"augment {policy}"] == f"contents {hash_file(policy)}"
@@ -229,7 +231,7 @@ def test_a_folder_of_weights_counts_with_each_network_that_is_searched(tmp_path)
     for name in ("mlp", "mycnn"):
         (tmp_path / f"{name}.safetensors").write_bytes(name.encode())
     base = TrainSettings(model="mlp", weights=str(tmp_path))
-    found = named_files(load_space(write(tmp_path, "model: [mlp, mycnn]\n"), base))
+    found = named_files(load_space(write(tmp_path, "model: [mlp, mycnn]\n"), base, IMAGES))
     assert {key: value.partition(",")[0] for key, value in found.items()} == {
         f"model {name}": f"contents {hash_file(tmp_path / f'{name}.safetensors')}" for name in ("mlp", "mycnn")
     }

@@ -5,7 +5,7 @@ import pytest
 from competition.config import TrainSettings
 from competition.errors import UserError
 from competition.tuning.space import load_space, refuse_networks
-from tests.test_space import BASE, write
+from tests.test_space import BASE, IMAGES, write
 
 REFUSED = [
     ("learningrate: [0.1]", "learningrate: unknown setting (did you mean 'learning_rate'?)"),
@@ -79,14 +79,14 @@ REFUSED = [
 def test_a_wrong_space_is_refused(tmp_path, text, said):
     path = write(tmp_path, text)
     with pytest.raises(UserError) as refusal:
-        load_space(path, BASE)
+        load_space(path, BASE, IMAGES)
     assert said in str(refusal.value)
     assert path in str(refusal.value)
 
 
 def test_everything_wrong_comes_in_one_message(tmp_path):
     with pytest.raises(UserError) as refusal:
-        load_space(write(tmp_path, "learningrate: [1]\nmix: [x]\nseed: [1]\nwarmup: {low: 2, high: 1}"), BASE)
+        load_space(write(tmp_path, "learningrate: [1]\nmix: [x]\nseed: [1]\nwarmup: {low: 2, high: 1}"), BASE, IMAGES)
     assert [name for name in ("learningrate", "mix:", "seed", "warmup") if name not in str(refusal.value)] == []
 
 
@@ -104,7 +104,7 @@ def test_a_wrong_line_hides_nothing_of_the_others_and_adds_nothing(tmp_path):
         fixed: {label_smoothing: x}
     """
     with pytest.raises(UserError) as refusal:
-        load_space(write(tmp_path, text), BASE)
+        load_space(write(tmp_path, text), BASE, IMAGES)
     said = [line.partition(".yaml: ")[2] for line in str(refusal.value).splitlines()]
     expected = (
         "label_smoothing: --label-smoothing 'x': expected a number",
@@ -128,7 +128,7 @@ def test_a_wrong_line_hides_nothing_of_the_others_and_adds_nothing(tmp_path):
 )
 def test_a_space_that_is_not_there(name, said):
     with pytest.raises(UserError) as refusal:
-        load_space(name, BASE)
+        load_space(name, BASE, IMAGES)
     assert said in str(refusal.value)
 
 
@@ -142,7 +142,7 @@ def test_a_space_that_is_not_there(name, said):
 )
 def test_settings_that_a_space_does_not_hold_are_refused(space, given, said):
     with pytest.raises(UserError) as refusal:
-        load_space(space, TrainSettings(**given))
+        load_space(space, TrainSettings(**given), IMAGES)
     assert said in str(refusal.value)
 
 
@@ -159,7 +159,7 @@ def test_settings_that_a_space_does_not_hold_are_refused(space, given, said):
     ],
 )
 def test_networks_that_cannot_be_built_are_told_before_the_first_trial(tmp_path, text, given, said):
-    space = load_space(write(tmp_path, text), TrainSettings(model="mlp", **given))
+    space = load_space(write(tmp_path, text), TrainSettings(model="mlp", **given), IMAGES)
     with pytest.raises(UserError, match=f"(?s){said}"):
         refuse_networks(space, 3, 16)
 
@@ -168,4 +168,4 @@ def test_networks_that_cannot_be_built_are_told_before_the_first_trial(tmp_path,
     ("text", "limit"), [("mix: [none, cutmix]", 10**6), ("model_options.dense_widths: [[24, 48], [2]]", 100)]
 )
 def test_a_limit_is_left_to_the_trials_where_the_network_keeps_it_or_is_searched(tmp_path, text, limit):
-    refuse_networks(load_space(write(tmp_path, text), TrainSettings(model="mlp", max_parameters=limit)), 3, 16)
+    refuse_networks(load_space(write(tmp_path, text), TrainSettings(model="mlp", max_parameters=limit), IMAGES), 3, 16)

@@ -22,7 +22,7 @@ ANCHORS = ["best", "front", "history", "importance", "parallel", "slices", "curv
 @cache
 def shipped(name):
     """A space that ships, loaded once for all tests."""
-    return load_space(name, BASE)
+    return load_space(name, BASE, images=13_000)
 
 
 def make_study(folder, count, objectives=1, space_name="default", epochs=4):

@@ -19,7 +19,7 @@ from competition.predictions import class_numbers
 from competition.runs import counted_seed
 from competition.training.inputs import FoldJob, Machine, SoftLabelled, TrainingData
 from competition.training.material import Material
-from competition.training.optim import automatic_batch_size
+from competition.training.rates import automatic_batch_size
 
 ARMS = ("real", "generated", "both")
 

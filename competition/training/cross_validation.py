@@ -144,7 +144,7 @@ def identity_of(
         **settings.plain(identity_only=True),
         **starting_contents(settings),
         "learning_rate": peak_learning_rate(settings),
-        "weight_decay": weight_decay(settings),
+        "weight_decay": weight_decay(settings, len(data.image_ids)),
         "image_size": preprocessing.image_size,
         "class_names": list(data.class_names),
         "images": len(data.image_ids),

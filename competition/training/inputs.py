@@ -14,7 +14,7 @@ from competition.data.loader import Images, Loader
 from competition.inference import Preprocessing
 from competition.precision import Precision
 from competition.runs import counted_seed
-from competition.training.optim import automatic_batch_size
+from competition.training.rates import automatic_batch_size
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from competition.runs import counted_seed
 from competition.training.inputs import FoldJob
 from competition.training.mixing import mix_batch, resized
 from competition.training.optim import create_loss, growing_size, schedule_factor, set_learning_rate
-from competition.training.rates import peak_learning_rate
+from competition.training.rates import peak_learning_rate, weight_decay
 from competition.training.start import starting_network, starting_optimizer, starting_share
 
 
@@ -39,7 +39,8 @@ class Learner:
         is_masked = settings.prune_from is not None and settings.prune_method == "magnitude"
         self._masks = masks(self.network) if is_masked else {}
         self._forward: nn.Module = torch.compile(self.network) if settings.compile else self.network  # type: ignore[assignment]
-        self.optimizer = starting_optimizer(settings, self.network)
+        decay = weight_decay(settings, len(job.data.image_ids))
+        self.optimizer = starting_optimizer(settings, self.network, decay)
         self._average = self._moving_average()
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=job.machine.precision.number_format == "fp16")
         labels = torch.from_numpy(job.data.labels[job.train_rows])

@@ -68,14 +68,6 @@ def _refuse_optimizer(name: str, momentum: float | None, known: list[str]) -> No
         raise UserError(f"--optimizer {name} is Nesterov's and needs a --momentum above 0; or take sgd or lars")
 
 
-def automatic_batch_size(images: int) -> int:
-    """Return 256, halved down to 32 while an epoch of so many images has fewer than 40 steps."""
-    size = 256
-    while size > 32 and images < 40 * size:
-        size //= 2
-    return size
-
-
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
     """Assign the learning rate of this step; a group's ``lr_scale`` (layer decay) is kept."""
     for group in optimizer.param_groups:

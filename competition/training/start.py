@@ -20,7 +20,7 @@ from competition.precision import pick_device
 from competition.runs import hash_file, is_finished
 from competition.training.material import Material, unlike_folds
 from competition.training.optim import create_optimizer, growing_size
-from competition.training.rates import peak_learning_rate, weight_decay
+from competition.training.rates import peak_learning_rate
 
 
 def refuse_unfit(settings: TrainSettings, class_names: tuple[str, ...], image_size: int) -> None:
@@ -36,7 +36,7 @@ def refuse_unfit(settings: TrainSettings, class_names: tuple[str, ...], image_si
     if not _takes_size(network, image_size):
         raise UserError(f"--model {settings.model} cannot take images of {image_size} px: choose another --image-size")
     starting_share(settings, network, image_size)
-    starting_optimizer(settings, network)
+    starting_optimizer(settings, network, weight_decay=0.0)
 
 
 def refuse_other_folds(settings: TrainSettings, material: Material) -> None:
@@ -116,15 +116,10 @@ def starting_network(settings: TrainSettings, classes: int, image_size: int, fol
     return network
 
 
-def starting_optimizer(settings: TrainSettings, network: nn.Module) -> torch.optim.Optimizer:
+def starting_optimizer(settings: TrainSettings, network: nn.Module, weight_decay: float) -> torch.optim.Optimizer:
     """Return the optimiser over what is trained of a network; raises UserError, see `create_optimizer`."""
     return create_optimizer(
-        network,
-        settings.optimizer,
-        peak_learning_rate(settings),
-        weight_decay(settings),
-        settings.momentum,
-        settings.layer_decay,
+        network, settings.optimizer, peak_learning_rate(settings), weight_decay, settings.momentum, settings.layer_decay
     )
 
 

@@ -28,6 +28,7 @@ class Space:
         start: values of trial 0 where the base's are not in the space.
         left_out: dimensions whose conditions the base does not meet.
         base: the settings under the search.
+        images: labelled ones of the data, by which the weight decay of trial 0 goes.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Space:
     start: Mapping[str, Any]
     left_out: tuple[str, ...]
     base: TrainSettings
+    images: int
 
     def suggest(self, trial: Trial) -> dict[str, Any]:
         """Draw a trial's settings: changes over the base, those that are fixed among them."""
@@ -167,7 +169,7 @@ def _first_values(name: str, space: Space, model: str, optimizer: str) -> Iterat
     if name == "learning_rate" and base.learning_rate is None:
         yield automatic_learning_rate(optimizer, model)
     if name == "weight_decay" and base.weight_decay is None:
-        yield weight_decay(base.replace(optimizer=optimizer))
+        yield weight_decay(base.replace(optimizer=optimizer), space.images)
     if name == "dropout" and base.dropout is None:
         yield from network_default(model, "drop_rate")
     if not is_given(name, base) and name in space.start:

@@ -35,6 +35,11 @@ class Shelf:
     def _natural_size(self) -> int:
         return natural_size(self.catalog)
 
+    @property
+    def labelled(self) -> int:
+        """How many images the folds divide, those that cannot be read still among them."""
+        return int(self.catalog.table["split"].isin(["train"] if self.base.holdout else ["train", "val"]).sum())
+
     def identity(self) -> dict[str, Any]:
         """Return what decides the outcome of the base settings; makes the fold table on first use."""
         return identity_of(*self._settle(self.base))

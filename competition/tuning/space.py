@@ -29,8 +29,8 @@ FILES = {"augment": "augment", "weights": "weights", "model": "weights"}
 PROBE_SIZE = 64  # px, to try augmentations at
 
 
-def load_space(name_or_path: str, base: TrainSettings) -> Space:
-    """Read a named space or a YAML file, checked against the settings under the search.
+def load_space(name_or_path: str, base: TrainSettings, images: int) -> Space:
+    """Read a named space or a YAML file, checked against the settings under the search of so many labelled images.
 
     Raises:
         UserError: everything that is wrong with its lines, in one message that names the file; where nothing is, the
@@ -48,7 +48,7 @@ def load_space(name_or_path: str, base: TrainSettings) -> Space:
     kept = _in_order(kept, problems)
     if not (kept or problems):
         problems.append("nothing is searched: add a line such as learning_rate: {low: 0.001, high: 0.02, log: true}")
-    space = Space(path.stem, tuple(kept), fixed, start, tuple(left_out), base)
+    space = Space(path.stem, tuple(kept), fixed, start, tuple(left_out), base, images)
     problems += [*_refused_settings(space), *_refused_names(space)]
     if "model" not in raw or any(item.name == "model" for item in dimensions):  # else options would be another's
         problems += _refused_options(space)

@@ -24,7 +24,7 @@ from competition.data.prepare import data_name
 from competition.errors import UserError, counted
 from competition.metrics import Interval
 from competition.runs import environment, read_json, refuse_other_identity, write_json
-from competition.training.inputs import automatic_batch_size
+from competition.training.rates import steps_per_epoch
 from competition.tuning.claims import ended_trials
 from competition.tuning.pruning import create_pruner
 from competition.tuning.results import best_of, share_note
@@ -42,11 +42,11 @@ DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
 def open_study(settings: TuneSettings, base: TrainSettings) -> Search:
     """Open the images, the folds, the space and the storage; refuse what does not fit before the first trial."""
     refuse_missing_package(settings.sampler)
-    space = load_space(settings.space, base)
-    if settings.sampler == "grid":
-        space.search_space()  # refuses ranges
     folder = FOLDER / (settings.study or f"{data_name(base)}-{Path(settings.space).stem}")
     shelf = Shelf(base, folder, settings.workers)
+    space = load_space(settings.space, base, shelf.labelled)
+    if settings.sampler == "grid":
+        space.search_space()  # refuses ranges
     if settings.predict_test and not len(shelf.catalog.of("test")):
         raise UserError(f"--predict-test: {shelf.catalog.source} has no test images")
     objectives = [name for name in (settings.objective, settings.objective2) if name]
@@ -107,8 +107,7 @@ def validations_per_fold(base: TrainSettings, images: int) -> int:
     """Return the validations of a fold, its out-of-fold score among them, under the base settings."""
     epochs = base.epochs
     if base.steps is not None:
-        trained = round((images - images // base.folds) * (base.train_share or 1)) * (1 + base.copies)
-        epochs = math.ceil(base.steps / math.ceil(trained / (base.batch_size or automatic_batch_size(trained))))
+        epochs = math.ceil(base.steps / steps_per_epoch(base, images))
     return math.ceil(epochs / base.validate_every)
 
 
