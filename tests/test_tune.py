@@ -25,6 +25,7 @@ from competition.cli import run_command
 from competition.config import TrainSettings
 from competition.errors import UserError
 from competition.models.factory import create_network
+from competition.training.rates import weight_decay
 from competition.tuning.claims import counts
 from competition.tuning.journal import open_journal
 from competition.tuning.settings import read_tuning
@@ -270,6 +271,16 @@ def test_a_study_knows_the_files_its_space_names_by_their_contents(words, capsys
     assert re.search(r"files.augment mine.yaml: 'contents \w{16}' then, 'contents \w{16}' now", said)
     assert re.search(r"files.weights start.safetensors: 'contents \w{16}, mean .*' then, 'contents \w{16}, mean", said)
     assert len(trials()) == 1
+
+
+@pytest.mark.parametrize("flags", [[], ["--holdout"]])
+def test_trial_0_has_the_weight_decay_that_suits_so_many_images(words, flags, capsys):
+    shutil.copytree(write_tiny_data(Path("own")) / "train", "own/val")
+    Path("space.yaml").write_text("weight_decay: {low: 0.001, high: 10, log: true}")
+    assert answer([*words, "--data", "own", *flags, "--trials", "1", "--epochs", "1"], capsys)[0] == 0
+    images = json.loads(Path("studies/s/study.json").read_text())["identity"]["images"]
+    assert images == (24 if flags else 48)
+    assert trials()[0].params["weight_decay"] == weight_decay(TrainSettings(folds=2, batch_size=8), images)
 
 
 def test_a_study_whose_folder_was_renamed_or_copied_goes_on(words, capsys):
