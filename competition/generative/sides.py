@@ -101,13 +101,13 @@ def _run_sides(
 
 
 def _real_set(path: Path, settings: MeasureSettings) -> ImageSet:
+    source = settings.against or path
     if settings.against is None:
         if not path.exists():
             raise UserError(f"{path}: no such run, folder or zip")
         if not is_run(path):
             raise UserError("--against is missing: name a folder or zip of real images")
-        return run_images(path, True, settings.data)
-    return run_images(settings.against, True, settings.data) if is_run(settings.against) else open_set(settings.against)
+    return run_images(source, held_out=True, data=settings.data) if is_run(source) else open_set(source)
 
 
 def _trained_set(path: Path, settings: MeasureSettings) -> ImageSet | None:
@@ -116,7 +116,7 @@ def _trained_set(path: Path, settings: MeasureSettings) -> ImageSet | None:
     places = [settings.trained_on] if settings.trained_on else [place for place in (path, settings.against) if place]
     runs = [place for place in places if is_run(place)]
     if runs:
-        return run_images(runs[0], False, settings.data)
+        return run_images(runs[0], held_out=False, data=settings.data)
     return open_set(settings.trained_on, ("train",)) if settings.trained_on else None
 
 

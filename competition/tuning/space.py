@@ -231,7 +231,9 @@ def refuse_networks(space: Space, classes: int, image_size: int) -> None:
 
     limit, problems = space.base.max_parameters, Problems()
     tried = [
-        (f"{item.name}: {key(value)}: ", drawn) for item, value, drawn in _values_beside_others(space) if shapes(item)
+        (f"{item.name}: {key(value)}: ", drawn)
+        for item, value, drawn in _values_beside_others(space)
+        if _decides_network(item)
     ]
     for told, drawn in tried or [("", dict(space.fixed))]:
         settings = space.base.replace(**space.changes(drawn), max_parameters=None if tried else limit)
@@ -243,7 +245,7 @@ def refuse_networks(space: Space, classes: int, image_size: int) -> None:
         raise UserError("\n".join(f"space {space.name}: {problem}" for problem in problems))
 
 
-def shapes(item: Dimension) -> bool:
+def _decides_network(item: Dimension) -> bool:
     """Return whether a dimension decides which network is built."""
     return is_option(item.name) or item.name in ("model", "image_size")
 

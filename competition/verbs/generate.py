@@ -133,9 +133,10 @@ def judge(argv: Sequence[str]) -> int:
     from competition.stop import Stop, Stopped
 
     settings = settings.replace(resize=settings.resize or resize_of(path))
-    if settings.data is None and is_run(path):
-        settings = settings.replace(**data_of(path, settings))
-    find_data(settings)  # what is not there is told before pictures are made
+    if is_run(path):
+        if settings.data is None:
+            settings = settings.replace(**data_of(path, settings))
+        find_data(settings)  # what is not there is told before pictures are made
     out = settings.out or (path / "judged" if is_run(path) else beside(path, "judged"))
     pictures, unseen = pictures_to_judge(path, out, settings.per_class, settings.seed, settings.device)
     stop = Stop.after(settings.time_limit, start)
