@@ -187,6 +187,7 @@ def test_the_time_limit_ends_with_code_3(words, capsys):
     assert code == 3
     assert "no trial has finished yet; the same command goes on" in said
     assert [trial.state.name for trial in trials()] in (["FAIL", "WAITING"], ["WAITING"])
+    assert not {"best.yaml", "trials.csv", "report.html"} & {path.name for path in Path("studies/s").iterdir()}
 
 
 def test_a_study_in_which_every_trial_fails_ends_with_code_2_each_time(words, capsys, monkeypatch):

@@ -115,16 +115,6 @@ def test_conditional_parameters_are_named_as_left_out(page):
     assert "Left out, for not every finished trial has them or they have one value: cutmix_alpha" in page
 
 
-def test_a_study_without_a_finished_trial_has_a_page(tmp_path):
-    study, space = make_study(tmp_path, 0)
-    study.ask()
-    write_report(tmp_path, study, space)
-    page = (tmp_path / "report.html").read_text()
-    assert "No trial has finished yet" in page
-    assert "1 running" in page
-    assert not (tmp_path / "best.yaml").exists()
-
-
 def test_without_plotly_the_page_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "plotly", None)
     page = report(tmp_path, 12)
@@ -140,7 +130,6 @@ def test_common_parameters_are_those_that_all_have_and_that_vary(tmp_path):
     assert "learning_rate" in names
     assert "cutmix_alpha" not in names
     assert common_parameters(done[:1]) == []
-    assert common_parameters([]) == []
 
 
 def test_200_trials_make_a_small_page_in_time(tmp_path):

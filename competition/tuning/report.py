@@ -67,7 +67,7 @@ class Findings:
 
 
 def write_report(folder: Path, study: optuna.Study, space: Space, rule: results.Rule = "score") -> None:
-    """Write the files of a study into its folder; best.yaml, the trial the rule picks, only once one has finished."""
+    """Write the files of a study with a finished trial into its folder; best.yaml is the trial that the rule picks."""
     trials = study.get_trials(deepcopy=False)
     results.write_csv(folder / "trials.csv", results.trial_rows(trials))
     results.write_best(folder / "best.yaml", trials, space.base, rule)
@@ -98,8 +98,6 @@ def best_section(findings: Findings) -> Section:
     """Say which trial is best, how sure that is, and how to train it."""
     best = results.best_of(findings.trials, findings.rule)
     notes = "" if findings.has_charts else paragraph(NO_PLOTLY)
-    if best is None:
-        return Section("Best", notes + paragraph("No trial has finished yet."), "best")
     interval = Interval(*best.user_attrs["interval_95"])
     first = findings.trials[0]
     lead = f"Trial {best.number}: out-of-fold macro F1 {best.values[0]:.4f}, 95 % interval {interval}. "
@@ -120,9 +118,9 @@ def best_section(findings: Findings) -> Section:
 
 def front_section(findings: Findings) -> Section | None:
     """Show the Pareto front and what each rule picks of it."""
-    front = results.pareto_front(findings.trials) if findings.is_double else []
-    if not front:
+    if not findings.is_double:
         return None
+    front = results.pareto_front(findings.trials)
     chart = findings.chart(
         lambda: charts.front_figure(findings.trials, front, findings.cost), f"Macro F1 against {findings.cost}"
     )
@@ -140,10 +138,8 @@ def front_section(findings: Findings) -> Section | None:
     return Section("Front", chart + table(columns, rows, "Picks of the Pareto front; all of it: pareto.csv"), "front")
 
 
-def history_section(findings: Findings) -> Section | None:
+def history_section(findings: Findings) -> Section:
     """Show the scores in the order of the trials."""
-    if not findings.finished:
-        return None
     chart = figure(charts.history_figure(findings.trials), "Macro F1 of each trial and the best so far")
     return Section("History", chart, "history")
 
@@ -178,8 +174,6 @@ def importances(study: optuna.Study, names: Sequence[str]) -> dict[str, float]:
 
 def common_parameters(trials: Sequence[FrozenTrial]) -> list[str]:
     """Return the parameters that every trial has and that take more than one value."""
-    if not trials:
-        return []
     names = [name for name in trials[0].params if all(name in trial.params for trial in trials)]
     return [name for name in names if len({trial.params[name] for trial in trials}) > 1]
 
@@ -203,15 +197,13 @@ def parallel_section(findings: Findings) -> Section | None:
     return Section("Parallel coordinates", paragraph(words) + chart, "parallel")
 
 
-def slices_section(findings: Findings) -> Section | None:
+def slices_section(findings: Findings) -> Section:
     """Show macro F1 against each parameter by itself."""
     slices = [
         figure(charts.slice_figure(findings.trials, item), f"Macro F1 against {item.name}")
         for item in findings.space.dimensions
         if any(item.name in trial.params for trial in findings.finished)
     ]
-    if not slices:
-        return None
     words = "Macro F1 of the finished trials; from blue for the first to orange for the last."
     return Section("Slices", paragraph(words) + panels(slices), "slices")
 
@@ -261,7 +253,7 @@ def _saving_row(name: str, trials: Sequence[FrozenTrial]) -> list[Any]:
 def trials_section(findings: Findings) -> Section:
     """List every trial."""
     rows = results.trial_rows(findings.trials)
-    columns = [name for name in (rows[0] if rows else {}) if any(row[name] not in (None, "") for row in rows)]
+    columns = [name for name in rows[0] if any(row[name] not in (None, "") for row in rows)]
     columns = [name for name in columns if name not in ("folder", "worker", "interval_low", "interval_high", "reason")]
     columns += ["reason"] if any(row["reason"] for row in rows) else []
     cells = [[row[name] for name in columns] for row in rows]

@@ -1,4 +1,4 @@
-"""What a study found, as files: trials.csv, best.yaml, and for two objectives pareto.csv."""
+"""What a study with a finished trial found, as files: trials.csv, best.yaml, and for two objectives pareto.csv."""
 
 import csv
 import io
@@ -10,7 +10,7 @@ import yaml
 from optuna.trial import FrozenTrial, TrialState
 
 from competition.config import TrainSettings
-from competition.errors import UserError, counted
+from competition.errors import counted
 from competition.metrics import Interval
 from competition.runs import write_atomically
 
@@ -23,11 +23,10 @@ def complete_trials(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     return [trial for trial in trials if trial.state == TrialState.COMPLETE]
 
 
-def best_of(trials: Sequence[FrozenTrial], rule: Rule = "score") -> FrozenTrial | None:
+def best_of(trials: Sequence[FrozenTrial], rule: Rule = "score") -> FrozenTrial:
     """Return the complete trial with the highest macro F1, the earliest of equals, or what another rule picks."""
-    complete = complete_trials(trials)
-    if rule == "score" or not complete:
-        return max(complete, key=lambda trial: trial.values[0], default=None)
+    if rule == "score":
+        return max(complete_trials(trials), key=lambda trial: trial.values[0])
     return pick(pareto_front(trials), rule)
 
 
@@ -76,7 +75,7 @@ def reason_of(trial: FrozenTrial) -> str:
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows that have the same columns; an unknown value is an empty cell."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else ["trial"], lineterminator="\n")
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_atomically(path, text.getvalue())
@@ -86,10 +85,8 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def write_best(path: Path, trials: Sequence[FrozenTrial], base: TrainSettings, rule: Rule = "score") -> None:
-    """Write the settings of the best trial for ``train.py --config``; nothing while no trial has finished."""
+    """Write the settings of the best trial for ``train.py --config``."""
     best = best_of(trials, rule)
-    if best is None:
-        return
     picked = "the best" if rule == "score" else f"picked by the rule '{rule}'"
     header = (
         f"# Trial {best.number} of {path.parent}: out-of-fold macro F1 {best.values[0]:.4f}, 95 % interval "
@@ -134,12 +131,7 @@ def pick(front: Sequence[FrozenTrial], rule: Rule) -> FrozenTrial:
         rule: ``score``: the highest macro F1; ``cost``: the cheapest; ``within``: the cheapest that is at most 0.01
             below the highest macro F1; ``knee``: the farthest from the line between the front's ends, each objective
             counted in its range over the front.
-
-    Raises:
-        UserError: no trial.
     """
-    if not front:
-        raise UserError("no trial has finished: there is nothing to pick")
     cheapest, best = front[0], front[-1]
     if rule == "within":
         return next(trial for trial in front if trial.values[0] >= best.values[0] - WITHIN)
@@ -156,7 +148,7 @@ def _above_line(trial: FrozenTrial, cheapest: FrozenTrial, best: FrozenTrial) ->
 
 def write_front(path: Path, front: Sequence[FrozenTrial], cost: str) -> None:
     """Write the Pareto front and which rule picks which of its trials."""
-    picked = {rule: pick(front, rule) for rule in get_args(Rule)} if front else {}
+    picked = {rule: pick(front, rule) for rule in get_args(Rule)}
     rows = [
         {
             "trial": trial.number,

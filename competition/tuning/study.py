@@ -17,7 +17,6 @@ from typing import Any
 
 import optuna
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial
 
 from competition.config import TrainSettings
 from competition.data.prepare import data_name
@@ -27,7 +26,7 @@ from competition.runs import environment, read_json, refuse_other_identity, writ
 from competition.training.rates import steps_per_epoch
 from competition.tuning.claims import ended_trials
 from competition.tuning.pruning import create_pruner
-from competition.tuning.results import best_of, share_note
+from competition.tuning.results import best_of, complete_trials, share_note
 from competition.tuning.samplers import StudyGrid, refuse_missing_package
 from competition.tuning.search import Search
 from competition.tuning.settings import TuneSettings
@@ -114,27 +113,23 @@ def validations_per_fold(base: TrainSettings, images: int) -> int:
 # -- after the trials ------------------------------------------------------------------------------------------
 
 
-def best_trial(search: Search) -> FrozenTrial | None:
-    """Return the complete trial with the highest macro F1, or the one that ``--pick`` takes from the front."""
-    return best_of(search.trials(), search.settings.pick)
-
-
 def write_results(search: Search) -> None:
     """Write best.yaml, trials.csv and the page, where a trial has finished."""
     from competition.tuning.report import write_report  # late: only the first process draws
 
-    if best_trial(search) is not None:
+    if complete_trials(search.trials()):
         rule = search.settings.pick
         search.storage.patiently(lambda: write_report(search.folder, search.study, search.space, rule))
 
 
 def describe(search: Search) -> str:
     """Return what was found, and the commands that use it."""
-    best = best_trial(search)
+    trials = search.trials()
     install = "" if find_spec("optuna_dashboard") else "  # after: pip install -e '.[tuning]'"
     dashboard = shlex.join(["optuna-dashboard", dashboard_address(search)]) + install
-    if best is None:
+    if not complete_trials(trials):
         return f"{search.folder}: no trial has finished yet; the same command goes on\n{dashboard}"
+    best = best_of(trials, search.settings.pick)
     picked = "best" if search.settings.pick == "score" else f"picked by {search.settings.pick}"
     lines = [
         *_what_is_left(search),
