@@ -67,19 +67,24 @@ def trials(tmp_path):
 
 def test_finished_trials_first_by_optimiser_and_without_those_that_were_not_trained(tmp_path, trials):
     curves, left_out = read_curves(tmp_path, trials, TrainSettings(), most=5)
-    assert [(curve.optimizer, curve.number, curve.is_complete) for curve in curves] == [
+    found = [(optimizer, curve) for optimizer, panel in curves.items() for curve in panel]
+    assert [(optimizer, curve.number, curve.is_complete) for optimizer, curve in found] == [
         ("adam", 3, True),
         ("adam", 1, True),
         ("adam", 2, False),
         ("nmuon", 0, True),
     ]
     assert left_out == 0
-    assert curves[0].epochs == (1, 2)
-    assert curves[0].losses == pytest.approx((1.0, 0.3))
-    assert curves[0].label == "width 32, learning_rate 0.123"
+    best = curves["adam"][0]
+    assert best.epochs == (1, 2)
+    assert best.losses == pytest.approx((1.0, 0.3))
+    assert best.label == "width 32, learning_rate 0.123"
 
 
 def test_what_is_left_out_is_counted(tmp_path, trials):
     curves, left_out = read_curves(tmp_path, trials, TrainSettings(), most=1)
-    assert [curve.number for curve in curves] == [3, 0]
+    assert {optimizer: [curve.number for curve in panel] for optimizer, panel in curves.items()} == {
+        "adam": [3],
+        "nmuon": [0],
+    }
     assert left_out == 2

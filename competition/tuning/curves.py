@@ -16,23 +16,23 @@ class Curve:
 
     Attributes:
         number: of the trial.
-        optimizer: its optimiser: a panel of the picture.
-        label: its other parameters.
+        label: its parameters but for the optimiser.
         epochs: numbers of the epochs.
         losses: one per epoch.
         is_complete: whether the trial finished.
     """
 
     number: int
-    optimizer: str
     label: str
     epochs: tuple[int, ...]
     losses: tuple[float, ...]
     is_complete: bool
 
 
-def read_curves(folder: Path, trials: Sequence[FrozenTrial], base: TrainSettings, most: int) -> tuple[list[Curve], int]:
-    """Return the curves of the trials that were trained, at most so many per optimiser, and how many are left out.
+def read_curves(
+    folder: Path, trials: Sequence[FrozenTrial], base: TrainSettings, most: int
+) -> tuple[dict[str, list[Curve]], int]:
+    """Return the curves of trained trials by optimiser, at most so many of each, and how many are left out.
 
     Finished trials come first, the best of them first, then pruned ones.
     """
@@ -42,18 +42,15 @@ def read_curves(folder: Path, trials: Sequence[FrozenTrial], base: TrainSettings
     left_out = 0
     for trial in sorted(ended, key=_rank):
         settings: Mapping[str, str] = trial.user_attrs.get("settings") or {}
-        optimizer = settings.get("optimizer", base.optimizer)
-        panel = curves.setdefault(optimizer, [])
+        panel = curves.setdefault(settings.get("optimizer", base.optimizer), [])
         if len(panel) >= most:
             left_out += 1
             continue
         losses = mean_losses(folder / trial.user_attrs["folder"])
         if losses:
             is_complete = trial.state == TrialState.COMPLETE
-            panel.append(
-                Curve(trial.number, optimizer, _label(trial), tuple(losses), tuple(losses.values()), is_complete)
-            )
-    return [curve for optimizer in sorted(curves) for curve in curves[optimizer]], left_out
+            panel.append(Curve(trial.number, _label(trial), tuple(losses), tuple(losses.values()), is_complete))
+    return {optimizer: curves[optimizer] for optimizer in sorted(curves) if curves[optimizer]}, left_out
 
 
 def mean_losses(folder: Path) -> dict[int, float]:

@@ -16,7 +16,7 @@ from competition.metrics import Interval
 from competition.page import Section, code, figure, heading, paragraph, render_page, table
 from competition.runs import write_atomically
 from competition.tuning import charts, results
-from competition.tuning.curves import Curve, read_curves
+from competition.tuning.curves import read_curves
 from competition.tuning.proposals import Space
 
 FEWEST_FOR_IMPORTANCE = 10  # finished trials; with fewer a forest of regression trees finds what is not there
@@ -213,20 +213,17 @@ def curves_section(findings: Findings) -> Section | None:
     curves, missing = read_curves(findings.folder, findings.trials, findings.space.base, MOST_CURVES)
     if not curves:
         return None
-    losses = [loss for curve in curves for loss in curve.losses]
+    losses = [loss for panel in curves.values() for curve in panel for loss in curve.losses]
     margin = 0.05 * (max(losses) - min(losses)) or 0.1
     span = (min(losses) - margin, max(losses) + margin)
-    drawn = [_panel(name, curves, span) for name in dict.fromkeys(curve.optimizer for curve in curves)]
+    drawn = []
+    for optimizer, panel in curves.items():
+        chart = figure(charts.curves_figure(panel, span), f"Validation loss per epoch with {optimizer}")
+        drawn.append(f"<div>{heading(optimizer)}{chart}</div>")
     words = "Validation loss per epoch, the mean over the folds; one line per trial, one panel per optimiser. "
     if missing:
         words += f"{counted(missing, 'trial')} left out: at most {MOST_CURVES} per panel, the best first."
     return Section("Learning curves", paragraph(words) + panels(drawn), "curves")
-
-
-def _panel(optimizer: str, curves: Sequence[Curve], span: tuple[float, float]) -> str:
-    mine = [curve for curve in curves if curve.optimizer == optimizer]
-    chart = figure(charts.curves_figure(mine, span), f"Validation loss per epoch with {optimizer}")
-    return f"<div>{heading(optimizer)}{chart}</div>"
 
 
 def saving_section(findings: Findings) -> Section | None:
