@@ -93,11 +93,11 @@ def parallel_figure(study: optuna.Study, names: Sequence[str]) -> Any:
     return figure.update_layout(title=None, height=420, margin={"l": 50, "r": 60, "t": 30, "b": 60})
 
 
-def slice_figure(trials: Sequence[FrozenTrial], dimension: Dimension) -> Any:
+def slice_figure(finished: Sequence[FrozenTrial], dimension: Dimension) -> Any:
     """Draw macro F1 against one parameter; from blue for the first trial to orange for the last."""
     import plotly.graph_objects as go
 
-    having = [trial for trial in complete_trials(trials) if dimension.name in trial.params]
+    having = [trial for trial in finished if dimension.name in trial.params]
     drawn = [trial.params[dimension.name] for trial in having]
     values = dimension.values
     figure = go.Figure(
@@ -149,13 +149,12 @@ def curves_figure(curves: Sequence[Curve], span: tuple[float, float]) -> Any:
 
 
 def saving_figure(trials: Sequence[FrozenTrial]) -> Any:
-    """Draw the epochs each trial was trained, and those that it was spared."""
+    """Draw the epochs each trial was trained, and those that it was spared; all have ``epochs_planned``."""
     import plotly.graph_objects as go
 
-    known = [trial for trial in trials if trial.user_attrs.get("epochs_planned") is not None]
-    numbers = [trial.number for trial in known]
-    trained = [trial.user_attrs.get("epochs_trained") or 0 for trial in known]
-    spared = [max(0, trial.user_attrs["epochs_planned"] - have) for trial, have in zip(known, trained, strict=True)]
+    numbers = [trial.number for trial in trials]
+    trained = [trial.user_attrs.get("epochs_trained", 0) for trial in trials]
+    spared = [max(0, trial.user_attrs["epochs_planned"] - have) for trial, have in zip(trials, trained, strict=True)]
     figure = go.Figure()
     figure.add_bar(x=numbers, y=trained, name="trained", marker={"color": BLUE})
     pattern = {"shape": "/", "fgcolor": ORANGE, "fillmode": "replace"}
@@ -163,19 +162,18 @@ def saving_figure(trials: Sequence[FrozenTrial]) -> Any:
     return figure.update_layout(barmode="stack", xaxis_title="trial", yaxis_title="epochs, all folds", legend=LEGEND)
 
 
-def front_figure(trials: Sequence[FrozenTrial], front: Sequence[FrozenTrial], cost: str) -> Any:
+def front_figure(finished: Sequence[FrozenTrial], front: Sequence[FrozenTrial], cost: str) -> Any:
     """Draw the finished trials by both objectives, and the Pareto front as a line."""
     import plotly.graph_objects as go
 
-    done = complete_trials(trials)
     figure = go.Figure()
     figure.add_scatter(
-        x=[trial.values[1] for trial in done],
-        y=[trial.values[0] for trial in done],
+        x=[trial.values[1] for trial in finished],
+        y=[trial.values[0] for trial in finished],
         mode="markers",
         name="finished",
         marker={"color": PINK, "opacity": 0.7},
-        text=[f"trial {trial.number}: {describe_params(trial)}" for trial in done],
+        text=[f"trial {trial.number}: {describe_params(trial)}" for trial in finished],
         hovertemplate="%{text}<br>macro F1 %{y:.4f}, %{x:,}<extra></extra>",
     )
     figure.add_scatter(
@@ -187,7 +185,7 @@ def front_figure(trials: Sequence[FrozenTrial], front: Sequence[FrozenTrial], co
         text=[f"trial {trial.number}" for trial in front],
         hovertemplate="%{text}: macro F1 %{y:.4f}, %{x:,}<extra></extra>",
     )
-    costs = [trial.values[1] for trial in done]
+    costs = [trial.values[1] for trial in finished]
     is_wide = min(costs) > 0 and max(costs) > 10 * min(costs)
     figure.update_xaxes(type="log" if is_wide else "linear")
     return figure.update_layout(xaxis_title=cost, yaxis_title="macro F1", legend=LEGEND)

@@ -122,7 +122,7 @@ def front_section(findings: Findings) -> Section | None:
         return None
     front = results.pareto_front(findings.trials)
     chart = findings.chart(
-        lambda: charts.front_figure(findings.trials, front, findings.cost), f"Macro F1 against {findings.cost}"
+        lambda: charts.front_figure(findings.finished, front, findings.cost), f"Macro F1 against {findings.cost}"
     )
     names: dict[results.Rule, str] = {
         "score": "highest macro F1",
@@ -200,7 +200,7 @@ def parallel_section(findings: Findings) -> Section | None:
 def slices_section(findings: Findings) -> Section:
     """Show macro F1 against each parameter by itself."""
     slices = [
-        figure(charts.slice_figure(findings.trials, item), f"Macro F1 against {item.name}")
+        figure(charts.slice_figure(findings.finished, item), f"Macro F1 against {item.name}")
         for item in findings.space.dimensions
         if any(item.name in trial.params for trial in findings.finished)
     ]
@@ -226,25 +226,23 @@ def curves_section(findings: Findings) -> Section | None:
     return Section("Learning curves", paragraph(words) + panels(drawn), "curves")
 
 
-def saving_section(findings: Findings) -> Section | None:
+def saving_section(findings: Findings) -> Section:
     """Show the epochs that were trained against those that the trials would have taken."""
-    known = [trial for trial in findings.trials if trial.user_attrs.get("epochs_planned") is not None]
-    if not known:
-        return None
+    known = [trial for trial in findings.trials if "epochs_planned" in trial.user_attrs]
     groups: dict[str, list[FrozenTrial]] = {}
     for trial in known:
         is_reused = "reused_from" in trial.user_attrs
         groups.setdefault("result reused" if is_reused else trial.state.name.lower(), []).append(trial)
     rows = [_saving_row(name, trials) for name, trials in {**groups, "together": known}.items()]
     columns = ["trials", "count", "epochs trained", "epochs planned", "share"]
-    chart = findings.chart(lambda: charts.saving_figure(findings.trials), "Epochs trained and not trained, by trial")
+    chart = findings.chart(lambda: charts.saving_figure(known), "Epochs trained and not trained, by trial")
     return Section("What pruning saved", table(columns, rows, "Epochs, all folds") + chart, "pruning")
 
 
 def _saving_row(name: str, trials: Sequence[FrozenTrial]) -> list[Any]:
-    trained = sum(trial.user_attrs.get("epochs_trained") or 0 for trial in trials)
-    planned = sum(trial.user_attrs.get("epochs_planned") or 0 for trial in trials)
-    return [name, len(trials), trained, planned, round(trained / planned, 3) if planned else None]
+    trained = sum(trial.user_attrs.get("epochs_trained", 0) for trial in trials)
+    planned = sum(trial.user_attrs["epochs_planned"] for trial in trials)
+    return [name, len(trials), trained, planned, round(trained / planned, 3)]
 
 
 def trials_section(findings: Findings) -> Section:
