@@ -21,8 +21,6 @@ def fit_weighted(shortlist: Shortlist, rows: NDArray[np.intp]) -> NDArray[np.flo
     chosen = best_singles(shortlist, rows, MOST_MEMBERS)
     members = np.ascontiguousarray(shortlist.values[rows][:, :, chosen].transpose(2, 0, 1))  # (m, R, C)
     weights = np.full(len(chosen), 1 / len(chosen))
-    if len(chosen) == 1:
-        return np.eye(shortlist.values.shape[2])[chosen[0]]
     for _ in range(SWEEPS):
         before = weights.copy()
         for number in range(len(chosen)):
