@@ -8,8 +8,3 @@ weighted.py      weights by coordinate ascent on macro F1
 stacked.py       regularised multinomial regression
 selection.py     nested estimates of all methods, and the simplest that is not beaten beyond noise
 """
-
-from competition.ensemble.combination import mean
-from competition.ensemble.stack import refuse_different_classes
-
-__all__ = ["mean", "refuse_different_classes"]

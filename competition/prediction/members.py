@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from competition.cli import read_run_settings
 from competition.config import DATA_FLAGS, DataSettings, TrainSettings
-from competition.ensemble import refuse_different_classes
+from competition.ensemble.stack import refuse_different_classes
 from competition.errors import UserError, counted, first_few
 from competition.predictions import Predictions, load_predictions, pool
 from competition.runs import is_finished, read_json, read_run, where_found

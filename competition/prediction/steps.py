@@ -9,7 +9,7 @@ import numpy as np
 from competition.config import DataSettings
 from competition.data.catalog import Catalog
 from competition.data.prepare import decode, find_data
-from competition.ensemble import mean
+from competition.ensemble.combination import mean
 from competition.errors import UserError, counted, first_few
 from competition.logbook import sidecar
 from competition.precision import pick_device

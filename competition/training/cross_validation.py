@@ -12,7 +12,7 @@ from competition.checkpoint import open_checkpoint, read_checkpoint
 from competition.config import TrainSettings
 from competition.data.catalog import Catalog
 from competition.data.prepare import data_name, find_data, natural_size
-from competition.ensemble import mean
+from competition.ensemble.combination import mean
 from competition.errors import UserError, counted, first_few
 from competition.folds import held_out
 from competition.inference import Preprocessing, views_of
