@@ -4,6 +4,7 @@ import pytest
 
 from competition.config import TrainSettings
 from competition.errors import UserError, without_passwords
+from competition.tuning.samplers import refuse_missing_package
 from competition.tuning.study import refuse_other_identity, validations_per_fold
 
 
@@ -55,3 +56,10 @@ def test_differences_are_listed_down_to_the_parameter():
 )
 def test_passwords_are_blotted_out(text, clean):
     assert without_passwords(text) == clean
+
+
+def test_a_sampler_whose_package_is_missing_is_refused(monkeypatch):
+    monkeypatch.setattr("competition.tuning.samplers.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="--sampler cmaes needs a package that is not installed: pip install cmaes"):
+        refuse_missing_package("cmaes")
+    refuse_missing_package("tpe")

@@ -41,9 +41,8 @@ def create_sampler(name: str, seed: int, trial_number: int) -> BaseSampler:
 
 def refuse_missing_package(name: str) -> None:
     """Raise UserError when a sampler's package is not installed."""
-    package = {"cmaes": "cmaes", "gp": "scipy"}.get(name)
-    if package is not None and find_spec(package) is None:
-        raise UserError(f"--sampler {name} needs a package that is not installed: pip install {package}")
+    if name == "cmaes" and find_spec("cmaes") is None:
+        raise UserError("--sampler cmaes needs a package that is not installed: pip install cmaes")
 
 
 class StudyGrid(GridSampler):
