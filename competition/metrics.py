@@ -53,6 +53,10 @@ class Interval:
     def __str__(self) -> str:
         return f"[{self.low:.3f}, {self.high:.3f}]"
 
+    def signed(self, digits: int = 3) -> str:
+        """Return it as text that shows the signs, as those of a difference have to be."""
+        return f"[{self.low:+.{digits}f}, {self.high:+.{digits}f}]"
+
     def plain(self) -> list[float]:
         """Return both ends as plain data."""
         return [self.low, self.high]

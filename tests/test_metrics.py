@@ -193,3 +193,8 @@ def test_summary_names_each_class():
     assert score["macro_f1"] == pytest.approx((6 / 9 + 8 / 11) / 2)
     assert score["accuracy"] == 0.7
     assert score["rows"] == 10
+
+
+def test_the_interval_of_a_difference_shows_its_signs():
+    assert metrics.Interval(-0.01, 0.2).signed() == "[-0.010, +0.200]"
+    assert metrics.Interval(-0.01, 0.2).signed(4) == "[-0.0100, +0.2000]"

@@ -156,7 +156,7 @@ def verdict(comparison: Comparison) -> str:
     share = alone.macro_f1 / real.macro_f1 if real.macro_f1 else 0.0
     sentences = [
         f"generated images {_effect(gain)}: macro F1 {real.macro_f1:.3f} on real images, {both.macro_f1:.3f} on both "
-        f"({gain.macro_f1:+.3f} {_signed(gain)})",
+        f"({gain.macro_f1:+.3f} {gain.interval.signed()})",
         f"alone they give {alone.macro_f1:.3f}, {share:.0%} of what real images give",
         _classes_in_words(gain.classes),
     ]
@@ -167,10 +167,6 @@ def _effect(gain: Difference) -> str:
     if gain.interval.low > 0:
         return "help"
     return "hurt" if gain.interval.high < 0 else "make no difference that these images could show"
-
-
-def _signed(gain: Difference) -> str:
-    return f"[{gain.interval.low:+.3f}, {gain.interval.high:+.3f}]"
 
 
 def _classes_in_words(classes: Sequence[ClassChange]) -> str:

@@ -64,7 +64,7 @@ def _table(comparison: "Comparison") -> list[str]:
         cells = [run.name, f"{run.macro_f1:.4f}", str(run.interval)]
         if run.difference:
             difference = run.difference
-            cells += [f"{difference.macro_f1:+.4f}", _signed(difference), f"{difference.chance_better:.1%}"]
+            cells += [f"{difference.macro_f1:+.4f}", difference.interval.signed(4), f"{difference.chance_better:.1%}"]
         else:
             cells += ["reference", "", ""]
         rows.append(cells + ([str(run.band)] if run.band else []))
@@ -72,15 +72,11 @@ def _table(comparison: "Comparison") -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def _signed(difference: "Difference") -> str:
-    return f"[{difference.interval.low:+.4f}, {difference.interval.high:+.4f}]"
-
-
 def _difference_in_words(first: "Standing", run: "Standing", difference: "Difference") -> list[str]:
     folds = ", ".join(f"{change:+.3f}" for change in difference.per_fold.values())
     changes = [
         f"  {change.name}: {change.before:.3f} -> {change.after:.3f} "
-        f"({change.after - change.before:+.3f} [{change.interval.low:+.3f}, {change.interval.high:+.3f}])"
+        f"({change.after - change.before:+.3f} {change.interval.signed()})"
         for change in difference.classes[:CLASSES_SHOWN]
         if change.after != change.before
     ]
