@@ -15,10 +15,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from torch import nn
+
 from competition.config import TrainSettings
+from competition.data.augment import create_policy
 from competition.errors import UserError, did_you_mean
+from competition.models.factory import check_network
 from competition.settings import flag
+from competition.training.optim import create_optimizer
+from competition.training.start import starting_contents
 from competition.tuning.dimensions import Dimension, Range, key
+from competition.tuning.latency import untrained_network
 from competition.tuning.proposals import OPTIONS, Space, first_point, is_given, is_option, option_of
 from competition.tuning.space_file import find_space, read_space
 from competition.tuning.space_lines import Problems, read_line, why_not
@@ -64,8 +71,6 @@ def named_files(space: Space) -> dict[str, str]:
     Raises:
         UserError: weights that are not there.
     """
-    from competition.training.start import starting_contents  # late: imports torch
-
     given = [(name, space.fixed) for name in space.fixed]
     given += [(item.name, drawn) for item, _, drawn in _values_beside_others(space)]
     files = {}
@@ -202,8 +207,6 @@ def _conditions_of(item: Dimension, space: Space) -> dict[str, Any]:
 
 def _refused_options(space: Space) -> Iterator[str]:
     """Yield networks that are unknown, and options that a network of the space does not have."""
-    from competition.models.factory import check_network  # late: imports timm
-
     by_name = {item.name: item for item in space.dimensions}
     searched = by_name.get("model")
     models = searched.values.grid() if searched else [space.fixed.get("model", space.base.model)]
@@ -227,8 +230,6 @@ def refuse_networks(space: Space, classes: int, image_size: int) -> None:
         classes: of the data.
         image_size: px, where it is not searched.
     """
-    from competition.tuning.latency import untrained_network  # late: imports torch
-
     limit, problems = space.base.max_parameters, Problems()
     tried = [
         (f"{item.name}: {key(value)}: ", drawn)
@@ -260,18 +261,12 @@ def _may_have(item: Dimension, by_name: Mapping[str, Dimension], model: Any) -> 
 def _refused_names(space: Space) -> Iterator[str]:
     """Yield augmentations and optimisers that do not exist."""
     for name in _values_of("augment", space):
-        from competition.data.augment import create_policy  # late: imports albumentations
-
         try:
             create_policy(name, space.base.image_size or PROBE_SIZE)
         except UserError as error:
             yield f"augment: {error}"
     momentum = space.fixed.get("momentum", space.base.momentum)
     for name in _values_of("optimizer", space):
-        from torch import nn  # late, as timm is
-
-        from competition.training.optim import create_optimizer
-
         try:
             create_optimizer(nn.Linear(2, 2), name, 0.1, 0.0, momentum, layer_decay=1.0)
         except UserError as error:

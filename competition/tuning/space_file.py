@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from competition.errors import UserError, did_you_mean
 
 FOLDER = Path(__file__).parent / "spaces"
@@ -31,8 +33,6 @@ def find_space(name_or_path: str) -> Path:
 
 def read_space(path: Path) -> dict[str, Any]:
     """Read the lines of a space; raises UserError for what is no YAML mapping, and for a name given twice."""
-    import yaml
-
     try:
         text = path.read_text(encoding="utf-8")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
