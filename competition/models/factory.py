@@ -90,23 +90,23 @@ def check_network(name: str, options: Mapping[str, object]) -> None:
             f"unknown network {name!r}{did_you_mean(name, list_networks())}: "
             f"take one of our own ({', '.join(own_networks())}) or any name of timm's"
         )
-    own_options = _own_options(name)
+    known = own_options(name)
     for option in options:
         if option in RESERVED_OPTIONS:
             raise UserError(f"option {option!r} of network {name} cannot be set here: {RESERVED_OPTIONS[option]}")
-        if own_options and option not in own_options:
+        if known and option not in known:
             raise UserError(
-                f"network {name} has no option {option!r}{did_you_mean(option, own_options)}: "
-                f"it has {', '.join(own_options)}"
+                f"network {name} has no option {option!r}{did_you_mean(option, known)}: it has {', '.join(known)}"
             )
 
 
-def _own_options(name: str) -> list[str]:
-    """Options of one of our own networks, read off its class; empty for timm's, whose classes are not known here."""
+def own_options(name: str) -> dict[str, Any]:
+    """Return the options of one of our own networks and their defaults, read off its class; none for timm's."""
     if name not in own_networks():
-        return []
+        return {}
     network_class = inspect.signature(timm.models.model_entrypoint(name)).return_annotation
-    return [option for option in inspect.signature(network_class).parameters if option not in RESERVED_OPTIONS]
+    taken = inspect.signature(network_class).parameters.values()
+    return {option.name: option.default for option in taken if option.name not in RESERVED_OPTIONS}
 
 
 def _build(name: str, num_classes: int, image_size: int, arguments: dict[str, object]) -> nn.Module:

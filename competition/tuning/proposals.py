@@ -1,6 +1,5 @@
 """A search space as a study uses it: proposals, trial 0, the grid, its size. `competition.tuning.space` reads it."""
 
-import inspect
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -178,15 +177,10 @@ def _first_values(name: str, space: Space, model: str, optimizer: str) -> Iterat
 
 def network_default(model: str, option: str) -> list[Any]:
     """Return the default of an option of one of our own networks; nothing for timm's, whose classes are not known."""
-    from competition.models.factory import own_networks  # late: imports timm
+    from competition.models.factory import own_options  # late: imports timm
 
-    if model not in own_networks():
-        return []
-    from timm.models import model_entrypoint
-
-    network_class = inspect.signature(model_entrypoint(model)).return_annotation
-    known = inspect.signature(network_class).parameters
-    return [known[option].default] if option in known else []
+    known = own_options(model)
+    return [known[option]] if option in known else []
 
 
 def _outside(item: Dimension, tried: list[Any], is_given: bool) -> str:
