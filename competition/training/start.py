@@ -102,7 +102,16 @@ def starting_network(settings: TrainSettings, classes: int, image_size: int, fol
         network, _ = open_checkpoint(settings.prune_from / f"fold_{fold}")
         example = torch.zeros(2, 3, image_size, image_size)
         return prune(network, settings.max_parameters, settings.prune_method, example).train()
-    network = create_network(
+    network = untrained_network(settings, classes, image_size)
+    if (source := weights_of(settings, fold)) is not None:
+        load_weights(network, source, name=settings.model)
+    freeze(network, settings.freeze)
+    return network
+
+
+def untrained_network(settings: TrainSettings, classes: int, image_size: int) -> nn.Module:
+    """Return the network of the settings with fresh weights; raises UserError where there can be none."""
+    return create_network(
         settings.model,
         classes,
         image_size=image_size,
@@ -110,10 +119,6 @@ def starting_network(settings: TrainSettings, classes: int, image_size: int, fol
         options=settings.model_options,
         max_parameters=settings.max_parameters,
     )
-    if (source := weights_of(settings, fold)) is not None:
-        load_weights(network, source, name=settings.model)
-    freeze(network, settings.freeze)
-    return network
 
 
 def starting_optimizer(settings: TrainSettings, network: nn.Module, weight_decay: float) -> torch.optim.Optimizer:

@@ -1,4 +1,4 @@
-"""The second objective: how large a network is, and how long it takes for one image."""
+"""A second objective: how long a network takes for one image."""
 
 import statistics
 import time
@@ -6,23 +6,9 @@ import time
 import torch
 from torch import nn
 
-from competition.config import TrainSettings
-from competition.models.factory import create_network
 from competition.training.inputs import Machine
 
 WARM_UP, PASSES = 5, 30
-
-
-def untrained_network(settings: TrainSettings, classes: int, image_size: int) -> nn.Module:
-    """Return a network as large and as fast as the trained one; raises UserError where there can be none."""
-    return create_network(
-        settings.model,
-        classes,
-        image_size=image_size,
-        dropout=settings.dropout,
-        options=settings.model_options,
-        max_parameters=settings.max_parameters,
-    )
 
 
 @torch.inference_mode()

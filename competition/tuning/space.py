@@ -23,9 +23,8 @@ from competition.errors import UserError, did_you_mean
 from competition.models.factory import check_network
 from competition.settings import flag
 from competition.training.optim import create_optimizer
-from competition.training.start import starting_contents
+from competition.training.start import starting_contents, untrained_network
 from competition.tuning.dimensions import Dimension, Range, key
-from competition.tuning.latency import untrained_network
 from competition.tuning.proposals import OPTIONS, Space, first_point, is_given, is_option, option_of
 from competition.tuning.space_file import find_space, read_space
 from competition.tuning.space_lines import Problems, read_line, why_not

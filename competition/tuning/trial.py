@@ -23,8 +23,9 @@ from competition.runs import read_history
 from competition.stop import Stop
 from competition.training.cross_validation import Run, save_score, score_folds
 from competition.training.fit import fit_fold
+from competition.training.start import untrained_network
 from competition.tuning.claims import Claim, Outcome
-from competition.tuning.latency import measure_latency, untrained_network
+from competition.tuning.latency import measure_latency
 from competition.tuning.pruning import PRUNED_BECAUSE
 from competition.tuning.search import Search
 from competition.tuning.watch import TrialDisplay, TrialWatch
