@@ -12,7 +12,6 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from competition.errors import counted
-from competition.metrics import Interval
 from competition.page import Section, code, figure, heading, paragraph, render_page, table
 from competition.runs import write_atomically
 from competition.tuning import charts, results
@@ -98,9 +97,8 @@ def best_section(findings: Findings) -> Section:
     """Say which trial is best, how sure that is, and how to train it."""
     best = results.best_of(findings.trials, findings.rule)
     notes = "" if findings.has_charts else paragraph(NO_PLOTLY)
-    interval = Interval(*best.user_attrs["interval_95"])
     first = findings.trials[0]
-    lead = f"Trial {best.number}: out-of-fold macro F1 {best.values[0]:.4f}, 95 % interval {interval}. "
+    lead = f"Trial {best.number}: {results.score_in_words(best)}. "
     if first.state == TrialState.COMPLETE and first.number != best.number:
         lead += f"Trial 0, where the search began, has {first.values[0]:.4f}. "
     picked = "the best" if findings.rule == "score" else f"picked by the rule '{findings.rule}'"

@@ -30,6 +30,11 @@ def best_of(trials: Sequence[FrozenTrial], rule: Rule = "score") -> FrozenTrial:
     return pick(pareto_front(trials), rule)
 
 
+def score_in_words(trial: FrozenTrial) -> str:
+    """Return the score of a complete trial with its interval."""
+    return f"out-of-fold macro F1 {trial.values[0]:.4f}, 95 % interval {Interval(*trial.user_attrs['interval_95'])}"
+
+
 # -- trials.csv ------------------------------------------------------------------------------------------------
 
 
@@ -89,8 +94,7 @@ def write_best(path: Path, trials: Sequence[FrozenTrial], base: TrainSettings, r
     best = best_of(trials, rule)
     picked = "the best" if rule == "score" else f"picked by the rule '{rule}'"
     header = (
-        f"# Trial {best.number} of {path.parent}: out-of-fold macro F1 {best.values[0]:.4f}, 95 % interval "
-        f"{Interval(*best.user_attrs['interval_95'])},\n"
+        f"# Trial {best.number} of {path.parent}: {score_in_words(best)},\n"
         f"# {picked} of {counted(len(complete_trials(trials)), 'finished trial')}. A score picked as the best of many "
         "is optimistic: expect less on new images.\n"
     )

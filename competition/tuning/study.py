@@ -21,12 +21,11 @@ from optuna.study import StudyDirection
 from competition.config import TrainSettings
 from competition.data.prepare import data_name
 from competition.errors import UserError, counted
-from competition.metrics import Interval
 from competition.runs import environment, read_json, refuse_other_identity, write_json
 from competition.training.rates import steps_per_epoch
 from competition.tuning.claims import ended_trials
 from competition.tuning.pruning import create_pruner
-from competition.tuning.results import best_of, complete_trials, share_note
+from competition.tuning.results import best_of, complete_trials, score_in_words, share_note
 from competition.tuning.samplers import StudyGrid, refuse_missing_package
 from competition.tuning.search import Search
 from competition.tuning.settings import TuneSettings
@@ -133,8 +132,7 @@ def describe(search: Search) -> str:
     picked = "best" if search.settings.pick == "score" else f"picked by {search.settings.pick}"
     lines = [
         *_what_is_left(search),
-        f"{picked}: trial {best.number}, out-of-fold macro F1 {best.values[0]:.4f}, 95 % interval "
-        f"{Interval(*best.user_attrs['interval_95'])} (the best of many: expect less on new images)",
+        f"{picked}: trial {best.number}, {score_in_words(best)} (the best of many: expect less on new images)",
     ]
     if "warning" in best.user_attrs:
         lines.append(f"note: {best.user_attrs['warning']}")
