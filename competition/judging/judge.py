@@ -60,7 +60,7 @@ def judge(
     stop = stop or Stop()
     contest, material, generated = open_contest(path, settings, out)
     parts = {arm: train_arm(contest, arm, stop) for arm in ARMS}
-    scored, notes = _scored_rows(parts["real"], unseen)
+    scored, note = _scored_rows(parts["real"], unseen)
     comparison = compare([Contender(arm, parts[arm].rows(scored)) for arm in ARMS])
     findings = {
         "generated": str(path),
@@ -70,7 +70,7 @@ def judge(
         "budget": {"folds": settings.folds, "steps": contest.settings.steps, "batch_size": contest.settings.batch_size},
         "verdict": verdict(comparison),
         **{standing.name: asdict(standing) for standing in comparison.runs},
-        "notes": [*notes, *_notes_on(generated, material.data.class_names, contest.settings.batch_size)],
+        "notes": [note, *_notes_on(generated, material.data.class_names, contest.settings.batch_size)],
         "settings": settings.plain(),
         "environment": environment(),
     }
@@ -128,24 +128,24 @@ def train_arm(contest: Contest, arm: str, stop: Stop) -> Predictions:
     return pooled
 
 
-def _scored_rows(real: Predictions, unseen: Sequence[str] | None) -> tuple[np.ndarray, list[str]]:
-    """Return the rows that are scored: those that the generator never saw, where they are known and enough."""
+def _scored_rows(real: Predictions, unseen: Sequence[str] | None) -> tuple[np.ndarray, str]:
+    """Return the rows that are scored, those that the generator never saw where they are enough; and a note on it."""
     every = np.arange(len(real.image_ids))
     if unseen is None:
-        return every, ["whether the generator was trained on the images that are scored is not known"]
+        return every, "whether the generator was trained on the images that are scored is not known"
     rows = np.flatnonzero(np.isin(real.image_ids, np.asarray(unseen, dtype=np.str_)))
     if len(rows) >= FEWEST_SCORED:
-        return rows, [f"scored on the {counted(len(rows), 'image')} that the generator was not trained on"]
+        return rows, f"scored on the {counted(len(rows), 'image')} that the generator was not trained on"
     if len(rows):
         held = counted(len(rows), "image")
-        return every, [
+        return every, (
             f"the generator may have been trained on the images that are scored: it left {held} out, too few to score "
             f"on ({FEWEST_SCORED} are needed): train it with a larger --hold-out for a clean judgement"
-        ]
-    return every, [
+        )
+    return every, (
         "the generator may have been trained on the images that are scored, and what it makes may give them away: "
         "train it with --hold-out for a clean judgement"
-    ]
+    )
 
 
 def verdict(comparison: Comparison) -> str:
