@@ -22,16 +22,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, such as runs/NAME")
     settings, values = parse_settings(parser, PredictSettings, argv)
 
-    from competition.prediction import steps  # late: torch is not needed to refuse a flag
+    # Late: torch is not needed to refuse a flag.
+    from competition.prediction.fitting import fit_decision, fit_ensemble
+    from competition.prediction.members import open_members
+    from competition.prediction.steps import open_test, output_path, predict_test, write_outputs
+    from competition.prediction.views import choose_views
 
-    members = steps.open_members(values.runs, settings.allow_partial, settings.view_count)
-    catalog = steps.open_test(settings, members)
-    path = steps.output_path(settings, values.runs, catalog)
-    members = steps.choose_views(settings, members)
-    ensemble = steps.fit_ensemble(members, settings.ensemble)
-    decision = steps.fit_decision(ensemble, settings.decide)
-    predictions = steps.predict_test(settings, ensemble, catalog)
-    rows = steps.write_outputs(path, settings, ensemble, decision, catalog, predictions)
+    members = open_members(values.runs, settings.allow_partial, settings.view_count)
+    catalog = open_test(settings, members)
+    path = output_path(settings, values.runs, catalog)
+    members = choose_views(settings, members)
+    ensemble = fit_ensemble(members, settings.ensemble)
+    decision = fit_decision(ensemble, settings.decide)
+    predictions = predict_test(settings, ensemble, catalog)
+    rows = write_outputs(path, settings, ensemble, decision, catalog, predictions)
     networks = sum(len(member.fold_folders) for member in ensemble.used)
     print(f"{path}: {counted(rows, 'row')} from {counted(networks, 'network')}")
     return 0

@@ -1,4 +1,4 @@
-"""The steps of `predict.py`: open the runs, predict every fold of each, join, decide, write."""
+"""The steps of `predict.py` around the ensemble: the test images, their predictions, the submission."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,27 +13,15 @@ from competition.ensemble.combination import mean
 from competition.errors import UserError, counted, first_few
 from competition.logbook import sidecar
 from competition.precision import pick_device
-from competition.prediction.fitting import FittedDecision, FittedEnsemble, fit_decision, fit_ensemble
+from competition.prediction.fitting import FittedDecision, FittedEnsemble
 from competition.prediction.fold_prediction import ImageRows, predict_fold, stored_path
-from competition.prediction.members import Member, data_of, open_members
+from competition.prediction.members import Member, data_of
 from competition.prediction.record import describe_submission
 from competition.prediction.settings import PredictSettings
-from competition.prediction.views import choose_views
 from competition.predictions import Predictions, class_numbers, in_class_order
 from competition.progress import Bar
 from competition.runs import shortened, write_atomically, write_json
 from competition.submission import guard, refuse_errors, submission_table, template_of
-
-__all__ = [
-    "choose_views",
-    "fit_decision",
-    "fit_ensemble",
-    "open_members",
-    "open_test",
-    "output_path",
-    "predict_test",
-    "write_outputs",
-]
 
 NAMED_RUNS = 4  # in the name of a submission
 LONGEST_NAME = 200  # bytes of it; a file's name has 255 at most
