@@ -2,7 +2,7 @@
 
 import shlex
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -60,10 +60,6 @@ class Findings:
         measures_time = any("latency_ms" in trial.user_attrs for trial in self.trials)
         return "latency_ms" if measures_time else "parameters"
 
-    def chart(self, make: Callable[[], Any], alt: str) -> str:
-        """Return a chart, or nothing without plotly."""
-        return figure(make(), alt) if self.has_charts else ""
-
 
 def write_report(folder: Path, study: optuna.Study, space: Space, rule: results.Rule = "score") -> None:
     """Write the files of a study with a finished trial into its folder; best.yaml is the trial that the rule picks."""
@@ -119,19 +115,18 @@ def front_section(findings: Findings) -> Section | None:
     if not findings.is_double:
         return None
     front = results.pareto_front(findings.trials)
-    chart = findings.chart(
-        lambda: charts.front_figure(findings.finished, front, findings.cost), f"Macro F1 against {findings.cost}"
-    )
+    alt = f"Macro F1 against {findings.cost}"
+    chart = figure(charts.front_figure(findings.finished, front, findings.cost), alt) if findings.has_charts else ""
     names: dict[results.Rule, str] = {
         "score": "highest macro F1",
         "within": f"cheapest within {results.WITHIN:g} of it",
         "knee": "farthest from the line between the ends",
         "cost": "cheapest",
     }
-    picked = [(words, results.pick(front, rule)) for rule, words in names.items()]
-    rows: list[list[Any]] = [
-        [words, trial.number, trial.values[0], results.whole(trial.values[1])] for words, trial in picked
-    ]
+    rows: list[list[Any]] = []
+    for rule, words in names.items():
+        trial = results.pick(front, rule)
+        rows.append([words, trial.number, trial.values[0], results.whole(trial.values[1])])
     columns = ["picked as", "trial", "macro F1", findings.cost]
     return Section("Front", chart + table(columns, rows, "Picks of the Pareto front; all of it: pareto.csv"), "front")
 
@@ -233,7 +228,8 @@ def saving_section(findings: Findings) -> Section:
         groups.setdefault("result reused" if is_reused else trial.state.name.lower(), []).append(trial)
     rows = [_saving_row(name, trials) for name, trials in {**groups, "together": known}.items()]
     columns = ["trials", "count", "epochs trained", "epochs planned", "share"]
-    chart = findings.chart(lambda: charts.saving_figure(known), "Epochs trained and not trained, by trial")
+    alt = "Epochs trained and not trained, by trial"
+    chart = figure(charts.saving_figure(known), alt) if findings.has_charts else ""
     return Section("What pruning saved", table(columns, rows, "Epochs, all folds") + chart, "pruning")
 
 
