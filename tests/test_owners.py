@@ -6,7 +6,7 @@ import time
 from types import SimpleNamespace
 
 from competition.tuning import owners
-from competition.tuning.owners import Worker, forget, is_alive, statuses, worker_name
+from competition.tuning.owners import Worker, forget, is_alive, statuses
 
 
 def test_a_worker_lives_until_it_leaves(tmp_path):
@@ -39,7 +39,7 @@ def test_without_locks_nobody_knows_who_lives(tmp_path, without_locks):
 
 
 def test_names_differ_within_a_process_too(tmp_path):
-    names = {Worker(tmp_path).name, Worker(tmp_path).name, worker_name()}
+    names = {Worker(tmp_path).name for _ in range(3)}
     assert len(names) == 3
     assert all(f"-{os.getpid()}-" in name for name in names)
 

@@ -16,19 +16,14 @@ from competition.runs import take_lock
 STATUS_SECONDS = 1.0  # between two notes of what a worker is doing
 
 
-def worker_name() -> str:
-    """Return ``HOST-PID-TIME``, which no other worker has or had."""
-    return f"{platform.node()}-{os.getpid()}-{time.time_ns():x}"
-
-
 class Worker:
     """This process as a worker of a study; the lock is held from construction to `leave`."""
 
     def __init__(self, study_folder: Path) -> None:
-        self.name = worker_name()
+        self.name = f"{platform.node()}-{os.getpid()}-{time.time_ns():x}"  # which no other worker has or had
         self._folder = study_folder / "workers"
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._lock = open(_lock_path(self._folder, self.name), "a")  # noqa: SIM115 (held while the process lives)
+        self._lock = open(self._folder / f"{self.name}.lock", "a")  # noqa: SIM115 (held while the process lives)
         take_lock(self._lock, wait=True)
         self._last_status = 0.0
 
@@ -49,7 +44,7 @@ class Worker:
 
 def is_alive(study_folder: Path, name: str) -> bool | None:
     """Return whether a worker holds its lock; None where this machine cannot know: no lock file, or no locks."""
-    path = _lock_path(study_folder / "workers", name)
+    path = study_folder / "workers" / f"{name}.lock"
     if not path.exists():
         return None
     with open(path, "a") as file:
@@ -74,7 +69,3 @@ def statuses(study_folder: Path) -> list[dict[str, Any]]:
         except (OSError, ValueError):
             continue  # it has just left
     return found
-
-
-def _lock_path(folder: Path, name: str) -> Path:
-    return folder / f"{name}.lock"
