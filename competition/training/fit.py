@@ -17,7 +17,6 @@ from torch import Tensor
 
 from competition import metrics
 from competition.checkpoint import Checkpoint, save_checkpoint
-from competition.data.augment import create_policy
 from competition.errors import UserError
 from competition.inference import predict_probabilities, views_of
 from competition.models.freezing import set_train_mode
@@ -86,14 +85,7 @@ class FoldTraining:
     def __init__(self, job: FoldJob, display: FoldDisplay, stop: Stop = NEVER, watch: Watch = UNWATCHED) -> None:
         self.job, self.settings, self.display = job, job.settings, display
         self.stop, self.watch = stop, watch
-        self.loader = job.training_loader(
-            policy=create_policy(self.settings.augment, job.preprocessing.image_size),
-            shuffle=True,
-            copies=self.settings.copies,
-            seed=job.seed,
-            workers=job.machine.workers,
-            pin=job.machine.device.type == "cuda",
-        )
+        self.loader = job.training_loader()
         self.total_steps = self.settings.steps or self.settings.epochs * self.loader.batches_per_epoch
         self.recorder = Recorder(job.fold, job.folder, display, self.settings.tensorboard)
         self.learner = Learner(job, self.total_steps, self.recorder.note)

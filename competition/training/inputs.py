@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from competition.config import TrainSettings
+from competition.data.augment import create_policy
 from competition.data.loader import Images, Loader
 from competition.inference import Preprocessing
 from competition.precision import Precision
@@ -37,9 +37,9 @@ class TrainingData:
     rows: NDArray[np.int64]
     images: Images
 
-    def loader(self, which: NDArray[np.intp], batch_size: int, **options: Any) -> Loader:
-        """Return batches of some of the images; the options are `Loader`'s."""
-        return Loader(self.images, self.rows[which], self.keys[which], batch_size, **options)
+    def loader(self, which: NDArray[np.intp], batch_size: int) -> Loader:
+        """Return batches of some of the images as they are, in this order."""
+        return Loader(self.images, self.rows[which], self.keys[which], batch_size)
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,23 @@ class FoldJob:
         images = len(self.train_rows) + (len(self.soft.rows) if self.soft else 0)
         return self.settings.batch_size or automatic_batch_size(images * (1 + self.settings.copies))
 
-    def training_loader(self, **options: Any) -> Loader:
-        """Return batches of what is trained on, in the order of `targets`; the options are `Loader`'s."""
+    def training_loader(self) -> Loader:
+        """Return batches of what is trained on, shuffled and augmented; positions count as in `targets`."""
         rows, keys = self.data.rows[self.train_rows], self.data.keys[self.train_rows]
         if self.soft is not None:
             rows, keys = np.concatenate([rows, self.soft.rows]), np.concatenate([keys, self.soft.keys])
-        return Loader(self.data.images, rows, keys, self.batch_size, **options)
+        return Loader(
+            self.data.images,
+            rows,
+            keys,
+            self.batch_size,
+            policy=create_policy(self.settings.augment, self.preprocessing.image_size),
+            shuffle=True,
+            copies=self.settings.copies,
+            seed=self.seed,
+            workers=self.machine.workers,
+            pin=self.machine.device.type == "cuda",
+        )
 
     def targets(self) -> NDArray[np.int64] | NDArray[np.float32]:
         """Return what is learnt: (T,) class numbers or, with soft labels among them, (T, K) probabilities."""
