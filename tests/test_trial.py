@@ -233,9 +233,9 @@ def test_a_stopped_trial_goes_on_and_ends_as_if_it_had_not_been_stopped(base, tm
     bench = Bench(tmp_path / "b", base, {"dropout": 0.1})
     validated = trial_module.TrialWatch.validated
 
-    def stop_in_the_second_fold(self, fold, step, total_steps, macro_f1):
-        validated(self, fold, step, total_steps, macro_f1)
-        bench.stop.is_signalled = fold == 1
+    def stop_in_the_second_fold(self, step, total_steps, macro_f1):
+        validated(self, step, total_steps, macro_f1)
+        bench.stop.is_signalled = len(self.finished) == 1
 
     monkeypatch.setattr(trial_module.TrialWatch, "validated", stop_in_the_second_fold)
     bench.work()

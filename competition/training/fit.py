@@ -8,7 +8,7 @@ fold_K/predictions.npz      of the held-out images; written last, so a fold that
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,21 +29,24 @@ from competition.training.inputs import FoldJob
 from competition.training.learner import Learner
 from competition.training.rates import peak_learning_rate
 from competition.training.record import Recorder
-from competition.training.watch import UNWATCHED, Watch
 
 SAVE_SECONDS = 60.0  # between two saves of the state: what a kill can cost
 CHECK_STEPS = 20  # between two looks at the loss, each of which makes a GPU wait
 PLATEAU_VALIDATIONS = 3  # without gain, after which the plateau schedule halves the learning rate
 
+OnValidation = Callable[[int, int, float], None]  # step, steps of the fold, macro F1
 
-def fit_fold(job: FoldJob, display: FoldDisplay, stop: Stop = NEVER, watch: Watch = UNWATCHED) -> Predictions:
+
+def fit_fold(
+    job: FoldJob, display: FoldDisplay, stop: Stop = NEVER, on_validation: OnValidation = lambda *_: None
+) -> Predictions:
     """Train one fold, or go on with it, and predict its held-out images.
 
     Args:
         job: what to train.
         display: told how it goes.
         stop: asked after every step, on a GPU after every few.
-        watch: may end the fold early.
+        on_validation: told of every validation before the last; an exception from it abandons the fold.
 
     Raises:
         Stopped: somebody wanted to stop.
@@ -52,7 +55,7 @@ def fit_fold(job: FoldJob, display: FoldDisplay, stop: Stop = NEVER, watch: Watc
     with locked(job.folder / "lock", f"fold {job.fold} of {job.folder.parent}"):
         if is_finished(job.folder):
             return load_predictions(job.folder / "predictions.npz")
-        training = FoldTraining(job, display, stop, watch)
+        training = FoldTraining(job, display, stop, on_validation)
         display.start_fold(job.fold, training.total_steps / training.loader.batches_per_epoch)
         training.restore()
         training.run()
@@ -82,9 +85,11 @@ class Counters:
 class FoldTraining:
     """One fold under way: the loop over epochs, its records and its state."""
 
-    def __init__(self, job: FoldJob, display: FoldDisplay, stop: Stop = NEVER, watch: Watch = UNWATCHED) -> None:
+    def __init__(
+        self, job: FoldJob, display: FoldDisplay, stop: Stop = NEVER, on_validation: OnValidation = lambda *_: None
+    ) -> None:
         self.job, self.settings, self.display = job, job.settings, display
-        self.stop, self.watch = stop, watch
+        self.stop, self.on_validation = stop, on_validation
         self.loader = job.training_loader()
         self.total_steps = self.settings.steps or self.settings.epochs * self.loader.batches_per_epoch
         self.recorder = Recorder(job.fold, job.folder, display, self.settings.tensorboard)
@@ -198,7 +203,7 @@ class FoldTraining:
         """Score the held-out images (one view); returns whether to stop for want of gain."""
         score = self._record_validation(self.predict_held_out(views=1))
         stop_after, progress = self.settings.stop_after, self.progress
-        self.watch.validated(self.job.fold, progress.step, self.total_steps, score)
+        self.on_validation(progress.step, self.total_steps, score)
         if score > progress.best:
             progress.best, progress.validations_without_gain = score, 0
             if stop_after is not None:

@@ -76,7 +76,7 @@ class TrialRunner:
         attributes["epochs_planned"] = sum(planned_epochs(run, fold) for fold in run.settings.fold_numbers)
         try:
             for fold in run.settings.fold_numbers:
-                fit_fold(run.job(fold), display, self.stop, watch)
+                fit_fold(run.job(fold), display, self.stop, watch.validated)
                 watch.finished_fold(self._finish_fold(run, fold))
         except optuna.TrialPruned as pruned:
             attributes[PRUNED_BECAUSE] = f"{search.settings.pruner_name} pruner {pruned}"

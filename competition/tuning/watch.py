@@ -27,7 +27,7 @@ class TrialWatch:
         self._reported = set(storage.patiently(lambda: storage.trials.get_trial(trial._trial_id)).intermediate_values)
         self.finished: list[float] = []
 
-    def validated(self, fold: int, step: int, total_steps: int, macro_f1: float) -> None:
+    def validated(self, step: int, total_steps: int, macro_f1: float) -> None:
         """Report a validation at its share of the training, so that trials of other lengths compare.
 
         Raises:
