@@ -72,11 +72,10 @@ def measure(folder: Path, count: int, batches: int) -> None:
     facts = store.facts
     facts_bytes = peak_resident_bytes()
     order = np.random.default_rng(0).permutation(count)
-    out = np.empty((BATCH, *store.shape[1:]), np.uint8)
     start = time.perf_counter()
     for batch in range(batches):
         first = batch * BATCH % (count - BATCH)
-        store.gather(order[first : first + BATCH], out)
+        pictures = store.gather(order[first : first + BATCH])
     seconds = time.perf_counter() - start
     result = {
         "rows": len(table),
@@ -84,7 +83,7 @@ def measure(folder: Path, count: int, batches: int) -> None:
         "table_peak_mb": round(start_bytes / 1e6),
         "facts_peak_mb": round(facts_bytes / 1e6),
         "peak_mb": round(peak_resident_bytes() / 1e6),
-        "gathered_gb": round(batches * out.nbytes / 1e9, 1),
+        "gathered_gb": round(batches * pictures.nbytes / 1e9, 1),
         "images_per_s": round(batches * BATCH / seconds),
         "us_per_batch": round(seconds / batches * 1e6),
     }

@@ -70,8 +70,8 @@ class ImageStore:
         """
         return load_facts(self.folder / "facts.npz", self._errors)
 
-    def gather(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """Copy images: (B,) row numbers -> (B, S, S, 3) uint8, into ``out`` when given.
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        """Copy images: (B,) row numbers -> (B, S, S, 3) uint8.
 
         Damaged images are black. Raises IndexError for a row outside 0..N-1, and UserError when an image that is
         decoded as needed cannot be read this time.
@@ -79,15 +79,11 @@ class ImageStore:
         rows = np.asarray(rows, dtype=np.int64)
         if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
             raise IndexError(f"row outside 0..{len(self) - 1}")
-        if out is None:
-            out = np.empty((len(rows), *self.shape[1:]), np.uint8)
         if not self.is_stored:
-            self._decode_into(rows, out)
-            return out
-        # "clip" writes straight into `out`, "raise" goes through a buffer; the bounds are checked above
-        np.take(self._pixels, rows, axis=0, out=out, mode="clip")
-        self._drop_pages(out.nbytes + len(rows) * FAULT_AROUND_BYTES)
-        return out
+            return self._decoded(rows)
+        pictures = self._pixels[rows]
+        self._drop_pages(pictures.nbytes + len(rows) * FAULT_AROUND_BYTES)
+        return pictures
 
     @cached_property
     def _map(self) -> mmap.mmap:
@@ -111,18 +107,19 @@ class ImageStore:
             self._map.madvise(mmap.MADV_DONTNEED)
             self._mapped_bytes = 0
 
-    def _decode_into(self, rows: np.ndarray, out: np.ndarray) -> None:
+    def _decoded(self, rows: np.ndarray) -> np.ndarray:
         from competition.data.decode import decode_pixels
+
+        pictures = np.zeros((len(rows), *self.shape[1:]), np.uint8)
 
         def decode(place: int) -> None:
             row = int(rows[place])
             if str(row) not in self._errors:
-                out[place] = decode_pixels(self._paths[row], self.shape[1], self._resize)
-            else:
-                out[place] = 0
+                pictures[place] = decode_pixels(self._paths[row], self.shape[1], self._resize)
 
         for _ in self._threads().map(decode, range(len(rows))):
             pass
+        return pictures
 
     def _threads(self) -> ThreadPoolExecutor:
         """Threads do not survive a fork, so each process has its own."""
