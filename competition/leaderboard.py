@@ -142,7 +142,7 @@ def _labels(folder: Path, entry: Entry) -> dict[str, str]:
     table = read_csv(str(path))
     if len(table.columns) < 2:
         return {}
-    ids = id_position(table, sidecar(path) or {})
+    ids = id_position(table, sidecar(path))
     return {row[ids]: row[1 - ids] for row in table.rows}
 
 

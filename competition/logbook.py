@@ -111,7 +111,7 @@ def entry_of(path: Path) -> Entry:
     """Return a new entry for a CSV, from the JSON that `predict.py` wrote beside it where there is one."""
     entry = Entry(path.name, hash_file(path))
     record = sidecar(path)
-    if record is None or record.get("sha256") != entry.sha256:
+    if record.get("sha256") != entry.sha256:
         return entry  # changed since, or not ours: nothing is known about it
     rows = record.get("rows")
     entry = replace(entry, rows=rows if isinstance(rows, int) else None)
@@ -122,11 +122,11 @@ def entry_of(path: Path) -> Entry:
     return replace(entry, out_of_fold=score["macro_f1"], low=low, high=high, out_of_fold_rows=score.get("rows"))
 
 
-def sidecar(path: Path) -> dict[str, Any] | None:
-    """Return the JSON beside a submission, or None; raises UserError when it is damaged."""
+def sidecar(path: Path) -> dict[str, Any]:
+    """Return what the JSON beside a submission says, nothing without one; raises UserError when it is damaged."""
     beside = path.with_suffix(".json")
     record = read_json(beside) if beside.exists() else None
-    return record if isinstance(record, dict) else None
+    return record if isinstance(record, dict) else {}
 
 
 def id_position(table: CsvFile, record: Mapping[str, Any]) -> int:
@@ -149,8 +149,8 @@ def _score_in(record: dict[str, Any]) -> dict[str, Any] | None:
 def confusion_of(path: Path, sha256: str) -> Counts | None:
     """Return the out-of-fold counts (K, K) that a submission was made with; None where its JSON does not tell them."""
     record = sidecar(path)
-    score = (record or {}).get("score")
-    if record is None or record.get("sha256") != sha256 or not isinstance(score, dict) or "confusion" not in score:
+    score = record.get("score")
+    if record.get("sha256") != sha256 or not isinstance(score, dict) or "confusion" not in score:
         return None
     table: dict[str, dict[str, int]] = score["confusion"]
     place = {name: number for number, name in enumerate(table)}
@@ -178,7 +178,7 @@ def add_new_submissions(folder: Path) -> list[Entry]:
     """Enter every CSV that has its JSON beside it, oldest first, and return all entries."""
     with changing_logbook(folder) as entries:
         for path in sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns):
-            if path.with_suffix(".csv").exists() and "submission" in (sidecar(path.with_suffix(".csv")) or {}):
+            if path.with_suffix(".csv").exists() and "submission" in sidecar(path.with_suffix(".csv")):
                 find_entry(entries, path.with_suffix(".csv"))
         return list(entries)
 

@@ -192,7 +192,7 @@ def guard_file(path: Path, data: Path | None) -> str:
         UserError: everything that is wrong with it, or nothing to compare it with.
     """
     table = read_csv(str(path))
-    record = sidecar(path) or {}
+    record = sidecar(path)
     source = data or Path(str(record.get("data", "")))
     if data is None and record.get("sha256") == hash_file(path):
         # Checked by the flags that predict.py was given, which nothing here knows; its shares are looked at once more.

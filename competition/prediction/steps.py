@@ -116,7 +116,7 @@ def output_path(settings: PredictSettings, folders: Sequence[str], catalog: Cata
     names = [place.name for place in places]
     rest = [f"{len(names) - NAMED_RUNS}-more"] if len(names) > NAMED_RUNS else []
     path = Path("submissions") / (shortened("+".join(names[:NAMED_RUNS] + rest), LONGEST_NAME) + ".csv")
-    record = (sidecar(path) or {}) if path.exists() else {}
+    record = sidecar(path) if path.exists() else {}
     data, runs = record.get("data", str(catalog.source)), [run["run"] for run in record.get("runs", []) if "run" in run]
     of = f" of {data}" if data != str(catalog.source) else ""
     by = f" by {first_few(runs)}" if runs and not _are_of(runs, places) else ""
