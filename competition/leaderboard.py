@@ -73,20 +73,22 @@ def parted(entries: Sequence[Entry], folder: Path, public_share: float) -> list[
 
 def text_plot(entries: Sequence[Entry]) -> str:
     """Return out-of-fold (across) against public scores (up) as text; a letter for each submission."""
-    points = [(entry.out_of_fold, entry.public) for entry in entries if entry.public is not None]
-    known = [(x, y) for x, y in points if x is not None and y is not None]
+    known = [
+        (entry.submission, entry.out_of_fold, entry.public)
+        for entry in entries
+        if entry.out_of_fold is not None and entry.public is not None
+    ]
     if len(known) < 2:
         return ""
-    across, up = [x for x, _ in known], [y for _, y in known]
+    names, across, up = zip(*known, strict=True)
     field = [[" "] * PLOT_COLUMNS for _ in range(PLOT_LINES)]
-    for place, (x, y) in enumerate(known):
+    for place, (_, x, y) in enumerate(known):
         column = _position(x, across, PLOT_COLUMNS)
         line = PLOT_LINES - 1 - _position(y, up, PLOT_LINES)
         field[line][column] = chr(ord("a") + place % 26) if field[line][column] == " " else "*"
     left = [f"{max(up):.4f}", *[""] * (PLOT_LINES - 2), f"{min(up):.4f}"]
     lines = [f"{name:>7} |{''.join(row)}" for name, row in zip(left, field, strict=True)]
-    named = [entry.submission for entry in entries if entry.public is not None and entry.out_of_fold is not None]
-    key = ", ".join(f"{chr(ord('a') + place % 26)} {name}" for place, name in enumerate(named))
+    key = ", ".join(f"{chr(ord('a') + place % 26)} {name}" for place, name in enumerate(names))
     foot = f"{'':>8}{min(across):<.4f}{'out of fold':^{PLOT_COLUMNS - 12}}{max(across):.4f}"
     return "\n".join(["public", *lines, f"{'':>8}+{'-' * PLOT_COLUMNS}", foot, key])
 
