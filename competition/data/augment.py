@@ -30,13 +30,9 @@ def _mirror() -> A.BasicTransform:
     return A.HorizontalFlip(p=0.5)
 
 
-def _shift(size: int, share: float) -> list[A.BasicTransform]:
-    """Shift by up to a share of the side: pad by reflection, then crop at random."""
-    return [A.Pad(max(1, round(size * share)), border_mode=REFLECT, p=1.0), A.RandomCrop(size, size, p=1.0)]
-
-
 def _light(size: int) -> list[A.BasicTransform]:
-    return [_mirror(), *_shift(size, 0.125)]
+    """Mirror, and shift by up to an eighth of the side: pad by reflection, then crop at random."""
+    return [_mirror(), A.Pad(max(1, round(size / 8)), border_mode=REFLECT, p=1.0), A.RandomCrop(size, size, p=1.0)]
 
 
 def _medium(size: int) -> list[A.BasicTransform]:
