@@ -83,11 +83,11 @@ def make_training(
     settings: TrainSettings, data: TrainingData, preprocessing: Preprocessing, folder: Path
 ) -> FoldTraining:
     """Return a fold's training on the machine and in the precision that `train.py` would choose."""
-    probed = choose_machine(folder, settings, data, preprocessing)
-    print(f"{probed.machine} {probed.answer.rates}")
+    machine, answer = choose_machine(folder, settings, data, preprocessing)
+    print(f"{machine} {answer.rates}")
     held_out = np.zeros(len(data.labels), dtype=bool)
     held_out[:1] = True
-    job = FoldJob(settings, data, held_out, 0, folder, preprocessing, probed.machine)
+    job = FoldJob(settings, data, held_out, 0, folder, preprocessing, machine)
     display = Display([0])
     display.start_fold(0, settings.epochs)
     return FoldTraining(job, display)

@@ -21,11 +21,11 @@ from competition.training.machine import choose_machine
 def test_the_probes_choice_is_used_by_every_later_start(has_bf16, asked, used, tmp_path, monkeypatch):
     monkeypatch.setattr("competition.precision.has_bf16", lambda device: has_bf16)
     write_json(tmp_path / "precision.json", {"number_format": "bf16", "channels_last": False})
-    probed = choose_machine(tmp_path, TrainSettings(workers=3, precision=asked), data=None, preprocessing=None)
-    assert str(probed.machine.precision) == used
-    assert probed.machine.workers == 3
+    machine, answer = choose_machine(tmp_path, TrainSettings(workers=3, precision=asked), data=None, preprocessing=None)
+    assert str(machine.precision) == used
+    assert machine.workers == 3
     (tmp_path / "precision.json").unlink()
-    probed.answer.save(tmp_path)  # nothing was asked, so there is nothing to write
+    answer.save(tmp_path)  # nothing was asked, so there is nothing to write
     assert not list(tmp_path.iterdir())
 
 
@@ -35,5 +35,5 @@ def test_as_many_workers_load_as_cores_may_be_used(tmp_path, monkeypatch):
     write_json(tmp_path / "precision.json", {"number_format": "bf16", "channels_last": False})
     for cores, workers in ((2, 2), (64, 8)):  # of a machine that has more, perhaps
         monkeypatch.setattr(os, "sched_getaffinity", lambda process, cores=cores: set(range(cores)), raising=False)
-        probed = choose_machine(tmp_path, TrainSettings(), data=None, preprocessing=None)
-        assert probed.machine.workers == workers
+        machine, _ = choose_machine(tmp_path, TrainSettings(), data=None, preprocessing=None)
+        assert machine.workers == workers

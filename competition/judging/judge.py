@@ -109,10 +109,10 @@ def open_contest(path: Path, settings: JudgeSettings, out: Path) -> tuple[Contes
     generated = open_generated(path, made, training, settings.per_class, material)
     identity = identity_of(training, material, preprocessing) | {"generated_hash": generated.fingerprint}
     refuse_other_run(out, identity, "--out")
-    probed = choose_machine(out, training, material.data, preprocessing)
+    machine, answer = choose_machine(out, training, material.data, preprocessing)
     claim_folder(out, training, identity, {"generated": str(path), **material.places})
-    probed.answer.save(out)
-    return join(out, training, material, generated, preprocessing, probed.machine), material, generated
+    answer.save(out)
+    return join(out, training, material, generated, preprocessing, machine), material, generated
 
 
 def train_arm(contest: Contest, arm: str, stop: Stop) -> Predictions:

@@ -100,12 +100,12 @@ def open_run(settings: TrainSettings) -> Run:
     identity = identity_of(settings, material, preprocessing, teacher)
     folder = settings.run or Path("runs") / run_name(settings, identity)
     refuse_other_run(folder, identity)
-    probed = choose_machine(folder, settings, material.data, preprocessing)
+    machine, answer = choose_machine(folder, settings, material.data, preprocessing)
     claim_folder(folder, settings, identity, material.places)
-    probed.answer.save(folder)
+    answer.save(folder)
     if not (folder / "environment.json").exists():
         write_json(folder / "environment.json", environment())
-    return Run(folder, settings, material, preprocessing, probed.machine, teacher)
+    return Run(folder, settings, material, preprocessing, machine, teacher)
 
 
 def settle(settings: TrainSettings) -> TrainSettings:

@@ -1,6 +1,5 @@
 """Device, number format and workers of a run: timed once, stored, and used by every fold and restart."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,16 +15,12 @@ from competition.training.start import starting_network
 PROBE_BATCH = 256  # images the precision probe may use, where --batch-size does not say
 
 
-@dataclass(frozen=True)
-class Probed:
-    """A machine, and the probe's answer that its precision is from."""
+def choose_machine(
+    folder: Path, settings: TrainSettings, data: TrainingData, preprocessing: Preprocessing
+) -> tuple[Machine, Answer]:
+    """Return device, precision and workers, and the probe's answer to be saved in ``folder``; writes nothing.
 
-    machine: Machine
-    answer: Answer
-
-
-def choose_machine(folder: Path, settings: TrainSettings, data: TrainingData, preprocessing: Preprocessing) -> Probed:
-    """Return device, precision and workers: the precision that ``folder`` stores, or the probe's; writes nothing.
+    The precision is the one that ``folder`` stores, or the probe's.
 
     Raises:
         UserError: a device that is not there, or a precision in which the network does not work.
@@ -35,7 +30,7 @@ def choose_machine(folder: Path, settings: TrainSettings, data: TrainingData, pr
     if workers is None:
         workers = 0 if device.type == "cpu" else min(8, usable_cores())
     answer = ask_once(folder, lambda: _probe(settings, data, preprocessing, device), settings.precision, device)
-    return Probed(Machine(device, answer.precision, workers), answer)
+    return Machine(device, answer.precision, workers), answer
 
 
 def _probe(

@@ -68,6 +68,6 @@ class Shelf:
         kind = counted_seed(settings.model, size, settings.precision, settings.device)
         folder = self._folder / "precision" / f"{settings.model.replace('/', '_')}-{size}-{kind:016x}"[:-8]
         with locked(folder / "lock", str(folder), wait=True):
-            probed = choose_machine(folder, settings, material.data, preprocessing)
-            probed.answer.save(folder)
-        return replace(probed.machine, workers=probed.machine.workers // self._workers)
+            machine, answer = choose_machine(folder, settings, material.data, preprocessing)
+            answer.save(folder)
+        return replace(machine, workers=machine.workers // self._workers)
