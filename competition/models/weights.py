@@ -20,7 +20,7 @@ from competition.models.published import OFFLINE_PACKAGES, State, download, pack
 from competition.runs import is_finished
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
-HALF = (0.5, 0.5, 0.5)
+HALF = (0.5, 0.5, 0.5)  # as mean and spread: pixels to [-1, 1]
 
 Colour = tuple[float, float, float]
 

@@ -17,7 +17,7 @@ from competition.errors import UserError, counted, first_few
 from competition.folds import held_out
 from competition.inference import Preprocessing, views_of
 from competition.models.factory import check_network
-from competition.models.weights import describe_weights
+from competition.models.weights import HALF, describe_weights
 from competition.predictions import Predictions, class_numbers, load_predictions, pool, save_csv, save_predictions
 from competition.runs import (
     counted_seed,
@@ -39,8 +39,6 @@ from competition.training.pseudo_labels import Teacher, open_teacher
 from competition.training.rates import peak_learning_rate, weight_decay
 from competition.training.record import refuse_missing_tensorboard
 from competition.training.start import refuse_other_folds, refuse_unfit, starting_contents, weights_of
-
-HALF = (0.5, 0.5, 0.5)  # pixels to [-1, 1]
 
 
 @dataclass(frozen=True)
