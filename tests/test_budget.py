@@ -115,11 +115,6 @@ def test_an_impossible_budget_is_refused(method):
         prune(build("mycnn"), 100, method, images())
 
 
-def test_an_unknown_method_is_refused():
-    with pytest.raises(UserError, match="magnitude or structured"):
-        prune(build("mycnn"), 100, "random", images())
-
-
 def test_weights_of_another_network_are_refused_by_name():
     with pytest.raises(UserError, match="do not fit a MyCNN.*stem.* and .* more.* train it again") as refusal:
         reshape_to(build("mycnn"), build("resnet18").state_dict())

@@ -29,11 +29,9 @@ def prune(network: nn.Module, max_parameters: int, method: Method, example: Tens
     if method == "magnitude":
         _zero_smallest_weights(pruned, max_parameters)
         return pruned
-    if method == "structured":
-        pruned = _remove_channels(pruned, max_parameters, example)
-        _refuse_what_opens_as_another(network, pruned, example)
-        return pruned
-    raise UserError(f"unknown pruning method {method!r}: choose magnitude or structured")
+    pruned = _remove_channels(pruned, max_parameters, example)
+    _refuse_what_opens_as_another(network, pruned, example)
+    return pruned
 
 
 def count_nonzero(network: nn.Module) -> int:
