@@ -13,7 +13,7 @@ import shlex
 import time
 from collections.abc import Sequence
 
-from competition.cli import Parser, add_settings, read_settings, run_command
+from competition.cli import Parser, parse_settings, run_command
 from competition.config import TrainSettings
 
 
@@ -22,8 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     start = time.perf_counter()
     parser = Parser(__doc__ or "", prog="train.py")
     parser.add_argument("--config", metavar="FILE.yaml", help="settings to start from; flags override them")
-    add_settings(parser, TrainSettings)
-    settings = read_settings(TrainSettings, vars(parser.parse(argv)))
+    settings, _ = parse_settings(parser, TrainSettings, argv)
 
     from competition.training import cross_validation as steps  # late: torch is not needed to refuse a flag
 
