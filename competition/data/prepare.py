@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from competition.config import DataSettings, DecodeSettings
 from competition.data.cache import ImageStore, open_images
-from competition.data.catalog import Catalog, Problem, open_catalog
+from competition.data.catalog import Catalog, open_catalog
 from competition.data.checks import check, duplicate_groups, format_groups, format_report
 from competition.data.decode import size_of
+from competition.data.draft import Problem
 from competition.data.sample import render_sample
 from competition.errors import UserError
 from competition.runs import counted_seed
@@ -32,10 +33,9 @@ class PreparedImages:
     store: ImageStore
     image_size: int
 
-    def labelled(self, with_validation: bool = True) -> pd.DataFrame:
-        """Return the rows to train on."""
-        splits = ["train", "val"] if with_validation else ["train"]
-        return self.table[self.table["split"].isin(splits)].reset_index(drop=True)
+    def labelled(self) -> pd.DataFrame:
+        """Return the rows of train and val."""
+        return self.table[self.table["split"] != "test"].reset_index(drop=True)
 
     def of(self, split: str) -> pd.DataFrame:
         """Return the rows of one split."""

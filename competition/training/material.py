@@ -50,7 +50,7 @@ def open_material(settings: TrainSettings, catalog: Catalog, image_size: int) ->
     """Decode and check the images, and open the fold table or make it; raises UserError for what does not fit."""
     are_dealt = fold_path(settings).exists()
     images = prepare_images(settings, catalog, image_size, settings.resize, settings.folds, are_dealt)
-    table = images.labelled(with_validation=not settings.holdout)
+    table = images.of("train") if settings.holdout else images.labelled()
     if settings.holdout:
         refuse_unusable_holdout(set(images.of("val")["label"]), set(table["label"]))
     path, folds = open_folds(settings, images, table)
