@@ -23,10 +23,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from competition.config import HostSettings
-from competition.data.catalog import Problem, open_catalog
+from competition.data.catalog import open_catalog
 from competition.data.checks import check, duplicate_groups
 from competition.data.csvfile import write_csv
 from competition.data.decode import full_pixels, resize_image, to_png
+from competition.data.draft import Problem
 from competition.data.prepare import decode, find_data, natural_size
 from competition.errors import UserError, counted, first_few
 from competition.process import usable_cores

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from competition.data.catalog import Problem
+from competition.data.draft import Problem
 from competition.errors import counted
 from competition.runs import counted_seed
 

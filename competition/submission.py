@@ -10,8 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from competition.data.catalog import Catalog, Problem, open_catalog
+from competition.data.catalog import Catalog, open_catalog
 from competition.data.csvfile import CsvFile, read_csv
+from competition.data.draft import Problem
 from competition.errors import UserError, counted, did_you_mean, first_few, respelled
 from competition.logbook import id_position, sidecar
 from competition.runs import hash_file

@@ -9,8 +9,9 @@ from PIL import Image
 
 from competition.config import CheckSettings
 from competition.data.cache import open_images
-from competition.data.catalog import Catalog, Problem, open_catalog
+from competition.data.catalog import Catalog, open_catalog
 from competition.data.checks import check, duplicate_groups, format_report
+from competition.data.draft import Problem
 from competition.data.prepare import report_problems
 from competition.verbs.check import main as check_verb
 

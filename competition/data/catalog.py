@@ -17,8 +17,6 @@ from competition.data.naming import splits_of_folders, without_extension
 from competition.data.unread import unread_files
 from competition.errors import UserError, counted, did_you_mean, first_few
 
-__all__ = ["Catalog", "Problem", "open_catalog"]
-
 _TABLE_NAMES = {  # the first of them counts, among those in one folder or equally deep
     "train": ("train", "training", "train_labels", "trainlabels", "train_set", "labels"),
     "val": ("val", "valid", "validation", "val_labels", "val_set"),

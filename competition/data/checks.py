@@ -7,7 +7,8 @@ from itertools import takewhile
 import numpy as np
 import pandas as pd
 
-from competition.data.catalog import Catalog, Problem
+from competition.data.catalog import Catalog
+from competition.data.draft import Problem
 from competition.data.duplicates import Groups, equal_rows, join_equal, join_near, near_pairs
 from competition.data.shift import shift
 from competition.errors import counted, first_few
