@@ -197,20 +197,20 @@ def guard_file(path: Path, data: Path | None) -> str:
     source = data or Path(str(record.get("data", "")))
     if data is None and record.get("sha256") == hash_file(path):
         # Checked by the flags that predict.py was given, which nothing here knows; its shares are looked at once more.
-        template, told = _template_of(table, record), "unchanged since predict.py checked it"
+        template, told = _template_of_table(table, record), "unchanged since predict.py checked it"
     elif data is None and (not record.get("data") or not source.exists()):
         raise UserError(
             f"{path}: nothing here says which rows are asked for: name the competition's folder, zip or sample "
             "submission with --data PATH"
         )
     else:
-        template, told = _template(source, record), f"compared with {source}"
+        template, told = _template_of_data(source, record), f"compared with {source}"
     frame = pd.DataFrame(table.rows, columns=table.columns, dtype=object)
     refuse_errors(guard(frame, template, record.get("predicted_out_of_fold")), path)
     return told
 
 
-def _template_of(table: CsvFile, record: dict[str, Any]) -> Template:
+def _template_of_table(table: CsvFile, record: dict[str, Any]) -> Template:
     """Return the template that a table of ids and labels itself makes: its columns and ids."""
     if len(table.columns) != 2 or not table.rows:
         raise UserError(
@@ -222,9 +222,9 @@ def _template_of(table: CsvFile, record: dict[str, Any]) -> Template:
     return Template(table.columns[place], table.columns[1 - place], ids, class_names, table.columns)
 
 
-def _template(source: Path, record: dict[str, Any]) -> Template:
+def _template_of_data(source: Path, record: dict[str, Any]) -> Template:
     if source.suffix.lower() == ".csv":
-        return _template_of(read_csv(str(source)), record)
+        return _template_of_table(read_csv(str(source)), record)
     catalog = open_catalog(source)
     if catalog.submission_ids is None:
         raise UserError(f"{source} lists no test images: name the sample submission with --data sample_submission.csv")
