@@ -140,7 +140,7 @@ def open_images(
     paths = [str(path) for path in table["path"]]
     key = cache_key(paths, image_size, resize)
     plan = CachePlan(paths, image_size, resize, len(paths) * image_size * image_size * 3 <= limit_bytes)
-    folder = Path(cache_dir).expanduser() / (key if plan.is_stored else key + _FACTS_ONLY)
+    folder = cache_dir / (key if plan.is_stored else key + _FACTS_ONLY)
     if not is_whole(folder):
         make_cache(folder, plan)
     return ImageStore(folder, paths)

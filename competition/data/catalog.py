@@ -83,7 +83,7 @@ def open_catalog(
 
     Raises UserError when nothing can be trained or predicted from it; smaller faults become ``problems``.
     """
-    source = Path(data).absolute()
+    source = data.absolute()
     draft = _draft_of(source)
     given = {"train": train_csv, "val": val_csv, "test": test_csv}
     from_here = _from_here({**{f"{role}_csv": path for role, path in given.items()}, "images": images}, draft)

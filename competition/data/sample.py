@@ -36,7 +36,6 @@ def render_sample(folder: Path) -> Path:
     ``.truth/solution.csv``. The folder appears whole or not at all. Raises UserError when it holds something
     else or cannot be written.
     """
-    folder = Path(folder)
     if _is_whole(folder):
         return folder
     if folder.exists() and any(folder.iterdir()) and not (folder / ".truth").is_dir():
@@ -52,7 +51,7 @@ def render_sample(folder: Path) -> Path:
 
 def sample_truth(folder: Path) -> Path:
     """Return the file with the true labels of the sample's test images."""
-    return Path(folder) / ".truth" / "solution.csv"
+    return folder / ".truth" / "solution.csv"
 
 
 def _is_whole(folder: Path) -> bool:
