@@ -124,14 +124,12 @@ def join_near(groups: Groups, facts: pd.DataFrame, pairs: np.ndarray) -> None:
     if not len(pairs):
         return
     small = thumbnails(facts)
-    heads = np.arange(len(facts))  # the image that stands for a near-duplicate group
     near = Groups(len(facts))
     for first, second in pairs.tolist():
         roots = near.root(first), near.root(second)
         if roots[0] == roots[1]:
             continue
-        head = np.array([[heads[roots[0]], heads[roots[1]]]])
-        difference, allowed = _compare(small, head)
+        difference, allowed = _compare(small, np.array([roots]))  # the first image stands for its group
         if difference[0] <= 2 * allowed[0]:
             near.join(first, second)
             groups.join(first, second)
