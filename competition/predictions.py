@@ -128,7 +128,7 @@ def save_csv(path: Path, predictions: Predictions) -> None:
 
 
 def pool(parts: Sequence[Predictions]) -> Predictions:
-    """Join the folds' out-of-fold predictions: every image once, repeats averaged, ordered by id.
+    """Join the folds' out-of-fold predictions, which have labels: every image once, repeats averaged, ordered by id.
 
     Raises:
         UserError: folds that name different classes.
@@ -139,14 +139,13 @@ def pool(parts: Sequence[Predictions]) -> Predictions:
     probabilities = np.concatenate([part.probabilities for part in parts]).astype(np.float64)
     sums = np.zeros((len(unique), probabilities.shape[1]))
     np.add.at(sums, inverse, probabilities)
-    labels = np.concatenate([part.labels for part in parts if part.labels is not None])
-    folds = np.concatenate([part.folds for part in parts if part.folds is not None])
+    labels, folds = (np.concatenate([getattr(part, name) for part in parts]) for name in ("labels", "folds"))
     return Predictions(
         image_ids=unique,
         class_names=parts[0].class_names,
         probabilities=(sums / counts[:, None]).astype(np.float32),
-        labels=labels[first] if len(labels) == len(ids) else None,
-        folds=folds[first] if len(folds) == len(ids) else None,
+        labels=labels[first],
+        folds=folds[first],
     )
 
 
