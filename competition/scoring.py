@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-import pandas as pd
-
 from competition import metrics
 from competition.data.csvfile import CsvFile, read_csv
 from competition.errors import UserError, counted, first_few, respelled
@@ -72,18 +70,14 @@ def _note(score: dict[str, Any]) -> dict[str, str]:
 
 def _score_parts(answer: Truth, predicted: list[str]) -> dict[str, Any]:
     assert answer.usage is not None
-    table = pd.DataFrame({"true": answer.labels, "predicted": predicted, "usage": answer.usage}, dtype=object)
-    table = table[table["usage"] != "ignored"]
-    whole = _score_rows(table)
-    for part in ("public", "private"):
-        rows = table[table["usage"] == part]
-        if len(rows):
-            whole[part] = _score_rows(rows)
-    return whole
+    rows = list(zip(answer.usage, answer.labels, predicted, strict=True))
 
+    def score_of(*parts: str) -> dict[str, Any]:
+        kept = [(true, label) for usage, true, label in rows if usage in parts]
+        return _score([true for true, _ in kept], [label for _, label in kept])
 
-def _score_rows(rows: pd.DataFrame) -> dict[str, Any]:
-    return _score(rows["true"].tolist(), rows["predicted"].tolist())
+    whole = score_of("public", "private")
+    return whole | {part: score_of(part) for part in ("public", "private") if part in answer.usage}
 
 
 def _score(true: Sequence[str], predicted: Sequence[str]) -> dict[str, Any]:
