@@ -149,25 +149,15 @@ def _climb(kind: Kind, probabilities: NDArray[np.floating], labels: Classes, fol
     trials = []
     for rung in rungs:
         nested = _nested(FITS[rung], scores, labels, folds)
-        trial = _compare(rung, kept, labels, decided, nested, classes, forced=kind == rung)
-        trials.append(trial)
-        if trial.kept:
+        gain, interval = metrics.paired_gain(labels, decided, nested, classes)
+        trials.append(Trial(rung, kept, gain, interval, kind == rung or interval.low > 0))
+        if trials[-1].kept:
             kept, decided, bias = rung, nested, FITS[rung](scores, labels)
     tau = _best_prior(scores, labels)[0] if kept == "prior" else None
     skipped = ""
     if kind == "auto" and not enough:
         skipped = f"weights not tried: the rarest class has {rarest} rows of the {ROWS_FOR_WEIGHTS} they need"
     return Decision(kind, kept, temperature, tau, np.exp(bias - bias.mean()), tuple(trials), skipped)
-
-
-def _compare(
-    kind: str, over: str, labels: Classes, below: Classes, above: Classes, classes: int, forced: bool
-) -> Trial:
-    """Return the paired gain of one set of decisions over another."""
-    scores = [metrics.macro_f1(metrics.confusion(labels, decided, classes)) for decided in (below, above)]
-    draws = metrics.paired_f1_draws(labels, np.stack([below, above]), classes).mean(axis=2)
-    interval = metrics.interval_of(draws[:, 1] - draws[:, 0])
-    return Trial(kind, over, scores[1] - scores[0], interval, forced or interval.low > 0)
 
 
 def _nested(fit: Fit, scores: Scores, labels: Classes, folds: Classes) -> Classes:

@@ -100,14 +100,6 @@ def test_the_rows_of_a_fold_are_decided_without_their_labels():
     assert decided.tolist() == [1, 1, 0, 0]  # fold 7 with bias 1, fold 9 with bias 2
 
 
-def test_the_gain_is_scikit_learns():
-    rng = np.random.default_rng(0)
-    labels, below, above = rng.integers(0, CLASSES, (3, 300))
-    trial = decision._compare("prior", "argmax", labels, below, above, CLASSES, forced=False)
-    assert trial.gain == pytest.approx(macro_f1(labels, above) - macro_f1(labels, below), abs=1e-15)
-    assert trial.interval.low < trial.gain < trial.interval.high
-
-
 @pytest.mark.parametrize("sharpness", [0.5, 1.0, 2.0])
 def test_temperature_undoes_sharpening(sharpness):
     probabilities, labels = model_output(np.random.default_rng(0), 20_000, sharpness=sharpness)

@@ -169,6 +169,15 @@ def test_paired_draws_spread_as_drawing_the_rows_does(rows):
     assert np.diff(found).std() == pytest.approx(np.diff(expected).std(), rel=0.15)
 
 
+def test_the_gain_is_scikit_learns():
+    rng = np.random.default_rng(0)
+    labels, below, above = rng.integers(0, 4, (3, 300))
+    scores = [f1_score(labels, predicted, average="macro") for predicted in (below, above)]
+    gain, interval = metrics.paired_gain(labels, below, above, 4)
+    assert gain == pytest.approx(scores[1] - scores[0], abs=1e-15)
+    assert interval.low < gain < interval.high
+
+
 def test_the_interval_of_a_paired_difference_covers_it():
     rng = np.random.default_rng(3)
 

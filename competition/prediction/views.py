@@ -97,12 +97,9 @@ def choose(by_count: Sequence[Predictions], own: int) -> ViewChoice:
     for fold in np.unique(folds):
         best = _best_count(labels, decided, classes, folds != fold, own)
         nested[folds == fold] = decided[best - 1, folds == fold]
-    pair = np.stack([decided[own - 1], nested])
-    draws = metrics.paired_f1_draws(labels, pair, classes).mean(axis=2)
-    interval = metrics.interval_of(draws[:, 1] - draws[:, 0])
-    scores = [metrics.macro_f1(metrics.confusion(labels, row, classes)) for row in pair]
+    gain, interval = metrics.paired_gain(labels, decided[own - 1], nested, classes)
     views = _best_count(labels, decided, classes, np.ones(len(labels), bool), own)
-    return ViewChoice(views, scores[1] - scores[0], interval, interval.low > 0)
+    return ViewChoice(views, gain, interval, interval.low > 0)
 
 
 def _best_count(
