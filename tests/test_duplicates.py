@@ -77,7 +77,7 @@ def test_a_chain_does_not_become_one_group() -> None:
     small = np.rint(ends[0] * (1 - ramp) + ends[1] * ramp).astype(np.uint8)
     facts = make_facts(np.zeros(steps, np.uint64), small)
     groups = Groups(steps)
-    join_near(groups, facts, near_pairs(facts))
+    join_near(groups, facts)
     sizes = np.unique(groups.numbers(), return_counts=True)[1]
     assert 1 < sizes.max() < steps / 2
 

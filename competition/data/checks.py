@@ -9,7 +9,7 @@ import pandas as pd
 
 from competition.data.catalog import Catalog
 from competition.data.draft import Problem
-from competition.data.duplicates import Groups, equal_rows, join_equal, join_near, near_pairs
+from competition.data.duplicates import Groups, equal_rows, join_equal, join_near
 from competition.data.shift import shift
 from competition.errors import counted, first_few
 
@@ -48,7 +48,7 @@ def duplicate_groups(facts: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:
     facts, groups = facts.reset_index(drop=True), Groups(len(table))
     good = facts["error"] == ""
     join_equal(groups, facts["pixel_hash"].astype(object).where(good, None))
-    join_near(groups, facts, near_pairs(facts))
+    join_near(groups, facts)
     join_equal(groups, table["group"].reset_index(drop=True))
     return pd.factorize(groups.numbers())[0].astype(np.int64)
 
@@ -243,7 +243,7 @@ def _exact_duplicates(table: pd.DataFrame, facts: pd.DataFrame) -> list[Problem]
 def _near_duplicates(table: pd.DataFrame, facts: pd.DataFrame) -> list[Problem]:
     facts = facts.reset_index(drop=True)
     groups = Groups(len(table))
-    join_near(groups, facts, near_pairs(facts))
+    join_near(groups, facts)
     return _duplicate_problems(table, equal_rows(pd.Series(groups.numbers())), "near duplicates")
 
 

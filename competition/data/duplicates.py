@@ -116,11 +116,12 @@ def _compare(small: np.ndarray, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return differences, allowed
 
 
-def join_near(groups: Groups, facts: pd.DataFrame, pairs: np.ndarray) -> None:
-    """Join near-duplicates, nearest first, unless the first images of the two groups differ too much.
+def join_near(groups: Groups, facts: pd.DataFrame) -> None:
+    """Join near-duplicates, see `near_pairs`, nearest first, unless the first images of the two groups differ too much.
 
     That keeps a chain of small steps (the frames of a long interpolation) from becoming one huge group.
     """
+    pairs = near_pairs(facts)
     if not len(pairs):
         return
     small = thumbnails(facts)
