@@ -44,9 +44,7 @@ class Catalog:
     problems: list[Problem]
     sample_columns: tuple[str, ...] = ()  # of the sample submission, as it has them
     grouped_by: str = ""  # "column 'group' of train.csv", if there are groups
-    from_here: dict[str, str] = field(
-        default_factory=dict
-    )  # setting -> what it names in the working directory, absolute
+    from_here: dict[str, str] = field(default_factory=dict)  # setting -> absolute path of what it names from here
 
     @property
     def places(self) -> dict[str, str]:
@@ -111,9 +109,18 @@ def open_catalog(
 def _finished(draft: Draft, table: pd.DataFrame, source: Path, layout: str, from_here: dict[str, str]) -> Catalog:
     draft.report_unknown_labels()
     draft.report_sample_columns()
-    submission = (draft.id_column, draft.label_column, draft.submission_ids)
-    told = (draft.problems, draft.sample_columns, draft.grouped_by)
-    return Catalog(table, source, layout, *submission, *told, from_here)
+    return Catalog(
+        table=table,
+        source=source,
+        layout=layout,
+        id_column=draft.id_column,
+        label_column=draft.label_column,
+        submission_ids=draft.submission_ids,
+        problems=draft.problems,
+        sample_columns=draft.sample_columns,
+        grouped_by=draft.grouped_by,
+        from_here=from_here,
+    )
 
 
 def _draft_of(source: Path) -> Draft:
