@@ -3,7 +3,7 @@
 import platform
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +64,7 @@ class Answer:
         """Write ``precision.json``, and say what was chosen, where the probe was asked."""
         if self.rates is None:
             return
-        number_format, channels_last = self.precision.number_format, self.precision.channels_last
-        write_json(
-            folder / "precision.json",
-            {"number_format": number_format, "channels_last": channels_last, "images_per_second": self.rates},
-        )
+        write_json(folder / "precision.json", asdict(self.precision) | {"images_per_second": self.rates})
         timed = ", ".join(f"{name} {rate:,.0f}" for name, rate in self.rates.items())
         print(f"precision: {self.precision} (images/s in a short probe: {timed})", flush=True)
 
