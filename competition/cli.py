@@ -24,7 +24,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 class Parser(argparse.ArgumentParser):
     """An argument parser that answers a wrong flag with the nearest right one."""
 
-    def __init__(self, description: str, prog: str | None = None) -> None:
+    def __init__(self, description: str, prog: str) -> None:
         super().__init__(
             prog=prog,
             description=description,
