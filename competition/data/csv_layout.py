@@ -140,34 +140,26 @@ class CsvReader:
             seen[image_id] = label, file
             if file is not None:
                 self.draft.rows.append(Row(image_id, file, label, split, group))
-        self._report_shared(table.path, split, shared)
-        self._report_twice(table.path, twice, torn)
+        self._report_repeated(table.path, split, *(sorted(set(names)) for names in (shared, twice, torn)))
 
-    def _report_shared(self, path: str, split: str, shared: list[str]) -> None:
-        if shared:
-            names = sorted(set(shared))
-            message = f"{path} gives {counted(len(names), 'image')} an id of train; here it begins with {split}/."
-            self.draft.problems.append(Problem("id of two images", message, names, "warning"))
-
-    def _report_twice(self, path: str, twice: list[str], torn: list[str]) -> None:
-        if twice:
-            message = f"{path} names {counted(len(set(twice)), 'image')} again with the same label; each is used once."
-            self.draft.problems.append(Problem("image named twice", message, sorted(set(twice)), "warning"))
+    def _report_repeated(self, path: str, split: str, shared: list[str], twice: list[str], torn: list[str]) -> None:
+        message = f"{path} gives {counted(len(shared), 'image')} an id of train; here it begins with {split}/."
+        self.draft.warn("id of two images", message, shared)
+        message = f"{path} names {counted(len(twice), 'image')} again with the same label; each is used once."
+        self.draft.warn("image named twice", message, twice)
         if torn:
-            names = sorted(set(torn))
-            message = f"{path} gives {counted(len(names), 'image')} two different labels. Keep the right row of each."
+            message = f"{path} gives {counted(len(torn), 'image')} two different labels. Keep the right row of each."
             self.draft.problems.append(
-                Problem("image named twice with different labels", message, names, "error", tuple(names))
+                Problem("image named twice with different labels", message, torn, "error", tuple(torn))
             )
 
     def _report_blanks(self, path: str, labels: set[str]) -> None:
         """Report labels that lose the blanks around them: whoever grades a submission may not take these off."""
         rows = sorted(repr(label) for label in labels if label.strip() != label)
-        if rows:
-            message = f"{path}: {counted(len(rows), 'label')} with blanks before or after, read and submitted without"
-            is_joined = len({label.strip() for label in labels}) < len(labels)
-            message += ". What differs in blanks alone is one class." if is_joined else "."
-            self.draft.problems.append(Problem("blanks around labels", message, rows, "warning"))
+        message = f"{path}: {counted(len(rows), 'label')} with blanks before or after, read and submitted without"
+        is_joined = len({label.strip() for label in labels}) < len(labels)
+        message += ". What differs in blanks alone is one class." if is_joined else "."
+        self.draft.warn("blanks around labels", message, rows)
 
     def _report_empty(self, table: CsvFile, columns: list[tuple[str, list[str]]]) -> set[int]:
         """Report the rows without an id or a label and return their numbers; UserError where no row has one."""
@@ -269,14 +261,12 @@ class CsvReader:
         """Report ids named twice, and images that only one of the lists has; ``images`` holds what each id means."""
         for path, cells in lists.items():
             twice = sorted(name for name, count in Counter(cells).items() if count > 1)
-            if twice:
-                message = f"{path} names {counted(len(twice), 'test image')} more than once; each gets one row."
-                self.draft.problems.append(Problem("test image named twice", message, twice, "warning"))
+            message = f"{path} names {counted(len(twice), 'test image')} more than once; each gets one row."
+            self.draft.warn("test image named twice", message, twice)
         named = [{images[name] for name in cells} for cells in lists.values()]
         rows = sorted({name for cells in lists.values() for name in cells if images[name] in named[0] ^ named[-1]})
-        if rows:
-            message = f"{path} and the test list differ in {counted(len(rows), 'id')}; the submission follows {path}."
-            self.draft.problems.append(Problem("test lists differ", message, rows, "warning"))
+        message = f"{path} and the test list differ in {counted(len(rows), 'id')}; the submission follows {path}."
+        self.draft.warn("test lists differ", message, rows)
 
     def _read_test_folder(self) -> None:
         names = [name for name in self.names if "/" in name and split_of_folder(name.partition("/")[0]) == "test"]

@@ -68,32 +68,34 @@ class Draft:
         self.sample_columns = tuple(columns)
         self.label_column = next((name for name in columns if name != self.id_column), self.label_column)
 
+    def warn(self, kind: str, message: str, rows: list[str]) -> None:
+        """Add a problem that is only told, where there are rows that it concerns."""
+        if rows:
+            self.problems.append(Problem(kind, message, rows, "warning"))
+
     def report_unnamed(self) -> None:
         """Add a problem that names the images nobody used."""
         names = [name for name in self.images if self.files[name] not in self.used]
         used = set(real_paths(self.used)) if names else set()  # a link may be another way to a used image
         paths = real_paths(self.files[name] for name in names)
         rows = [name for name, path in zip(names, paths, strict=True) if path not in used]
-        if rows:
-            message = f"{counted(len(rows), 'image')} without a row in a table or a class folder: not used."
-            self.problems.append(Problem("image present but not named", message, rows, "warning"))
+        message = f"{counted(len(rows), 'image')} without a row in a table or a class folder: not used."
+        self.warn("image present but not named", message, rows)
 
     def report_sample_columns(self) -> None:
         """Add a problem where the sample submission asks for more than an id and a class."""
         if len(self.sample_columns) > 2:
-            columns = list(self.sample_columns)
             message = "predict.py writes an id and one class for each image, and will refuse to write this form."
-            self.problems.append(Problem("sample submission with other columns", message, columns, "warning"))
+            self.warn("sample submission with other columns", message, list(self.sample_columns))
 
     def report_unknown_labels(self) -> None:
         """Add a problem where the validation split has labels that no training image has."""
         known = {row.label for row in self.rows if row.label and row.split == "train"}
         given = {row.label for row in self.rows if row.label and row.split == "val"}
-        unknown = sorted(given - known)
-        if known and unknown:
-            message = f"{counted(len(unknown), 'label')} of the validation split that training does not have"
-            message += f"{respelled(unknown, known, 'spell the labels alike in both')}. Each is a class of its own."
-            self.problems.append(Problem("label only in validation", message, unknown, "warning"))
+        unknown = sorted(given - known) if known else []
+        message = f"{counted(len(unknown), 'label')} of the validation split that training does not have"
+        message += f"{respelled(unknown, known, 'spell the labels alike in both')}. Each is a class of its own."
+        self.warn("label only in validation", message, unknown)
 
     def as_table(self) -> pd.DataFrame:
         """Return the rows as a table with the columns of `Row`."""

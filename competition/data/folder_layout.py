@@ -96,15 +96,13 @@ def _follow_list(draft: Draft, table: CsvFile, names: list[str]) -> None:
     wanted = list(dict.fromkeys(values[draft.id_column]))
     found, _ = match_images(wanted, names, None)
     missing = [image_id for image_id in wanted if image_id not in found]
-    if missing:
-        message = f"{table.path} names {counted(len(missing), 'image')} not there. A blank image stands for each."
-        draft.problems.append(Problem("image named but missing", message, missing, "warning"))
-        draft.rows += [Row(name, str(Path(table.path).parent / name), None, "test") for name in missing]
+    message = f"{table.path} names {counted(len(missing), 'image')} not there. A blank image stands for each."
+    draft.warn("image named but missing", message, missing)
+    draft.rows += [Row(name, str(Path(table.path).parent / name), None, "test") for name in missing]
     named = set(found.values())
     left_out = [name.partition("/")[2] for name in names if name not in named]
-    if left_out:
-        message = f"{table.path} does not name {counted(len(left_out), 'test image')}; the submission follows it."
-        draft.problems.append(Problem("test lists differ", message, left_out, "warning"))
+    message = f"{table.path} does not name {counted(len(left_out), 'test image')}; the submission follows it."
+    draft.warn("test lists differ", message, left_out)
     spelled = {draft.files[name]: image_id for image_id, name in found.items()}
     draft.rows = [
         row._replace(image_id=spelled.get(row.path, row.image_id)) if row.split == "test" else row for row in draft.rows
