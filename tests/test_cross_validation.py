@@ -41,13 +41,6 @@ def test_what_auto_stands_for_is_the_same_run_when_it_is_given():
     assert open_ == given
 
 
-def test_names_depend_on_settings_and_images():
-    settings = TrainSettings(data="x/cats")
-    names = {steps.run_name(settings, identity) for identity in ({"a": 1}, {"a": 2}, {"b": 1})}
-    assert len(names) == 3
-    assert all(name.startswith("cats-resnet_fast-") for name in names)
-
-
 def test_the_description_names_the_interval_and_a_picked_epoch():
     score = {"macro_f1": 0.5, "interval_95": [0.4, 0.6], "accuracy": 0.55, "per_fold": {"0": 0.5}, "warning": "picked"}
     text = steps.describe({**score, "holdout": {"macro_f1": 0.7, "interval_95": [0.6, 0.8]}})

@@ -9,7 +9,7 @@ from PIL import Image
 from competition.__main__ import main
 from competition.config import DataSettings
 from competition.data.decode import size_of
-from competition.data.prepare import find_data, fingerprint, natural_size, prepare_images
+from competition.data.prepare import find_data, fingerprint, natural_size, prepare_images, run_name
 from competition.errors import UserError
 
 
@@ -102,3 +102,10 @@ def test_the_fingerprint_holds_ids_labels_and_contents_in_whatever_order():
     assert fingerprint(table.iloc[::-1], facts) == fingerprint(table, facts)
     others = [table.assign(label="cat"), table.assign(image_id=["b", "c"]), table.assign(row=[1, 2])]
     assert len({fingerprint(other, facts) for other in [table, *others]}) == 4
+
+
+def test_names_depend_on_settings_and_images():
+    settings = DataSettings(data="x/cats")
+    names = {run_name(settings, "resnet_fast", identity) for identity in ({"a": 1}, {"a": 2}, {"b": 1})}
+    assert len(names) == 3
+    assert all(name.startswith("cats-resnet_fast-") for name in names)

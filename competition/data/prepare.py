@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -60,6 +61,11 @@ def data_name(settings: DataSettings) -> str:
     if path.name == "public" and path.parent.name:
         return f"{path.parent.name}-public"
     return path.name if path.is_dir() else path.stem
+
+
+def run_name(settings: DataSettings, model: str, identity: dict[str, Any]) -> str:
+    """Return a name made from data, model and identity: the same command finds its own run again."""
+    return f"{data_name(settings)}-{model}-{counted_seed(repr(identity)):016x}"[:-8]
 
 
 def find_data(settings: DataSettings, fewest_classes: int = 2) -> Catalog:

@@ -20,7 +20,7 @@ import yaml
 
 from competition.cli import read_run_settings
 from competition.config import DATA_FLAGS
-from competition.data.prepare import data_name
+from competition.data.prepare import run_name
 from competition.errors import UserError, counted
 from competition.generative.design import Design
 from competition.generative.distances import FEWEST_IMAGES
@@ -77,8 +77,7 @@ def open_run(settings: GenerateSettings) -> Run:
         "images": len(pictures.labels),
         "images_hash": pictures.fingerprint,
     }
-    name = f"{data_name(settings)}-{settings.model}-{counted_seed(repr(identity)):016x}"[:-8]
-    folder = settings.run or Path("runs") / name
+    folder = settings.run or Path("runs") / run_name(settings, settings.model, identity)
     refuse_other_run(folder, identity)
     answer = choose_precision(folder, settings, design, pictures, device)
     claim_folder(folder, settings, identity, pictures)

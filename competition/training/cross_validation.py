@@ -11,7 +11,7 @@ from competition import metrics
 from competition.checkpoint import open_checkpoint, read_checkpoint
 from competition.config import TrainSettings
 from competition.data.catalog import Catalog
-from competition.data.prepare import data_name, find_data, natural_size
+from competition.data.prepare import find_data, natural_size, run_name
 from competition.ensemble.combination import mean
 from competition.errors import UserError, counted, first_few
 from competition.folds import held_out
@@ -19,15 +19,7 @@ from competition.inference import Preprocessing, views_of
 from competition.models.factory import check_network
 from competition.models.weights import HALF, describe_weights
 from competition.predictions import Predictions, class_numbers, load_predictions, pool, save_csv, save_predictions
-from competition.runs import (
-    counted_seed,
-    environment,
-    is_finished,
-    read_run,
-    refuse_other_identity,
-    write_atomically,
-    write_json,
-)
+from competition.runs import environment, is_finished, read_run, refuse_other_identity, write_atomically, write_json
 from competition.settings import flag as flag_of
 from competition.stop import Stop, Stopped
 from competition.training.display import Display
@@ -96,7 +88,7 @@ def open_run(settings: TrainSettings) -> Run:
     refuse_other_folds(settings, material)
     teacher = open_teacher(settings.pseudo_labels, settings, material) if settings.pseudo_labels else None
     identity = identity_of(settings, material, preprocessing, teacher)
-    folder = settings.run or Path("runs") / run_name(settings, identity)
+    folder = settings.run or Path("runs") / run_name(settings, settings.model, identity)
     refuse_other_run(folder, identity)
     machine, answer = choose_machine(folder, settings, material.data, preprocessing)
     claim_folder(folder, settings, identity, material.places)
@@ -160,11 +152,6 @@ def choose_preprocessing(settings: TrainSettings, catalog: Catalog) -> Preproces
         info = describe_weights(source, name=settings.model)
         return Preprocessing(settings.image_size or info.image_size, settings.resize, info.mean, info.std)
     return Preprocessing(settings.image_size or natural_size(catalog), settings.resize, HALF, HALF)
-
-
-def run_name(settings: TrainSettings, identity: dict[str, Any]) -> str:
-    """Return a name made from data, network and settings: the same command finds its own run again."""
-    return f"{data_name(settings)}-{settings.model}-{counted_seed(repr(identity)):016x}"[:-8]
 
 
 def refuse_other_run(folder: Path, identity: dict[str, Any], flag: str = "--run") -> None:
