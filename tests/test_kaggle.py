@@ -145,7 +145,7 @@ def test_without_its_data_an_unchanged_file_passes_and_a_changed_one_does_not(fa
     assert "with --data PATH" in refusal(SUBMIT)
 
 
-def test_an_unchanged_file_of_data_that_flags_explained_passes(fake, csv, capsys):
+def test_an_unchanged_file_of_data_that_flags_explained_passes(fake, csv):
     """Without the flags of its training a folder may mean another test list; what was checked then, holds."""
     Path("mine").mkdir()
     for name in ("1.png", "2.png"):

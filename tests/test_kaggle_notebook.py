@@ -40,7 +40,7 @@ def run(tmp_path, monkeypatch):
     return folder
 
 
-def test_the_folders_hold_everything_the_client_asks_for(run, tmp_path):
+def test_the_folders_hold_everything_the_client_asks_for(run):
     plan = make_folders(run, "cats", "somebody", None, with_wheels=False)
     dataset = json.loads((plan.folder / "dataset" / "dataset-metadata.json").read_text())
     kernel = json.loads((plan.folder / "notebook" / "kernel-metadata.json").read_text())

@@ -35,7 +35,7 @@ def test_pretrained_takes_the_installed_package_first(tmp_path, monkeypatch):
     assert (info.mean, info.std, info.image_size) == ((0.5,) * 3, (0.5,) * 3, 224)
 
 
-def test_pretrained_out_of_reach_says_which_file_to_put_where(tmp_path, monkeypatch):
+def test_pretrained_out_of_reach_says_which_file_to_put_where(monkeypatch):
     def unreachable(*arguments, **settings):
         raise OSError("no route to host")
 

@@ -102,7 +102,7 @@ def test_missing_packages_are_named_and_the_page_is_still_made(finished_run, tmp
     assert twin["look"][0]["tools"] == ["cam", "occlusion"]
 
 
-def test_a_run_without_weights_and_with_a_missing_fold(finished_run, tmp_path, monkeypatch):  # noqa: F811
+def test_a_run_without_weights_and_with_a_missing_fold(finished_run, tmp_path):  # noqa: F811
     run, cache = finished_run
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
@@ -226,7 +226,7 @@ def test_a_run_of_other_classes_is_refused(finished_run, tmp_path, monkeypatch):
 
 @needs_browser
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
-def test_in_a_real_browser(page, browser, width, scheme, tmp_path):  # noqa: F811
+def test_in_a_real_browser(page, browser, width, scheme):  # noqa: F811
     path, _, _ = page
     browser.resize(width, 900)
     features = [{"name": "prefers-color-scheme", "value": scheme}]

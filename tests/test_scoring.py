@@ -100,7 +100,7 @@ def test_a_missing_header_is_told_instead_of_losing_the_first_row(tmp_path, trut
             score_files(path, answer, None, None)
 
 
-def test_one_column_cannot_be_both(tmp_path, truth):
+def test_one_column_cannot_be_both(truth):
     with pytest.raises(UserError, match="'id' cannot hold both ids and labels"):
         score_files(truth, truth, "id", "id")
     assert score_files(truth, truth, None, "label")["macro_f1"] == 1.0
@@ -143,7 +143,7 @@ def test_a_missing_file_is_named(tmp_path, truth):
         score_files(tmp_path / "none.csv", truth, None, None)
 
 
-def test_the_verb_prints_macro_f1_last_and_json_on_request(tmp_path, truth, capsys):
+def test_the_verb_prints_macro_f1_last_and_json_on_request(truth, capsys):
     words = ["score", str(truth), "--truth", str(truth)]
     assert main(words) == 0
     *_, rows, last = capsys.readouterr().out.splitlines()

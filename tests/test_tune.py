@@ -228,7 +228,7 @@ def test_what_a_short_study_says_at_its_end(words, capsys):
     assert "the grid has no other point: 2 of 9 trials\nbest: trial" in said
 
 
-def test_two_workers_of_which_one_is_killed(words, capsys):
+def test_two_workers_of_which_one_is_killed(words):
     process = hurried_tune([*words, "--trials", "5", "--workers", "2", "--pruner", "none"])
     wait_for(Path("studies/s/trials/0001/run.json").exists, process)
     running = lambda: [trial for trial in trials() if trial.state.name == "RUNNING" and "worker" in trial.user_attrs]  # noqa: E731
