@@ -36,9 +36,9 @@ def ascend(
     Returns:
         (K,) log weights.
     """
-    table = _Table(scores, labels, start)
+    table = _Table(scores, labels, start, caution)
     for _ in range(SWEEPS):
-        moved = [table.improve(k, start[k], caution) for k in range(len(start))]
+        moved = [table.improve(k) for k in range(len(start))]
         if not any(moved):
             break
     return table.bias
@@ -47,8 +47,11 @@ def ascend(
 class _Table:
     """The rows with their two best classes, and the counts that macro F1 needs. N rows, K classes."""
 
-    def __init__(self, scores: NDArray[np.float32], labels: NDArray[np.int64], start: NDArray[np.float64]) -> None:
+    def __init__(
+        self, scores: NDArray[np.float32], labels: NDArray[np.int64], start: NDArray[np.float64], caution: float
+    ) -> None:
         rows, self.classes = scores.shape
+        self.start, self.caution = start, caution
         self.scores, self.labels, self.bias = scores, labels, start.astype(np.float64)
         self.columns = np.ascontiguousarray(scores.T)  # (K, N): one class is read at a time
         self.best, self.second = np.empty(rows, np.intp), np.empty(rows, np.intp)
@@ -56,17 +59,17 @@ class _Table:
         self.true = np.bincount(labels, minlength=self.classes)
         self._rank(np.arange(rows))
 
-    def improve(self, k: int, centre: float, caution: float) -> bool:
+    def improve(self, k: int) -> bool:
         """Move the weight of class k to where it gains most; returns whether it moved."""
         own = self._score(k)
         holds = self.best == k
         distance = np.where(holds, own - self.second_score, self.best_score - own)  # until the row changes hands
         most, shift = 0.0, 0.0
         for sign, changes, other in ((1, ~holds, self.best), (-1, holds, self.second)):
-            rows = np.flatnonzero(changes & (distance < LIMIT - sign * (self.bias[k] - centre)))
+            rows = np.flatnonzero(changes & (distance < LIMIT - sign * (self.bias[k] - self.start[k])))
             if len(rows):
                 rows = rows[np.argsort(distance[rows])]
-                gain, reach = self._best_stop(k, sign, rows, other[rows], distance[rows], caution)
+                gain, reach = self._best_stop(k, sign, rows, other[rows], distance[rows])
                 if gain > most:
                     most, shift = gain, sign * reach
         if shift:
@@ -77,17 +80,11 @@ class _Table:
         return self.columns[k] + np.float32(self.bias[k])
 
     def _best_stop(
-        self,
-        k: int,
-        sign: int,
-        rows: NDArray[np.intp],
-        other: NDArray[np.intp],
-        distance: NDArray[np.float32],
-        caution: float,
+        self, k: int, sign: int, rows: NDArray[np.intp], other: NDArray[np.intp], distance: NDArray[np.float32]
     ) -> tuple[float, float]:
         """Return the largest cautious gain along a path, and how far to go for it: midway to the next row."""
         gain = self._gains(k, sign, rows, other)
-        net = gain - caution * np.sqrt(np.cumsum(np.diff(gain, prepend=0.0) ** 2))
+        net = gain - self.caution * np.sqrt(np.cumsum(np.diff(gain, prepend=0.0) ** 2))
         gap = np.diff(distance, append=distance[-1] + BEYOND)
         net[gap < DISTINCT] = -np.inf  # equal rows cannot be told apart: go past all of them or none
         stop = int(net.argmax())
