@@ -206,12 +206,8 @@ def _message(entry: Entry) -> str:
 def _enter(folder: Path, entry: Entry) -> Entry:
     """Put a changed entry in the place of the one with its name and hash."""
     with changing_logbook(folder) as entries:
-        entries[next(place for place, known in enumerate(entries) if _is_same(known, entry))] = entry
+        entries[next(place for place, known in enumerate(entries) if known.file == entry.file)] = entry
     return entry
-
-
-def _is_same(first: Entry, second: Entry) -> bool:
-    return (first.submission, first.sha256) == (second.submission, second.sha256)
 
 
 def fetch_scores(client: Any, folder: Path, competition: str) -> list[Entry]:
@@ -258,7 +254,7 @@ def wait_for_score(client: Any, folder: Path, entry: Entry, seconds: float) -> E
     """Ask for the score of a sent submission until it is there or the time is up; return its entry."""
     until, pause = time.monotonic() + seconds, FIRST_WAIT
     while True:
-        entry = next(found for found in fetch_scores(client, folder, entry.competition) if _is_same(found, entry))
+        entry = next(found for found in fetch_scores(client, folder, entry.competition) if found.file == entry.file)
         if entry.status != "pending" or time.monotonic() + pause > until:
             return entry
         time.sleep(pause)

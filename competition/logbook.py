@@ -41,6 +41,11 @@ class Entry:
     reason: str = ""  # why it failed
     message: str = ""
 
+    @property
+    def file(self) -> tuple[str, str]:
+        """What it is known by: the name and the content of its CSV."""
+        return self.submission, self.sha256
+
 
 COLUMNS = tuple(item.name for item in fields(Entry))
 _NUMBERS = {item.name: int if "int" in str(item.type) else float for item in fields(Entry) if "None" in str(item.type)}
@@ -165,7 +170,7 @@ def find_entry(entries: list[Entry], path: Path) -> int:
     """Return the position of the entry of a CSV as it is now, after adding it where it is new."""
     new = entry_of(path)
     for position, entry in enumerate(entries):
-        if (entry.submission, entry.sha256) == (new.submission, new.sha256):
+        if entry.file == new.file:
             # The score is what the file says now; what came of it stays.
             known = {name: getattr(new, name) for name in ("rows", "out_of_fold", "low", "high", "out_of_fold_rows")}
             entries[position] = replace(entry, **{name: value for name, value in known.items() if value is not None})
