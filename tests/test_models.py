@@ -9,14 +9,7 @@ import timm
 import torch
 
 from competition.errors import UserError
-from competition.models.factory import (
-    check_network,
-    count_parameters,
-    create_network,
-    is_known,
-    list_networks,
-    own_networks,
-)
+from competition.models.factory import check_network, count_parameters, create_network, is_known, own_networks
 from competition.models.resnet_fast import patch_filters
 from competition.training.rates import UNNORMED
 from tests.conftest import REPOSITORY
@@ -44,7 +37,7 @@ def images(image_size=32, count=2):
 
 def test_own_networks_are_the_seeds_and_the_default():
     assert set(own_networks()) == KEYS
-    assert set(list_networks()) >= KEYS | {"resnet18"}
+    assert set(timm.list_models()) >= KEYS | {"resnet18"}
     assert all(timm.is_model(name) and is_known(name) for name in own_networks())
 
 

@@ -63,11 +63,6 @@ def create_network(
     return network
 
 
-def list_networks() -> list[str]:
-    """Every name that ``create_network`` takes, our own included."""
-    return list(timm.list_models())
-
-
 def own_networks() -> list[str]:
     """The names of our own networks."""
     return sorted(name for module in OWN_MODULES for name in timm.list_models(module=module.__name__.split(".")[-1]))
@@ -87,7 +82,7 @@ def check_network(name: str, options: Mapping[str, object]) -> None:
     """Refuse an unknown name, and options that can be told wrong before anything is built; raises UserError."""
     if not is_known(name):
         raise UserError(
-            f"unknown network {name!r}{did_you_mean(name, list_networks())}: "
+            f"unknown network {name!r}{did_you_mean(name, timm.list_models())}: "
             f"take one of our own ({', '.join(own_networks())}) or any name of timm's"
         )
     known = own_options(name)
