@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from competition.page import LONG_TABLE, PALETTE, Section, figure, picture, render_page, table
+from tests.browser import browser, needs_browser  # noqa: F401
 from tests.conftest import REPOSITORY
 
 EVIL = "<script>alert(1)</script> & \"quoted\" 'too'"
@@ -121,6 +122,22 @@ def test_a_wide_chart_shrinks_on_a_phone_and_no_further():
 def test_the_palette_is_okabe_and_ito_s():
     assert len(set(PALETTE)) == 7
     assert all(re.fullmatch("#[0-9A-F]{6}", colour) for colour in PALETTE)
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [1200, 400])
+def test_a_long_word_breaks_in_its_cell_and_a_short_one_does_not(browser, tmp_path, width):  # noqa: F811
+    rows = [["x" * 60, 0.5, "folder/with/" * 6 + "a_name.png", "photograph"]]
+    html = table(["class", "macro F1", "image", "kind"], rows)
+    (tmp_path / "page.html").write_text(render_page("x", [Section("x", html, "x")]))
+    browser.resize(width, 900)
+    browser.open((tmp_path / "page.html").as_uri())
+    cells = "[...document.querySelectorAll('td')]"
+    assert browser.run(f"return {cells}.every(cell => cell.scrollWidth <= cell.clientWidth)")
+    number, word = browser.run(f"return [{cells}[1], {cells}[3]].map(cell => cell.firstChild).map(text => {{"
+                               "const all = document.createRange(); all.selectNode(text);"
+                               "return all.getClientRects().length; })")  # fmt: skip
+    assert number == word == 1  # line
 
 
 def test_importing_it_loads_nothing_heavy():
