@@ -120,6 +120,10 @@ REFUSED = [
         ["--what", "cam", "--image", "train04.png", "--target", "rad"],
         "'rad' is no class of this run (did you mean 'red'?)",
     ),
+    (
+        ["--what", "dream", "--target", "cat"],
+        "no class of this run; classes: <script>alert(1)</script>, blue & green, red",
+    ),
     (["--what", "cam", "--image", "train04.png", "--fold", "7"], "no finished fold 7; finished: 0, 1"),
     (["--what", "cam", "--image", "train04.png", "--layer", "stim"], "no layer 'stim' (did you mean 'stem'?)"),
     (["--what", "dream", "--layer", "stim"], "no layer 'stim' (did you mean 'stem'?)"),

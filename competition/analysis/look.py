@@ -15,7 +15,7 @@ from competition.analysis.settings import LookSettings
 from competition.analysis.source import Source, open_source
 from competition.checkpoint import Checkpoint
 from competition.data.decode import decode_file
-from competition.errors import UserError, did_you_mean
+from competition.errors import UserError, did_you_mean, first_few
 from competition.precision import pick_device
 from competition.runs import write_atomically
 
@@ -99,7 +99,7 @@ def _check_class(target: str, checkpoint: Checkpoint) -> None:
     names = checkpoint.class_names
     if target not in names:
         raise UserError(
-            f"--target {target!r} is no class of this run{did_you_mean(target, names)}; it has {len(names)}"
+            f"--target {target!r} is no class of this run{did_you_mean(target, names)}; classes: {first_few(names, 12)}"
         )
 
 
