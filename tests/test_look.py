@@ -88,15 +88,37 @@ def test_a_file_of_the_networks_size_is_looked_at_without_a_warning(finished_run
 
 
 def test_an_image_kept_out_of_the_folds_has_its_label():
-    table = pd.DataFrame({"label": ["red", None, "unknown"]})
+    table = pd.DataFrame({"label": ["red", None, "unknown"], "split": "val"})
     source = SimpleNamespace(
+        member=SimpleNamespace(settings=SimpleNamespace(holdout=True)),
         catalog=SimpleNamespace(table=table),
         store=SimpleNamespace(facts=pd.DataFrame({"error": [""] * 3})),
         pictures=lambda rows: np.zeros((1, 4, 4, 3), np.uint8),
         rows=np.array([7]),
         class_names=("green", "red"),
     )
-    assert [_subject_of_row(source, "x", row).label for row in range(3)] == ["red", None, None]
+    subjects = [_subject_of_row(source, "x", row) for row in range(3)]
+    assert [subject.label for subject in subjects] == ["red", None, None]
+    assert not any(subject.is_in_folds for subject in subjects)
+
+
+def test_a_network_that_did_not_hold_the_image_out_is_told_of(finished_run, tmp_path, capsys):  # noqa: F811
+    run, cache = finished_run
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    held_out = [load_predictions(run / f"fold_{fold}" / "predictions.npz").image_ids[0] for fold in (0, 1)]
+
+    def said(image, *words):
+        look = ["look", str(copy), "--what", "cam", "--image", image, *words, "--out", str(tmp_path / "look.png")]
+        assert main([*look, *cache]) == 0
+        return capsys.readouterr().out.strip().rpartition("network of ")[2]
+
+    warning = ", which did not hold this image out and may have learned it by heart"
+    assert [said(image) for image in held_out] == ["fold 0", "fold 1"]
+    assert said(held_out[0], "--fold", "1") == f"fold 1{warning}"
+    assert said("test03.png", "--fold", "1") == "fold 1"
+    shutil.rmtree(copy / "fold_1")  # not finished
+    assert [said(image) for image in held_out] == ["fold 0", f"fold 0{warning}"]
 
 
 def test_a_training_image_named_by_its_path_is_the_same_as_by_its_id(finished_run, tmp_path, capsys):  # noqa: F811

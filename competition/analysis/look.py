@@ -17,6 +17,7 @@ from competition.checkpoint import Checkpoint
 from competition.data.decode import decode_file
 from competition.errors import UserError, did_you_mean, first_few
 from competition.precision import pick_device
+from competition.predictions import load_predictions
 from competition.runs import write_atomically
 
 
@@ -28,13 +29,15 @@ class Subject:
         name: its id, or the file's name.
         pixels: (S, S, 3) uint8, as the network sees it.
         label: its class, or None where it is not known.
-        fold: the fold that held it out, or None.
+        fold: the finished fold that held it out, or None.
+        is_in_folds: whether the other folds' networks may have learned from it.
     """
 
     name: str
     pixels: NDArray[np.uint8]
     label: str | None = None
     fold: int | None = None
+    is_in_folds: bool = False
 
 
 def look(settings: LookSettings, run: str) -> str:
@@ -55,7 +58,15 @@ def look(settings: LookSettings, run: str) -> str:
         _check_class(settings.target, checkpoint)
     picture, words = _draw(settings, source, network, checkpoint, subject)
     write_atomically(settings.out, png(picture))
-    return f"{settings.out}: {words}; network of fold {fold}"
+    return f"{settings.out}: {words}; network of fold {fold}{_warn_of_learned(source, subject, fold)}"
+
+
+def _warn_of_learned(source: Source, subject: Subject | None, fold: int) -> str:
+    """Return the end of the sentence where the fold did not hold the image out, else nothing."""
+    if subject is None or not subject.is_in_folds:
+        return ""
+    held_out = load_predictions(source.fold_folders[fold] / "predictions.npz").image_ids
+    return "" if subject.name in held_out else ", which did not hold this image out and may have learned it by heart"
 
 
 def find_subject(source: Source, image: str) -> Subject:
@@ -89,10 +100,11 @@ def _subject_of_row(source: Source, name: str, row: int) -> Subject:
         raise UserError(f"--image {name!r}: {error}")
     pixels = source.pictures(np.array([row]))[0]
     place = np.flatnonzero(source.rows == row)
-    if not len(place):  # a test image, or one of the validation split that --holdout keeps out of the folds
-        label = source.catalog.table["label"].iloc[row]
-        return Subject(name, pixels, label if label in source.class_names else None)
-    return Subject(name, pixels, source.class_names[source.labels[place[0]]], int(source.folds[place[0]]))
+    if len(place):
+        return Subject(name, pixels, source.class_names[source.labels[place[0]]], int(source.folds[place[0]]), True)
+    label, split = source.catalog.table[["label", "split"]].iloc[row]
+    kept_out = ("test", "val") if source.member.settings.holdout else ("test",)  # else its fold is not finished
+    return Subject(name, pixels, label if label in source.class_names else None, is_in_folds=split not in kept_out)
 
 
 def _check_class(target: str, checkpoint: Checkpoint) -> None:

@@ -5,7 +5,8 @@ Examples:
   python -m competition look runs/NAME --what cam --image ID --target CLASS --out look.png
   python -m competition look runs/NAME --what dream --target CLASS --out look.png
 
-An image of the training table is shown to the network of the fold that held it out.
+An image of the training table is shown to the network of the fold that held it out; what is printed says so where
+another one looks at it (--fold, or a fold that is not finished).
 """
 
 from collections.abc import Sequence
