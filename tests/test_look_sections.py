@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from competition.analysis import drawings
+from competition.analysis.activations import DeadFilters
 from competition.analysis.findings import Findings
-from competition.analysis.look_sections import where_section
+from competition.analysis.look_sections import _dead_part, where_section
 from competition.analysis.settings import ReportSettings
 from competition.analysis.source import open_source
 from competition.errors import UserError
@@ -30,3 +31,10 @@ def test_the_legend_names_the_columns_that_are_there_and_why_one_is_not(source, 
     assert "Yellow" not in html
     assert "Left out, class activation: an Mlp keeps no map of places." in html
     assert all(about["tools"] == ["occlusion", "gradients"] for about in findings.data["look"])
+
+
+@pytest.mark.parametrize("dead", [0, 3])
+def test_what_is_said_of_dead_filters_is_true_of_none_too(dead):
+    html = _dead_part([DeadFilters("stem", dead, 8)], 5)
+    assert f"{dead} of 8 filters never answer, that is, have the same output for all of 5 images." in html
+    assert ("Layers with dead filters" in html) == (dead > 0)

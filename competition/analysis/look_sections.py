@@ -159,7 +159,7 @@ def _dream_part(source: Source, network: nn.Module, checkpoint: Checkpoint) -> s
 
 def _dead_part(dead: Sequence[DeadFilters], images: int) -> str:
     total, all_filters = sum(item.dead for item in dead), sum(item.filters for item in dead)
-    same = f"their output is the same for all of {counted(images, 'image')}"
-    words = f"{total:,} of {all_filters:,} filters never answer: {same}."
+    same = f"have the same output for all of {counted(images, 'image')}"
+    words = f"{total:,} of {all_filters:,} filters never answer, that is, {same}."
     rows: list[list[Cell]] = [[item.layer, item.dead, item.filters] for item in dead if item.dead]
     return paragraph(words) + (table(["layer", "dead", "filters"], rows, "Layers with dead filters") if rows else "")
