@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from competition.analysis.figures import confusion_figure
+from competition.analysis.figures import calibration_figure, confusion_figure
 from competition.analysis.learning import curve
 from competition.analysis.number_sections import learning_section
 from competition.page import Section, figure, render_page
@@ -64,3 +64,13 @@ def test_the_confusion_matrix_writes_predicted_below_the_names(browser, tmp_path
         "return [Math.max(...boxes('.xtick text').map(box => box.bottom)), boxes('.xtitle')[0].top]"
     )
     assert names_end <= title_begins
+
+
+@needs_browser
+def test_the_markers_of_all_right_and_none_right_are_whole(browser, tmp_path):  # noqa: F811
+    chart = calibration_figure({"confidence": [0.4, 0.9], "accuracy": [0.0, 1.0], "images": [3, 1]})
+    (tmp_path / "page.html").write_text(render_page("x", [Section("x", figure(chart, "x"), "x")]))
+    browser.open((tmp_path / "page.html").as_uri())
+    browser.wait_for("document.querySelectorAll('.points path').length == 2")
+    clipped = "[...document.querySelectorAll('.points path')].map(point => point.closest('[clip-path]'))"
+    assert browser.run(f"return {clipped}.every(around => around === null)")

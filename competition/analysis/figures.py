@@ -103,6 +103,7 @@ def calibration_figure(found: Mapping[str, Any]) -> Any:
     )
     figure.add_scatter(
         x=found["confidence"], y=found["accuracy"], mode="lines+markers", name="this run", line={"color": PALETTE[0]},
+        cliponaxis=False,  # markers of all right and none right are whole
         text=[counted(count, "image") for count in found["images"]],
         hovertemplate="sure %{x:.2f}, right %{y:.2f}: %{text}<extra></extra>",
     )  # fmt: skip
