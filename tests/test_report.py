@@ -13,7 +13,7 @@ import torch
 
 from competition.__main__ import main
 from competition.analysis import extras, look_sections, mistake_section
-from competition.analysis.findings import _score
+from competition.analysis.findings import _origin, _score
 from competition.analysis.settings import ReportSettings
 from competition.analysis.source import open_source
 from competition.cli import run_command
@@ -202,6 +202,21 @@ def test_a_run_on_other_images_of_the_same_names_is_told(finished_run, tmp_path)
     (found,) = _score(source, source.predictions.confusion(), [str(other)])["others"]
     (note,) = found["notes"]
     assert f"{other} has the ids but not the images of {run}" in note
+
+
+def test_the_command_to_predict_is_one_that_works(finished_run, tmp_path):  # noqa: F811
+    run, cache = finished_run
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    settings = ReportSettings(cache_dir=Path(cache[1]))
+    source = open_source(settings, str(copy), torch.device("cpu"))
+    assert _origin(source)["commands"]["predict"] == f"python predict.py {copy}"
+    table = source.catalog.table
+    untested = replace(source, catalog=replace(source.catalog, table=table[table["split"] != "test"]))
+    assert _origin(untested)["commands"]["predict"] == f"python predict.py {copy} --data PATH"
+    shutil.rmtree(copy / "fold_1")
+    in_part = open_source(settings, str(copy), torch.device("cpu"))
+    assert _origin(in_part)["commands"]["predict"] == f"python predict.py {copy} --allow-partial"
 
 
 def test_data_that_lacks_images_of_the_run_is_refused(finished_run, tmp_path):  # noqa: F811

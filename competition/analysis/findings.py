@@ -195,10 +195,12 @@ def _origin(source: Source) -> dict[str, Any]:
     path = source.folder / "environment.json"
     environment = read_json(path) if path.exists() else {}
     made_by = environment.pop("command", None)
+    elsewhere = [] if len(source.catalog.of("test")) else ["--data", "PATH"]
+    in_part = [] if len(source.fold_folders) == len(source.member.settings.fold_numbers) else ["--allow-partial"]
     commands = {
         "train": shlex.join(["python", *made_by]) if made_by else None,
         "train again": shlex.join(["python", "train.py", "--config", str(source.folder / "settings.yaml")]),
-        "predict": shlex.join(["python", "predict.py", str(source.folder)]),
+        "predict": shlex.join(["python", "predict.py", str(source.folder), *elsewhere, *in_part]),
         "this page": shlex.join(["python", "-m", "competition", *_words()]),
     }
     identity = source.record["identity"]
