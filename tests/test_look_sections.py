@@ -5,7 +5,6 @@ import torch
 
 from competition.analysis import drawings
 from competition.analysis.activations import DeadFilters
-from competition.analysis.findings import Findings
 from competition.analysis.look_sections import _dead_part, where_section
 from competition.analysis.settings import ReportSettings
 from competition.analysis.source import open_source
@@ -25,12 +24,12 @@ def test_the_legend_names_the_columns_that_are_there_and_why_one_is_not(source, 
 
     monkeypatch.setattr(drawings, "grad_cam", refuse)
     monkeypatch.setattr(drawings, "integrated_gradients", lambda network, images, targets: torch.ones_like(images))
-    findings = Findings({}, source.predictions.confusion())
+    findings = {}
     html = where_section(source, findings).html
     assert "the image, then occlusion, integrated gradients." in html
     assert "Yellow" not in html
     assert "Left out, class activation: an Mlp keeps no map of places." in html
-    assert all(about["tools"] == ["occlusion", "gradients"] for about in findings.data["look"])
+    assert all(about["tools"] == ["occlusion", "gradients"] for about in findings["look"])
 
 
 @pytest.mark.parametrize("dead", [0, 3])

@@ -1,10 +1,9 @@
-"""Everything the page says, as plain data: the JSON twin, computed before anything is drawn."""
+"""Everything the page says, as plain data: the JSON twin. What is said of pictures is added where they are drawn."""
 
 import dataclasses
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,22 +33,7 @@ PURPOSES = {
 }
 
 
-@dataclass(frozen=True)
-class Findings:
-    """The JSON twin and what the drawings need beside it.
-
-    Attributes:
-        data: the twin.
-        counts: (K, K) confusion of the out-of-fold predictions.
-        likely_wrong: images with a doubtful label, the likeliest first; empty where cleanlab is missing.
-    """
-
-    data: dict[str, Any]
-    counts: metrics.Counts
-    likely_wrong: list[int] = field(default_factory=list)
-
-
-def find(source: Source, others: Sequence[str]) -> Findings:
+def find(source: Source, others: Sequence[str]) -> dict[str, Any]:
     """Compute all numbers of the page; ``others`` are run folders to compare with."""
     counts = source.predictions.confusion()
     left_out = [missing_message(name, what).capitalize() for name, what in PURPOSES.items() if is_missing(name)]
@@ -60,20 +44,19 @@ def find(source: Source, others: Sequence[str]) -> Findings:
             "The networks' weights were deleted: fit on seen images, corruptions and all pictures of what the networks "
             "see are left out"
         )
-    labels = None if is_missing("cleanlab") else mistakes.likely_wrong_labels(source.predictions)
-    data: dict[str, Any] = {
+    findings: dict[str, Any] = {
         "run": str(source.folder),
         "toolkit": __version__,
         "advice": [],
         "left_out": left_out,
         "score": _score(source, counts, others),
         "learning": _learning(source, which, plain),
-        "mistakes": _mistakes(source, counts, labels),
+        "mistakes": _mistakes(source, counts),
         "trust": _trust(source, which, plain),
         "origin": _origin(source),
     }
-    data["advice"] = advise(data)
-    return Findings(data, counts, labels or [])
+    findings["advice"] = advise(findings)
+    return findings
 
 
 def _score(source: Source, counts: metrics.Counts, others: Sequence[str]) -> dict[str, Any]:
@@ -131,7 +114,8 @@ def _learning(source: Source, which: NDArray[np.intp], plain: NDArray[np.float32
     }
 
 
-def _mistakes(source: Source, counts: metrics.Counts, labels: list[int] | None) -> dict[str, Any]:
+def _mistakes(source: Source, counts: metrics.Counts) -> dict[str, Any]:
+    labels = None if is_missing("cleanlab") else mistakes.likely_wrong_labels(source.predictions)
     order, names = mistakes.similarity_order(counts), source.class_names
     problems = check(source.catalog, source.store.facts, folds=source.member.settings.folds, are_dealt=True)
     rows = counts.sum(axis=1)

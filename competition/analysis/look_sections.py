@@ -10,7 +10,7 @@ from torch import nn
 
 from competition.analysis import drawings, mistakes
 from competition.analysis.activations import DeadFilters, count_dead
-from competition.analysis.findings import Findings, describe_row
+from competition.analysis.findings import describe_row
 from competition.analysis.layers import map_layers, several
 from competition.analysis.parts import bullets, gallery, image_picture, shortened
 from competition.analysis.pictures import png, tiled
@@ -26,14 +26,14 @@ DEAD_IMAGES = 256
 TITLES = {"cam": "class activation", "occlusion": "occlusion", "gradients": "integrated gradients"}
 
 
-def where_section(source: Source, findings: Findings) -> Section:
+def where_section(source: Source, findings: dict[str, Any]) -> Section:
     """Where it looks: maps for right and wrong images, each by the network that held the image out."""
     left_out: dict[str, str] = {}
     shown = [_maps_of(source, row, left_out) for row in _rows_to_look_at(source)]
     if not shown:
         html = paragraph("Left out: it needs the networks' weights.")
         return Section("Where it looks", html, "where")
-    findings.data["look"] = [about for about, _ in shown]
+    findings["look"] = [about for about, _ in shown]
     drawn = [name for name in TITLES if any(name in about["tools"] for about, _ in shown)]
     html = paragraph(_legend(drawn))
     if left_out:
@@ -95,7 +95,7 @@ def _maps_of(source: Source, row: int, left_out: dict[str, str]) -> tuple[dict[s
     return {**about, "tools": list(drawn)}, image_picture(png(tiled(tiles, len(columns))), about, drawn_words)
 
 
-def learned_section(source: Source, findings: Findings) -> Section:
+def learned_section(source: Source, findings: dict[str, Any]) -> Section:
     """What it has learned: answers of filters, what filters and classes look for, dead filters; one fold's network."""
     title, anchor = "What it has learned", "learned"
     folds = source.folds_with_weights()
@@ -105,7 +105,7 @@ def learned_section(source: Source, findings: Findings) -> Section:
     rows = source.rows[source.folds == folds[0]]
     rows = rows[np.linspace(0, len(rows) - 1, min(DEAD_IMAGES, len(rows))).astype(np.int64)]  # of every class
     dead = count_dead(network, _batches(source, checkpoint, rows))
-    findings.data["learned"] = {"fold": folds[0], "dead_filters": [vars(item) for item in dead]}
+    findings["learned"] = {"fold": folds[0], "dead_filters": [vars(item) for item in dead]}
     html = paragraph(f"All of this section shows the network of fold {folds[0]}.")
     html += heading("Activation maps") + _activation_part(source, network, checkpoint, folds[0])
     html += heading("What filters and classes look for") + _dream_part(source, network, checkpoint)

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from competition.analysis import figures, mistakes
+from competition.analysis.advice import Findings
 from competition.analysis.drawings import tile
 from competition.analysis.extras import missing_message
-from competition.analysis.findings import LABELS, LOSSES, Findings, describe_row
+from competition.analysis.findings import LABELS, LOSSES, describe_row
 from competition.analysis.parts import bullets, chart, folded, gallery, image_picture, percent
 from competition.analysis.pictures import png
 from competition.analysis.source import Source
@@ -22,13 +23,14 @@ SMALLEST = 64  # px, of a picture in a gallery; twice that at most
 
 def mistake_section(source: Source, findings: Findings) -> Section:
     """Where it errs."""
-    found = findings.data["mistakes"]
+    found = findings["mistakes"]
     count = len(found["order"])
     words = f"Confusion of {count} classes, ordered so that classes that are confused lie together"
-    html = paragraph(f"{found['misclassified']:,} of {findings.data['score']['rows']:,} images are misclassified.")
+    html = paragraph(f"{found['misclassified']:,} of {findings['score']['rows']:,} images are misclassified.")
     html += heading("Confusion matrix")
     html += chart(lambda: figures.confusion_figure(found["confusion"], found["order"]), words)
-    html += heading("Most confused pairs") + _pair_table(found["confused_pairs"]) + _pair_galleries(source, findings)
+    pairs = found["confused_pairs"]
+    html += heading("Most confused pairs") + _pair_table(pairs) + _pair_galleries(source, pairs[:PAIRS_SHOWN])
     html += heading("Misclassified images, the costliest first")
     html += image_gallery(source, mistakes.top_losses(source.predictions, LOSSES))
     html += heading("Labels that are likely wrong") + _label_part(source, findings)
@@ -58,30 +60,32 @@ def _pair_table(pairs: Sequence[Mapping[str, Any]]) -> str:
     return table(columns, rows, "Pairs of classes that are taken for one another most")
 
 
-def _pair_galleries(source: Source, findings: Findings) -> str:
+def _pair_galleries(source: Source, pairs: Sequence[Mapping[str, Any]]) -> str:
     """For each pair: sure and right images of both, and the mistaken ones between them."""
     html = ""
-    for pair in mistakes.confused_pairs(findings.counts, PAIRS_SHOWN):
-        first, second = source.class_names[pair.first], source.class_names[pair.second]
+    for pair in pairs:
+        first, second = source.class_names.index(pair["first"]), source.class_names.index(pair["second"])
         rows = [
-            *mistakes.examples_of(source.predictions, pair.first, pair.first, EXAMPLES // 2),
-            *mistakes.examples_of(source.predictions, pair.first, pair.second, EXAMPLES),
-            *mistakes.examples_of(source.predictions, pair.second, pair.first, EXAMPLES),
-            *mistakes.examples_of(source.predictions, pair.second, pair.second, EXAMPLES // 2),
+            *mistakes.examples_of(source.predictions, first, first, EXAMPLES // 2),
+            *mistakes.examples_of(source.predictions, first, second, EXAMPLES),
+            *mistakes.examples_of(source.predictions, second, first, EXAMPLES),
+            *mistakes.examples_of(source.predictions, second, second, EXAMPLES // 2),
         ]
-        html += paragraph(f"{first} and {second}: right ones of each at the ends, mistaken ones between.")
+        html += paragraph(
+            f"{pair['first']} and {pair['second']}: right ones of each at the ends, mistaken ones between."
+        )
         html += image_gallery(source, rows)
     return html
 
 
 def _label_part(source: Source, findings: Findings) -> str:
-    found = findings.data["mistakes"]["likely_wrong_labels"]
+    found = findings["mistakes"]["likely_wrong_labels"]
     if found is None:
         return paragraph(f"Left out: {missing_message('cleanlab', 'this list')}.")
     words = f"{mistakes.look_wrong(found['count'])} by confident learning (cleanlab) on the out-of-fold probabilities."
     if not found["images"]:
         return paragraph(words)
-    accuracy, classes = findings.data["score"]["accuracy"], findings.data["score"]["classes"]
+    accuracy, classes = findings["score"]["accuracy"], findings["score"]["classes"]
     if not mistakes.is_worth_asking(accuracy, classes):
         weak = f"A network that is right for {percent(accuracy)} of the images of {classes} classes"
         return paragraph(f"{words} {weak} doubts mostly right ones, so they are not shown; they are in the JSON file.")
@@ -93,9 +97,11 @@ def _label_part(source: Source, findings: Findings) -> str:
     caption = "Likely wrong labels, the likeliest first"
     listed = folded(f"The first {len(rows)} as a table; all are in the JSON file", table(columns, rows, caption))
     above = set(mistakes.top_losses(source.predictions, LOSSES))
-    new = [row for row in findings.likely_wrong if row not in above]
-    if len(new) < len(findings.likely_wrong):
-        words += f" Shown above among the costliest: {len(findings.likely_wrong) - len(new)}."
+    row_of = {image_id: row for row, image_id in enumerate(source.predictions.image_ids.tolist())}
+    likely_wrong = [row_of[about["image_id"]] for about in found["images"]]
+    new = [row for row in likely_wrong if row not in above]
+    if len(new) < len(likely_wrong):
+        words += f" Shown above among the costliest: {len(likely_wrong) - len(new)}."
     return paragraph(words) + (image_gallery(source, new[:LABELS]) if new else "") + listed
 
 

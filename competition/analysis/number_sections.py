@@ -5,12 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from competition.analysis import figures
+from competition.analysis.advice import Findings
 from competition.analysis.corruptions import kernel_of
 from competition.analysis.parts import bullets, chart, percent
 from competition.metrics import Interval
 from competition.page import Cell, Section, code, heading, paragraph, table
-
-Findings = Mapping[str, Any]
 
 
 def score_section(findings: Findings) -> Section:

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from competition.analysis.findings import Findings, find
+from competition.analysis.findings import find
 from competition.analysis.look_sections import learned_section, where_section
 from competition.analysis.mistake_section import mistake_section
 from competition.analysis.number_sections import (
@@ -35,7 +36,7 @@ def make_report(settings: ReportSettings, runs: Sequence[str]) -> Path:
     findings = find(source, runs[1:])
     page = page_of(source, findings)
     write_atomically(path, page)
-    write_json(twin, findings.data)
+    write_json(twin, findings)
     return path
 
 
@@ -48,17 +49,16 @@ def _refuse_other_json(twin: Path) -> None:
         raise UserError(f"{twin} is no report's twin and would be overwritten: choose another --out")
 
 
-def page_of(source: Source, findings: Findings) -> str:
-    """Return the whole page as HTML."""
-    data = findings.data
+def page_of(source: Source, findings: dict[str, Any]) -> str:
+    """Return the whole page as HTML; what is drawn on the way is added to ``findings``."""
     sections = [
-        advice_section(data),
-        score_section(data),
-        learning_section(data),
+        advice_section(findings),
+        score_section(findings),
+        learning_section(findings),
         mistake_section(source, findings),
         where_section(source, findings),
         learned_section(source, findings),
-        trust_section(data),
-        origin_section(data),
+        trust_section(findings),
+        origin_section(findings),
     ]
-    return render_page(data["run"], sections, subtitle(data))
+    return render_page(findings["run"], sections, subtitle(findings))
