@@ -21,7 +21,7 @@ from competition.comparison import compare, contender_of, warning_of
 from competition.data.checks import check
 from competition.errors import counted
 from competition.prediction.members import Member, open_members
-from competition.runs import read_json
+from competition.runs import read_history, read_json
 
 SAMPLE = 1000  # images that are predicted again, for fit and corruptions
 PAIRS, LOSSES, LABELS = 12, 24, 24  # listed on the page
@@ -103,7 +103,8 @@ def _other(source: Source, member: Member) -> dict[str, Any]:
 
 
 def _learning(source: Source, which: NDArray[np.intp], plain: NDArray[np.float32] | None) -> dict[str, Any]:
-    curves = {name: learning.curve(source.histories, name) for name in CURVES}
+    histories = {fold: read_history(folder / "history.jsonl") for fold, folder in source.fold_folders.items()}
+    curves = {name: learning.curve(histories, name) for name in CURVES}
     fit = learning.measure_fit(source, which, plain) if plain is not None else None
     rise = learning.rise_at_the_end(curves["macro_f1"], source.member.settings.stop_after)
     return {
@@ -180,21 +181,21 @@ def _origin(source: Source) -> dict[str, Any]:
     environment = read_json(path) if path.exists() else {}
     made_by = environment.pop("command", None)
     elsewhere = [] if len(source.catalog.of("test")) else ["--data", "PATH"]
-    in_part = [] if len(source.fold_folders) == len(source.member.settings.fold_numbers) else ["--allow-partial"]
+    in_part = [] if source.member.is_whole else ["--allow-partial"]
     commands = {
         "train": shlex.join(["python", *made_by]) if made_by else None,
         "train again": shlex.join(["python", "train.py", "--config", str(source.folder / "settings.yaml")]),
         "predict": shlex.join(["python", "predict.py", str(source.folder), *elsewhere, *in_part]),
         "this page": shlex.join(["python", "-m", "competition", *_words()]),
     }
-    identity = source.record["identity"]
+    record = read_json(source.folder / "run.json")
     return {
         "commands": {name: line for name, line in commands.items() if line},
         "data": str(source.catalog.source),
         "images": counted(len(source.rows), "image"),
-        "images_hash": identity["images_hash"],
-        "fold_file": source.record["fold_file"],
-        "fold_hash": identity["fold_hash"],
+        "images_hash": record["identity"]["images_hash"],
+        "fold_file": record["fold_file"],
+        "fold_hash": record["identity"]["fold_hash"],
         "settings": source.member.settings.plain(),
         "environment": environment,
     }

@@ -1,10 +1,9 @@
-"""A finished run opened for reading: predictions, pictures, histories and networks, joined by image id."""
+"""A finished run opened for reading: predictions, pictures and networks, joined by image id."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +19,6 @@ from competition.data.prepare import decode, find_data
 from competition.errors import UserError, counted, first_few
 from competition.prediction.members import Member, data_of, open_members
 from competition.predictions import Predictions
-from competition.runs import read_history, read_json
 
 
 @dataclass(frozen=True)
@@ -29,21 +27,21 @@ class Source:
 
     Attributes:
         member: the run folder, its settings and its finished folds.
-        record: ``run.json``.
         predictions: N out-of-fold predictions with labels and folds.
         catalog: the data it was trained on.
         store: every decoded picture of the catalog, at the size the networks see.
         rows: (N,) row in the store of each prediction.
         device: where networks run.
+        _networks: those that were opened, by fold, since every part of the page asks for them again.
     """
 
     member: Member
-    record: dict[str, Any]
     predictions: Predictions
     catalog: Catalog
     store: ImageStore
     rows: NDArray[np.int64]
     device: torch.device
+    _networks: dict[int, tuple[nn.Module, Checkpoint]] = field(default_factory=dict, init=False)
 
     @property
     def folder(self) -> Path:
@@ -71,16 +69,6 @@ class Source:
     def fold_folders(self) -> dict[int, Path]:
         """Finished folds by number."""
         return {int(path.name.removeprefix("fold_")): path for path in self.member.fold_folders}
-
-    @cached_property
-    def histories(self) -> dict[int, list[dict[str, Any]]]:
-        """The records of each finished fold."""
-        return {fold: read_history(path / "history.jsonl") for fold, path in self.fold_folders.items()}
-
-    @cached_property
-    def _networks(self) -> dict[int, tuple[nn.Module, Checkpoint]]:
-        """Networks that were opened, since every part of the page asks for them again."""
-        return {}
 
     def folds_with_weights(self) -> list[int]:
         """Return the folds whose network can be opened."""
@@ -114,13 +102,12 @@ def open_source(settings: DataSettings, folder: str, device: torch.device) -> So
     (member, *others) = open_members([folder], allow_partial=True)
     if others:
         raise UserError(f"{folder} is a study of {len(others) + 1} trials: name one, such as {member.folder}")
-    record = read_json(member.folder / "run.json")
     settings = data_of(settings, member)
     catalog = find_data(settings)
     predictions = member.out_of_fold()
     store = decode(settings, catalog, member.image_size, member.resize)
     rows = _rows_of(predictions.image_ids.tolist(), catalog)
-    return Source(member, record, predictions, catalog, store, rows, device)
+    return Source(member, predictions, catalog, store, rows, device)
 
 
 def _rows_of(image_ids: Sequence[str], catalog: Catalog) -> NDArray[np.int64]:
