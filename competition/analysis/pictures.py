@@ -60,7 +60,8 @@ def tiled(pictures: Sequence[Picture], columns: int) -> Picture:
     sheet = np.zeros((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, 4), np.uint8)
     for place, picture in enumerate(pictures):
         top, left = place // columns * (height + GAP), place % columns * (width + GAP)
-        sheet[top : top + height, left : left + width] = np.dstack([picture, np.full((height, width), 255, np.uint8)])
+        tile = sheet[top : top + height, left : left + width]
+        tile[..., :3], tile[..., 3] = picture, 255
     return sheet
 
 
