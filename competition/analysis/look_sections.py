@@ -79,7 +79,7 @@ def _maps_of(source: Source, row: int, left_out: dict[str, str]) -> tuple[dict[s
     """Return what was drawn and its HTML; a tool that cannot be drawn is noted in ``left_out`` with the reason."""
     about = describe_row(source, row)
     network, checkpoint = source.open_network(about["fold"])
-    names = [about["true"], *([about["predicted"]] if about["predicted"] != about["true"] else [])]
+    names = list(dict.fromkeys([about["true"], about["predicted"]]))  # of a right answer one
     pixels = np.repeat(source.pictures(source.rows[[row]]), len(names), axis=0)
     images = drawings.to_input(checkpoint.preprocessing, pixels, source.device)
     targets = torch.tensor([checkpoint.class_names.index(name) for name in names], device=source.device)
