@@ -1,7 +1,7 @@
 """Small pieces of HTML from plain text; whatever comes from data is escaped here."""
 
 import html
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from competition.analysis.extras import is_missing, missing_message
@@ -44,7 +44,7 @@ def gallery(pictures: Sequence[str]) -> str:
     return '<div class="gallery">' + "".join(pictures) + "</div>"
 
 
-def chart(make: Any, alt: str) -> str:
+def chart(make: Callable[[], Any], alt: str) -> str:
     """Return a chart, or what it needs where plotly is missing. ``make`` builds the figure when called."""
     if is_missing("plotly"):
         return paragraph(f"Left out: {missing_message('plotly', 'this chart')}.")
