@@ -17,8 +17,8 @@ from competition.tuning.results import (
     reason_of,
     trial_rows,
     write_best,
-    write_csv,
     write_front,
+    write_rows,
 )
 
 BASE = TrainSettings()
@@ -75,7 +75,7 @@ def test_every_trial_is_a_row_with_the_same_columns(tmp_path):
     first = trial([0.5], macro_f1=0.5, per_fold={"0": 0.4, "10": 0.6, "2": 0.5}, seconds=3.5, epochs_trained=4)
     rows = trial_rows(numbered([first, trial(state=TrialState.FAIL, failed_because='a, "b"\nc')]))
     assert [name for name in rows[0] if name.startswith("fold_")] == ["fold_0", "fold_2", "fold_10"]
-    write_csv(tmp_path / "trials.csv", rows)
+    write_rows(tmp_path / "trials.csv", rows)
     with open(tmp_path / "trials.csv", newline="") as file:
         read = list(csv.DictReader(file))
     assert [row["state"] for row in read] == ["complete", "fail"]

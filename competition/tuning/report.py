@@ -64,7 +64,7 @@ class Findings:
 def write_report(folder: Path, study: optuna.Study, space: Space, rule: results.Rule = "score") -> None:
     """Write the files of a study with a finished trial into its folder; best.yaml is the trial that the rule picks."""
     trials = study.get_trials(deepcopy=False)
-    results.write_csv(folder / "trials.csv", results.trial_rows(trials))
+    results.write_rows(folder / "trials.csv", results.trial_rows(trials))
     results.write_best(folder / "best.yaml", trials, space.base, rule)
     findings = Findings(folder, study, trials, space, rule, has_charts=find_spec("plotly") is not None)
     if findings.is_double:

@@ -1,7 +1,5 @@
 """What a study with a finished trial found, as files: trials.csv, best.yaml, and for two objectives pareto.csv."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -10,6 +8,7 @@ import yaml
 from optuna.trial import FrozenTrial, TrialState
 
 from competition.config import TrainSettings
+from competition.data.csvfile import write_csv
 from competition.errors import counted
 from competition.metrics import Interval
 from competition.runs import write_atomically
@@ -77,13 +76,9 @@ def reason_of(trial: FrozenTrial) -> str:
     return "; ".join(reasons)
 
 
-def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows that have the same columns; an unknown value is an empty cell."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, text.getvalue())
+    write_csv(path, rows[0], (row.values() for row in rows))
 
 
 # -- best.yaml -------------------------------------------------------------------------------------------------
@@ -162,7 +157,7 @@ def write_front(path: Path, front: Sequence[FrozenTrial], cost: str) -> None:
         }
         for trial in front
     ]
-    write_csv(path, rows)
+    write_rows(path, rows)
 
 
 def whole(value: float) -> float:
