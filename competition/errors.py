@@ -27,7 +27,7 @@ def first_few(names: Iterable[object], limit: int = 5) -> str:
     """Join up to ``limit`` names for a message and count the rest: ``a, b, c and 7 more``."""
     listed = [str(name) for name in names]
     rest = len(listed) - limit
-    return ", ".join(listed[:limit]) + (f" and {rest} more" if rest > 0 else "")
+    return ", ".join(listed[:limit]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def without_passwords(text: str) -> str:

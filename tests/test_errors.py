@@ -13,6 +13,7 @@ def test_counts_agree_with_their_noun(count, text):
 def test_first_few():
     assert first_few([1, 2]) == "1, 2"
     assert first_few(range(7), 5) == "0, 1, 2, 3, 4 and 2 more"
+    assert first_few(range(1240), 1) == "0 and 1,239 more"
     assert first_few([]) == ""
 
 
