@@ -44,9 +44,15 @@ def clock(seconds: float) -> str:
 
 
 def respelled(given: Iterable[str], asked: Iterable[str], advice: str) -> str:
-    """Say so when a number lost its spelling, ``7.0`` or ``7`` where ``7`` or ``007`` is asked for; else nothing."""
-    by_value = {_as_number(name): name for name in asked}
+    """Say so when a name that is asked for came with blanks around it, or a number lost its spelling; else nothing.
+
+    A number did where ``7.0`` or ``7`` is given and ``7`` or ``007`` asked for; the ``advice`` is for that.
+    """
+    known = set(asked)
+    by_value = {_as_number(name): name for name in known}
     for name in given:
+        if (bare := name.strip()) != name and bare in known:
+            return f"; {name!r} is {bare!r} with blanks around it: take them off"
         if (value := _as_number(name)) is not None and value in by_value:
             return f"; {name!r} is {by_value[value]!r} read as a number: {advice}"
     return ""
@@ -54,6 +60,6 @@ def respelled(given: Iterable[str], asked: Iterable[str], advice: str) -> str:
 
 def _as_number(text: str) -> float | None:
     try:
-        return float(text)
+        return None if "_" in text else float(text)  # 1_2 is a number to Python alone
     except ValueError:
         return None

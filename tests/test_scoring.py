@@ -130,6 +130,24 @@ def test_ids_and_classes_that_were_read_as_numbers_are_told(tmp_path):
     assert "'0.0' is '0' read as a number" in score["note"]
 
 
+def test_classes_with_blanks_around_them_are_told_where_no_cell_is_trimmed(tmp_path):
+    truth, path = tmp_path / "truth.csv", submission(tmp_path, ["i0,07 ", "i1, cat"])
+    truth.write_text("id,label,Usage\ni0,07,Public\ni1,cat,Private\n")
+    note = score_files(path, truth, None, None)["note"]
+    assert "; ' cat' is 'cat' with blanks around it: take them off" in note
+    path = submission(tmp_path, ["i0,07 ", "i1,cat"])
+    assert "; '07 ' is '07' with blanks around it: take them off" in score_files(path, truth, None, None)["note"]
+
+
+def test_an_id_with_an_underscore_is_no_number_that_lost_its_spelling(tmp_path):
+    truth = tmp_path / "truth.csv"
+    truth.write_text("id,label\n12,0\n13,1\n")
+    with pytest.raises(UserError) as refusal:
+        score_files(submission(tmp_path, ["1_2,0", "1_3,1"]), truth, None, None)
+    assert "has 2 ids not in" in str(refusal.value)
+    assert "read as a number" not in str(refusal.value)
+
+
 def test_every_id_is_named_and_not_the_first_few(tmp_path):
     truth = tmp_path / "truth.csv"
     truth.write_text("id,label\n" + "".join(f"row{n},{'ab'[n % 2]}\n" for n in range(40)))
