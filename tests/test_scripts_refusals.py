@@ -146,3 +146,21 @@ def test_bad_images_stop_the_training_unless_they_are_left_out(folders, place, c
     assert code == 0
     assert "left out of the training: 1 image\n" in out
     assert json.loads(Path("runs/b/run.json").read_text())["identity"]["images"] == 29
+
+
+@pytest.mark.parametrize("fault", ["damaged", "not in the folder", "not beside train.csv"])
+def test_check_says_that_predict_refuses_a_test_image_that_cannot_be_read(folders, place, capsys, fault):
+    shutil.copytree(folders, "bad")
+    images = sorted(Path("bad/test").iterdir())
+    if fault == "not beside train.csv":
+        rows = [f"{path.relative_to('bad')},{path.parent.name}" for path in sorted(Path("bad/train").rglob("*.png"))]
+        Path("bad/train.csv").write_text("\n".join(["id,label", *rows, ""]))
+    if fault == "damaged":
+        images[0].write_bytes(b"not an image")
+    else:
+        Path("bad/test.csv").write_text("\n".join(["id", *(path.name for path in images), ""]))
+        images[0].unlink()
+    code, out, _ = answer(competition, ["check", "bad", *place, "--folds", "2"], capsys)
+    assert code == 0
+    assert images[0].name in out
+    assert "predict.py refuses them, or predicts them from a blank picture with --on-bad skip" in out

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from competition.data.catalog import Catalog
-from competition.data.draft import Problem
+from competition.data.draft import ADVICE_FOR_TEST, Problem
 from competition.data.duplicates import Groups, equal_rows, join_equal, join_near
 from competition.data.shift import shift
 from competition.errors import counted, first_few
@@ -119,8 +119,8 @@ def _unreadable(table: pd.DataFrame, facts: pd.DataFrame) -> list[Problem]:
                 ids = table["image_id"].iloc[rows].tolist()
                 named = [f"{name} ({error})" for name, error in zip(ids, facts["error"].iloc[rows], strict=True)]
                 where = "test" if is_test else "training"
-                advice = "Predicted from a black image" if is_test else "Replace or remove them"
-                message = f"{counted(len(rows), f'{where} image')}. {advice}."
+                advice = ADVICE_FOR_TEST if is_test else "Replace or remove them."
+                message = f"{counted(len(rows), f'{where} image')}. {advice}"
                 problems.append(Problem(title, message, named, severity, () if is_test else tuple(ids)))
     return problems
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from competition.data.archive import is_image, natural_key, real_paths
 from competition.data.columns import ID_NAMES, described, group_column, label_column, refuse_no_header
 from competition.data.csvfile import CsvFile, read_csv
-from competition.data.draft import Draft, Problem, Row
+from competition.data.draft import ADVICE_FOR_TEST, Draft, Problem, Row
 from competition.data.naming import ids_of_unlisted, match_images, split_of_folder, without_extension
 from competition.errors import UserError, counted, first_few
 
@@ -182,9 +182,9 @@ class CsvReader:
         self.draft.used.update(self.files[name] for name in found.values())
         missing = [name for name in dict.fromkeys(ids) if name not in found and name not in ambiguous]
         severity = "warning" if split == "test" else "error"
-        advice = "They are predicted from a blank image" if split == "test" else "Add the files or remove the rows"
+        advice = ADVICE_FOR_TEST if split == "test" else "Add the files or remove the rows."
         if missing:
-            message = f"{path} names {counted(len(missing), 'image')} not there. {advice}."
+            message = f"{path} names {counted(len(missing), 'image')} not there. {advice}"
             skip = () if split == "test" else tuple(missing)
             self.draft.problems.append(Problem("image named but missing", message, missing, severity, skip))
         if ambiguous:

@@ -9,6 +9,8 @@ from competition.data.archive import is_image, real_paths
 from competition.data.naming import splits_of_folders
 from competition.errors import counted, respelled
 
+ADVICE_FOR_TEST = "predict.py refuses them, or predicts them from a blank picture with --on-bad skip."  # unreadable
+
 
 class Row(NamedTuple):
     """One image of the table that is made."""

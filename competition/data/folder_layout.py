@@ -5,7 +5,7 @@ from pathlib import Path
 from competition.data.archive import natural_key
 from competition.data.columns import described, group_column, refuse_no_header
 from competition.data.csvfile import CsvFile, read_csv
-from competition.data.draft import Draft, Problem, Row
+from competition.data.draft import ADVICE_FOR_TEST, Draft, Problem, Row
 from competition.data.naming import ids_of_unlisted, match_images, splits_of_folders
 from competition.errors import UserError, counted, first_few
 
@@ -96,7 +96,7 @@ def _follow_list(draft: Draft, table: CsvFile, names: list[str]) -> None:
     wanted = list(dict.fromkeys(values[draft.id_column]))
     found, _ = match_images(wanted, names, None)
     missing = [image_id for image_id in wanted if image_id not in found]
-    message = f"{table.path} names {counted(len(missing), 'image')} not there. A blank image stands for each."
+    message = f"{table.path} names {counted(len(missing), 'image')} not there. {ADVICE_FOR_TEST}"
     draft.warn("image named but missing", message, missing)
     draft.rows += [Row(name, str(Path(table.path).parent / name), None, "test") for name in missing]
     named = set(found.values())
