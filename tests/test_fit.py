@@ -260,10 +260,13 @@ def test_no_picture_is_alone_in_a_part_of_a_batch(data, tmp_path):
     assert parts == [3, 3, 3]
 
 
-def test_a_loss_that_is_not_finite_stops_with_advice(data, tmp_path):
-    settings = SETTINGS.replace(model_options={"bad_after": 6})
-    with pytest.raises(UserError, match=r"fold 0, epoch 2, step 7: the loss is nan. Lower --learning-rate"):
-        run(settings, data, tmp_path)
+@pytest.mark.parametrize(("number_format", "also"), [("fp32", ""), ("bf16", ", or use --precision fp32")])
+def test_a_loss_that_is_not_finite_stops_with_advice(data, tmp_path, number_format, also):
+    bad = job(SETTINGS.replace(model_options={"bad_after": 6}), data, tmp_path)
+    bad = dataclasses.replace(bad, machine=dataclasses.replace(bad.machine, precision=Precision(number_format)))
+    with pytest.raises(UserError, match=r"fold 0, epoch 2, step 7: the loss is nan. Lower --learning-rate") as refusal:
+        fit_fold(bad, Display([0]))
+    assert str(refusal.value).endswith(f", or set --clip-norm 1{also}; finished folds are kept")
     assert not (tmp_path / "predictions.npz").exists()
 
 

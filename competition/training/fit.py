@@ -143,12 +143,14 @@ class FoldTraining:
             yield batch
 
     def _refuse_bad_loss(self) -> None:
-        if not math.isfinite(self.progress.loss_sum):
-            raise UserError(
-                f"fold {self.job.fold}, epoch {self.progress.epoch + 1}, step {self.progress.step}: the loss is "
-                f"{self.progress.loss_sum}. Lower --learning-rate (now {peak_learning_rate(self.settings):g}), "
-                "set --clip-norm 1, or use --precision fp32; finished folds are kept"
-            )
+        if math.isfinite(self.progress.loss_sum):
+            return
+        is_short = self.job.machine.precision.number_format != "fp32"
+        raise UserError(
+            f"fold {self.job.fold}, epoch {self.progress.epoch + 1}, step {self.progress.step}: the loss is "
+            f"{self.progress.loss_sum}. Lower --learning-rate (now {peak_learning_rate(self.settings):g}), or set "
+            f"--clip-norm 1{', or use --precision fp32' if is_short else ''}; finished folds are kept"
+        )
 
     def _record_epoch(self, seconds: float, rate: float) -> None:
         progress = self.progress
