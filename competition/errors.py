@@ -48,7 +48,7 @@ def respelled(given: Iterable[str], asked: Iterable[str], advice: str) -> str:
 
     A number did where ``7.0`` or ``7`` is given and ``7`` or ``007`` asked for; the ``advice`` is for that.
     """
-    known = set(asked)
+    known = dict.fromkeys(asked)  # in their order: of two names of one number the same is told every time
     by_value = {_as_number(name): name for name in known}
     for name in given:
         if (bare := name.strip()) != name and bare in known:

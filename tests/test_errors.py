@@ -2,7 +2,7 @@
 
 import pytest
 
-from competition.errors import counted, did_you_mean, first_few
+from competition.errors import counted, did_you_mean, first_few, respelled
 
 
 @pytest.mark.parametrize(("count", "text"), [(0, "0 images"), (1, "1 image"), (1234, "1,234 images")])
@@ -20,3 +20,8 @@ def test_first_few():
 def test_did_you_mean():
     assert did_you_mean("epoch", ["epochs", "steps"]) == " (did you mean 'epochs'?)"
     assert did_you_mean("zzz", ["epochs"]) == ""
+
+
+def test_of_two_names_of_one_number_the_last_is_told():
+    asked = ["7", "07", "007", "0007"]
+    assert respelled(["7.0"], iter(asked), "keep the text") == "; '7.0' is '0007' read as a number: keep the text"
